@@ -1,0 +1,165 @@
+//! Avro single-object encoding (Avro 1.11 specification, "Single-object encoding").
+
+use crate::{checkpoint, dead_letter, dns, enriched, ledger, metadata, partial, raw, settings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_avro_fast::Schema;
+use serde_avro_fast::de::read::SliceRead;
+use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
+use serde_avro_fast::ser::SerializerConfig;
+use std::sync::LazyLock;
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// The two bytes with which every single-object encoding begins.
+const MAGIC: [u8; 2] = [0xC3, 0x01];
+/// Magic and fingerprint.
+const HEADER: usize = 10;
+
+/// Bounds on what is decoded: hostile bytes cost a bounded time and a bounded memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, bytes.
+    pub message: usize,
+    /// Most elements in one array; a batch of 900 kB has fewer samples than this.
+    pub sequence: usize,
+    /// Deepest nesting.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message: 4 << 20, sequence: 100_000, depth: 16 }
+    }
+}
+
+/// Why bytes are no message of the topic.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Longer than the limit.
+    #[error("message of {length} bytes is longer than {limit}")]
+    TooLong {
+        /// Length of the message, bytes.
+        length: usize,
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// Not a single-object encoding.
+    #[error("not an Avro single-object encoding: it does not begin with C3 01 and a fingerprint")]
+    NotSingleObject,
+    /// Written with a schema that this version does not know.
+    #[error(
+        "schema fingerprint {0:016x} is not known for {1}: it was written by a newer version or is no message of this topic"
+    )]
+    UnknownSchema(u64, &'static str),
+    /// The body does not fit the schema, or exceeds a limit.
+    #[error("{0} body: {1}")]
+    Body(&'static str, String),
+    /// Bytes are left after the message.
+    #[error("{0} body: {1} bytes follow the message")]
+    Trailing(&'static str, u64),
+}
+
+/// Why a value cannot be encoded (a counter above 2^63 − 1, in practice).
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{name}: {cause}")]
+pub struct EncodeError {
+    name: &'static str,
+    cause: String,
+}
+
+/// A value that has a topic and a schema.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The schema's name, for errors.
+    const NAME: &'static str;
+    /// The schema with which this version writes, as JSON.
+    const SCHEMA: &'static str;
+
+    /// The parsed schema.
+    fn schema() -> &'static Schema;
+
+    /// The schemas that this version reads, the writer's own first.
+    fn readable() -> Vec<&'static Schema> {
+        vec![Self::schema()]
+    }
+}
+
+macro_rules! message {
+    ($type:ty, $name:literal, $file:literal) => {
+        impl Message for $type {
+            const NAME: &'static str = $name;
+            const SCHEMA: &'static str = include_str!(concat!("../", $file));
+
+            fn schema() -> &'static Schema {
+                static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(<$type>::NAME, <$type>::SCHEMA));
+                &SCHEMA
+            }
+        }
+    };
+}
+
+message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc");
+message!(metadata::Metadata, "k8s.metadata", "k8s.metadata/v1.avsc");
+message!(enriched::Enriched, "flows.enriched", "flows.enriched/v1.avsc");
+message!(partial::PartialMessage, "flows.partial", "flows.partial/v1.avsc");
+message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
+message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
+message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
+message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
+message!(settings::Settings, "weir.settings", "weir.settings/v1.avsc");
+
+#[expect(clippy::panic, reason = "the schema is part of the program; a test parses every one")]
+fn parse(name: &str, json: &str) -> Schema {
+    match json.parse() {
+        Ok(schema) => schema,
+        Err(error) => panic!("schema {name}: {error}"),
+    }
+}
+
+/// Encodes a message: `C3 01`, fingerprint, body.
+///
+/// # Errors
+/// When a value does not fit its schema: a counter above 2^63 − 1.
+pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, EncodeError> {
+    let mut config = SerializerConfig::new(T::schema());
+    serde_avro_fast::to_single_object_vec(message, &mut config)
+        .map_err(|e| EncodeError { name: T::NAME, cause: e.to_string() })
+}
+
+/// Decodes a message within the default [`Limits`].
+///
+/// # Errors
+/// When the bytes are not a message of this topic in a version that is known, or exceed a limit.
+pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_with(bytes, Limits::default())
+}
+
+/// Decodes a message within given limits.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, DecodeError> {
+    if bytes.len() > limits.message {
+        return Err(DecodeError::TooLong { length: bytes.len(), limit: limits.message });
+    }
+    let (header, body) = bytes.split_at_checked(HEADER).ok_or(DecodeError::NotSingleObject)?;
+    let (magic, fingerprint) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(DecodeError::NotSingleObject);
+    }
+    let schema = T::readable().into_iter().find(|s| s.rabin_fingerprint() == fingerprint).ok_or_else(|| {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(fingerprint);
+        DecodeError::UnknownSchema(u64::from_le_bytes(eight), T::NAME)
+    })?;
+    let mut config = DeserializerConfig::new(schema);
+    // An array of n elements needs at least n bytes here, so a length bomb is refused before it allocates.
+    config.max_seq_size = limits.sequence.min(body.len());
+    config.allowed_depth = limits.depth;
+    let mut state = DeserializerState::with_config(SliceRead::new(body), config);
+    let message = T::deserialize(state.deserializer()).map_err(|e| DecodeError::Body(T::NAME, e.to_string()))?;
+    let left = std::io::copy(&mut state.into_reader(), &mut std::io::sink()).unwrap_or(0);
+    if left > 0 { Err(DecodeError::Trailing(T::NAME, left)) } else { Ok(message) }
+}

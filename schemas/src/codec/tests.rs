@@ -1,0 +1,152 @@
+use super::*;
+use crate::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision};
+use crate::raw::{Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple};
+use proptest::prelude::*;
+
+fn sample(n: u64) -> Sample {
+    Sample {
+        point: Point::Pod,
+        end: End::Source,
+        interface: "veth1".to_owned(),
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "2001:db8::1".parse().unwrap(),
+        source_port: 65_535,
+        destination_port: 443,
+        protocol: 6,
+        translated: Some(Tuple {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.96.0.1".parse().unwrap(),
+            source_port: 1,
+            destination_port: 2,
+        }),
+        opened_by: OpenedBy::Source,
+        first_seen: 1_700_000_000_000,
+        last_seen: 1_700_000_000_999,
+        bytes: n,
+        packets: 3,
+        tcp_flags: 0x12,
+        started: 1,
+        ended: 0,
+        opened_at: Some(-1),
+        cumulative_bytes: n,
+        cumulative_packets: 3,
+        drops: vec![Drop { reason: "NETFILTER_DROP".to_owned(), class: DropClass::Policy, packets: 1, bytes: 60 }],
+        retransmits: 0,
+        round_trip: Some(RoundTrip { sum: 10, count: 1, min: 10, max: 10 }),
+        pod_uid: None,
+        container: None,
+        process: Some("curl".to_owned()),
+        sampling: 1,
+    }
+}
+
+fn batch(samples: Vec<Sample>) -> RawBatch {
+    RawBatch {
+        cluster: "local".to_owned(),
+        node: "n1".to_owned(),
+        boot: "b".to_owned(),
+        sequence: 7,
+        tick: 1_700_000_000_000,
+        tick_length: 1_000,
+        ticks: 1,
+        part: 0,
+        parts: 1,
+        origin: Origin::Ebpf,
+        seen: Totals { packets: 3, bytes: 4, samples: 1 },
+        published: Totals::default(),
+        lost: vec![],
+        samples,
+    }
+}
+
+#[test]
+fn every_schema_is_valid() {
+    raw::RawBatch::schema();
+    metadata::Metadata::schema();
+    enriched::Enriched::schema();
+    partial::PartialMessage::schema();
+    checkpoint::Checkpoint::schema();
+    ledger::Ledger::schema();
+    dns::Dns::schema();
+    settings::Settings::schema();
+}
+
+#[test]
+fn a_batch_is_read_back() {
+    let written = batch(vec![sample(1), sample(u64::try_from(i64::MAX).unwrap())]);
+    assert_eq!(decode::<RawBatch>(&encode(&written).unwrap()).unwrap(), written);
+}
+
+#[test]
+fn unions_are_read_back() {
+    let always = Bound { earliest: i64::MIN, latest: i64::MIN, source: BoundSource::Always };
+    for written in [
+        Metadata::Heartbeat(Heartbeat {
+            cluster: "c".to_owned(),
+            complete_to: i64::MAX,
+            proof: Proof::Closed,
+            cluster_known: false,
+        }),
+        Metadata::Revision(Revision {
+            cluster: "c".to_owned(),
+            uid: "u".to_owned(),
+            revision: 1,
+            namespace: String::new(),
+            name: "a".to_owned(),
+            labels: vec!["k=v".to_owned()],
+            valid_from: always,
+            valid_to: None,
+            object: Object::Agent(Agent {
+                node: "n".to_owned(),
+                networks: vec!["0.0.0.0/0".to_owned()],
+                one_observer: true,
+            }),
+        }),
+    ] {
+        assert_eq!(decode::<Metadata>(&encode(&written).unwrap()).unwrap(), written);
+    }
+}
+
+#[test]
+fn a_counter_that_does_not_fit_is_an_error_not_another_number() {
+    assert!(encode(&batch(vec![sample(u64::MAX)])).is_err());
+}
+
+#[test]
+fn another_topics_message_is_refused_by_its_fingerprint() {
+    let bytes = encode(&batch(vec![])).unwrap();
+    assert!(matches!(decode::<Metadata>(&bytes), Err(DecodeError::UnknownSchema(..))));
+}
+
+#[test]
+fn what_follows_a_message_is_refused() {
+    let mut bytes = encode(&batch(vec![])).unwrap();
+    bytes.push(0);
+    assert_eq!(decode::<RawBatch>(&bytes), Err(DecodeError::Trailing("flows.raw", 1)));
+}
+
+#[test]
+fn a_length_bomb_is_refused() {
+    let mut bytes = encode(&batch(vec![])).unwrap();
+    bytes.pop(); // the empty array of samples
+    bytes.extend([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f]); // 2^54 samples
+    assert!(matches!(decode::<RawBatch>(&bytes), Err(DecodeError::Body(..))));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut bytes = encode(&batch(vec![])).unwrap()[..HEADER].to_vec();
+        bytes.extend(&body);
+        let _ = decode::<RawBatch>(&bytes);
+        let _ = decode::<RawBatch>(&body);
+    }
+
+    #[test]
+    fn a_cut_or_flipped_message_never_panics(cut in 0usize..600, at in 0usize..600, bit in 0u8..8) {
+        let mut bytes = encode(&batch(vec![sample(1), sample(2)])).unwrap();
+        bytes.truncate(bytes.len().min(cut.max(HEADER)));
+        if let Some(byte) = bytes.get_mut(at) { *byte ^= 1 << bit; }
+        let _ = decode::<RawBatch>(&bytes);
+    }
+}

@@ -1,0 +1,248 @@
+//! Topic `flows.enriched.v1`: one record per level, key, window and generation, both reporters in it.
+
+use crate::raw::{DropClass, Origin, RoundTrip};
+use serde::{Deserialize, Serialize};
+use weir_flow::{Address, AddressScope, Millis};
+
+/// An enriched flow record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Enriched {
+    /// hash(cluster, window, generation, level, key), 32 hexadecimal digits. Consumers keep the highest correction per id.
+    pub id: String,
+    /// k: 0 = original; the same (id, k) is byte-identical wherever it is met.
+    pub correction: u32,
+    /// What a consumer does with it.
+    pub kind: Kind,
+    /// What produced the samples.
+    pub origin: Origin,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Whether Kubernetes names could be had at all.
+    pub cluster_known: bool,
+    /// Aggregation level, 0 to 3.
+    pub level: u8,
+    /// w: start of the window, ms since the epoch.
+    pub window: Millis,
+    /// Length of the window, ms.
+    pub window_length: Millis,
+    /// n: the generation in which it was written; n = w on time, later if late.
+    pub generation: Millis,
+    /// Version of the meaning of records.
+    pub semantics: u32,
+    /// The end that opened the connections.
+    pub initiator: Side,
+    /// The other end.
+    pub responder: Side,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Whether the orientation was guessed by port because nobody saw the opening.
+    pub orientation_guessed: bool,
+    /// Whether a translated tuple was unknown, so that the two ends' reports may not have met.
+    pub untranslated: bool,
+    /// First packet, ms since the epoch.
+    pub first_seen: Millis,
+    /// Last packet, ms since the epoch.
+    pub last_seen: Millis,
+    /// Totals by authority.
+    pub totals: Counters,
+    /// The initiator's report; absent when none came.
+    pub by_initiator: Option<Report>,
+    /// The responder's report; absent when none came.
+    pub by_responder: Option<Report>,
+    /// Whether what was sent arrived.
+    pub arrival: Arrival,
+    /// Why arrival is unknown; empty otherwise.
+    pub arrival_reason: String,
+    /// What the packets showed.
+    pub action: Action,
+    /// Whether keys were coarsened by a limit.
+    pub coarsened: bool,
+    /// How many samples were merged.
+    pub samples: u64,
+}
+
+/// What a consumer does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Write it, replacing lower corrections.
+    Upsert,
+    /// Delete it.
+    Delete,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// How certain the identity is.
+    pub attribution: Attribution,
+    /// By what it was identified.
+    pub by: IdentifiedBy,
+    /// Why there is no identity; absent where there is one.
+    pub reason: Option<NoneReason>,
+    /// Who it may be when ambiguous: `namespace/pod`, sorted, at most 8.
+    pub candidates: Vec<String>,
+    /// Whether the identity comes from a source without times (manifests), so that it counts as always valid.
+    pub always_valid: bool,
+    /// Where its addresses belong.
+    pub scope: AddressScope,
+    /// Its address; only at levels 0 and 1.
+    pub address: Option<Address>,
+    /// Addresses behind the record; only at levels 2 and 3, sorted, bounded.
+    pub addresses: Vec<Address>,
+    /// How many addresses are not listed.
+    pub addresses_more: u64,
+    /// Its port; absent where the level drops it or the protocol has none.
+    pub port: Option<u16>,
+    /// Namespace; absent without one.
+    pub namespace: Option<String>,
+    /// Pod name; only at levels 0 and 1.
+    pub pod: Option<String>,
+    /// Pod UID; only at levels 0 and 1.
+    pub pod_uid: Option<String>,
+    /// Pods behind the record; only at levels 2 and 3, sorted, bounded.
+    pub pods: Vec<String>,
+    /// How many pods are not listed.
+    pub pods_more: u64,
+    /// Workload kind, e.g. `Deployment`.
+    pub workload_kind: Option<String>,
+    /// Workload name.
+    pub workload: Option<String>,
+    /// Node name: the pod's node, or the node itself.
+    pub node: Option<String>,
+    /// The node's zone.
+    pub zone: Option<String>,
+    /// Service `namespace/name` by whose address or endpoints the end was reached; only the responder's.
+    pub service: Option<String>,
+    /// Service account of the pod.
+    pub service_account: Option<String>,
+    /// Labels as of then, `k=v`, sorted; at levels 2 and 3 the intersection.
+    pub labels: Vec<String>,
+    /// Container id, where the node could tell.
+    pub container: Option<String>,
+    /// Process name, where the node could tell.
+    pub process: Option<String>,
+    /// Host name, for an end on a host that is not a cluster's node.
+    pub host: Option<String>,
+    /// Named network set.
+    pub network_set: Option<String>,
+}
+
+/// How certain an identity is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribution {
+    /// One holder throughout the bounds.
+    Exact,
+    /// Several may have held it; they are named.
+    Ambiguous,
+    /// Nobody is known; the reason is named.
+    None,
+}
+
+/// By what an end was identified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentifiedBy {
+    /// The pod's UID, which the node knew.
+    Uid,
+    /// The address at that tick.
+    Address,
+    /// Not at all.
+    Nothing,
+}
+
+/// Why nobody is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoneReason {
+    /// The address is not the cluster's.
+    Outside,
+    /// Inside a pod network, but nobody held it.
+    UnknownPodAddress,
+    /// The flow is older than the history.
+    BeforeHistory,
+    /// The pod was reported only later than metadata was said to be complete.
+    NotYetReported,
+    /// There is neither a cluster nor manifests.
+    NoCluster,
+}
+
+/// Additive counters of both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// L3 bytes from initiator to responder.
+    pub forward_bytes: u64,
+    /// Packets from initiator to responder.
+    pub forward_packets: u64,
+    /// L3 bytes from responder to initiator.
+    pub reverse_bytes: u64,
+    /// Packets from responder to initiator.
+    pub reverse_packets: u64,
+    /// Connections started.
+    pub started: u64,
+    /// Connections ended.
+    pub ended: u64,
+}
+
+/// What one reporter counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Passed packets.
+    pub counters: Counters,
+    /// Drops by reason, sorted by reason, at most 16 reasons.
+    pub drops: Vec<DropCounter>,
+    /// TCP flags, or-ed, initiator to responder.
+    pub forward_tcp_flags: u16,
+    /// TCP flags, or-ed, responder to initiator.
+    pub reverse_tcp_flags: u16,
+    /// TCP segments sent again.
+    pub retransmits: u64,
+    /// Round-trip times.
+    pub round_trip: Option<RoundTrip>,
+    /// Last packet sent from initiator to responder, ms since the epoch; absent without one.
+    pub last_forward: Option<Millis>,
+    /// Highest sampling factor met; 1 = nothing was sampled. Counters are already corrected.
+    pub sampling: u32,
+}
+
+/// Drops for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DropCounter {
+    /// The kernel's name.
+    pub reason: String,
+    /// Whether it is what a policy does.
+    pub class: DropClass,
+    /// Packets from initiator to responder.
+    pub forward_packets: u64,
+    /// L3 bytes from initiator to responder.
+    pub forward_bytes: u64,
+    /// Packets from responder to initiator.
+    pub reverse_packets: u64,
+    /// L3 bytes from responder to initiator.
+    pub reverse_bytes: u64,
+}
+
+/// Whether what was sent arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// Both reporters saw it.
+    Ok,
+    /// The other side saw nothing though it would have.
+    Never,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// What the packets showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// No policy-like drop.
+    Allow,
+    /// Policy-like drops, and nothing came through.
+    Deny,
+    /// Both in one record.
+    Mixed,
+}

@@ -1,0 +1,199 @@
+//! Topic `k8s.metadata.v1`, compacted: what Kubernetes knew, and when. A slowly-changing-dimension (type 2) table.
+
+use serde::{Deserialize, Serialize};
+use weir_flow::{Address, Millis};
+
+/// A message on the metadata topic.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is a revision; a box would cost an allocation each"
+)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Metadata {
+    /// One revision of one object; key `<cluster>/<kind>/<uid>/<revision>`.
+    #[serde(rename = "weir.Revision")]
+    Revision(Revision),
+    /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`.
+    #[serde(rename = "weir.Heartbeat")]
+    Heartbeat(Heartbeat),
+}
+
+/// Metadata of the cluster is complete up to a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The cluster's id.
+    pub cluster: String,
+    /// H, ms since the epoch; the largest long = nothing can be learnt any more.
+    pub complete_to: Millis,
+    /// How that is known.
+    pub proof: Proof,
+    /// Whether Kubernetes names can be had at all: false where there is neither a cluster nor manifests.
+    pub cluster_known: bool,
+}
+
+/// How a heartbeat's time is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// A watch-list probe showed that the cache was current.
+    Probed,
+    /// Now minus a stated delay.
+    Assumed,
+    /// After a scan of manifests.
+    Manifests,
+    /// There is no source that could change: no cluster, or a capture.
+    Closed,
+    /// A person gave up on a stall: complete to H, with a gap before.
+    Gap,
+}
+
+/// One identity of one object, and when it was valid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The object's UID; for objects without one (manifests) a UUID made of kind, namespace and name.
+    pub uid: String,
+    /// Ordinal of identity content, from 1; never the resourceVersion.
+    pub revision: u64,
+    /// Namespace; empty for cluster-wide objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Labels as `k=v`, sorted by key.
+    pub labels: Vec<String>,
+    /// From when it was valid.
+    pub valid_from: Bound,
+    /// Until when (exclusive); absent while it still is.
+    pub valid_to: Option<Bound>,
+    /// What is particular to the kind.
+    pub object: Object,
+}
+
+/// A bound of validity: the API does not know exactly when an address was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// It cannot have been before, ms since the epoch.
+    pub earliest: Millis,
+    /// It cannot have been after, ms since the epoch.
+    pub latest: Millis,
+    /// Where the bound comes from.
+    pub source: BoundSource,
+}
+
+/// Where a bound comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoundSource {
+    /// `metadata.creationTimestamp`.
+    Creation,
+    /// A pod condition's or container's time.
+    Status,
+    /// `metadata.deletionTimestamp`.
+    Deletion,
+    /// A time of `metadata.managedFields`.
+    ManagedFields,
+    /// When the watch told.
+    Arrival,
+    /// Learnt after a heartbeat and clipped to after it.
+    Clipped,
+    /// A manifest without times, or a setting: always valid.
+    Always,
+}
+
+/// What is particular to a kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Object {
+    /// A pod.
+    #[serde(rename = "weir.Pod")]
+    Pod(Pod),
+    /// A node.
+    #[serde(rename = "weir.Node")]
+    Node(Node),
+    /// A namespace.
+    #[serde(rename = "weir.Namespace")]
+    Namespace(Namespace),
+    /// A service.
+    #[serde(rename = "weir.Service")]
+    Service(Service),
+    /// An agent that covers ends.
+    #[serde(rename = "weir.Agent")]
+    Agent(Agent),
+}
+
+/// A pod's identity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// All addresses of the pod; the node's for a host-network pod.
+    pub addresses: Vec<Address>,
+    /// Whether it uses the node's network.
+    pub host_network: bool,
+    /// Name of its node; empty before it is scheduled.
+    pub node: String,
+    /// Name of its service account.
+    pub service_account: String,
+    /// Kind of the top of its owner chain, e.g. `Deployment`; empty without an owner.
+    pub workload_kind: String,
+    /// Name of the top of its owner chain; the pod's own name without an owner.
+    pub workload: String,
+    /// Phase, as Kubernetes writes it.
+    pub phase: String,
+    /// Container ids, without the runtime's prefix.
+    pub containers: Vec<String>,
+}
+
+/// A node's identity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Internal and external addresses.
+    pub addresses: Vec<Address>,
+    /// Pod networks in CIDR notation.
+    pub pod_networks: Vec<String>,
+    /// `topology.kubernetes.io/zone`; empty without.
+    pub zone: String,
+}
+
+/// A namespace has nothing beyond its labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Phase, as Kubernetes writes it.
+    pub phase: String,
+}
+
+/// A service's addresses and ports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Cluster, external and load-balancer addresses.
+    pub addresses: Vec<Address>,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// The selector as `k=v`, sorted; empty without.
+    pub selector: Vec<String>,
+}
+
+/// A service's port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePort {
+    /// Its name; empty where there is only one.
+    pub name: String,
+    /// Port at the service's address.
+    pub port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Target port as a number; 0 where it is named.
+    pub target: u16,
+    /// Target port's name; empty where it is a number.
+    pub target_name: String,
+}
+
+/// A ready agent: the ends it covers are those on its node and those in its networks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Name of the node whose ends are covered; empty for a capture.
+    pub node: String,
+    /// Networks in CIDR notation whose ends are covered though no node is known for them: the host's own connected
+    /// networks without a cluster, everything for a capture.
+    pub networks: Vec<String>,
+    /// One observer for both ends (a capture): each packet is seen once, and stands for the initiator's report.
+    pub one_observer: bool,
+}

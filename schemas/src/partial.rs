@@ -1,0 +1,101 @@
+//! Topic `flows.partial.v1[.<cluster>]`: stage 1's partial records and markers, between the two stages.
+
+use crate::enriched::{Counters, Report, Side};
+use crate::raw::Origin;
+use serde::{Deserialize, Serialize};
+use weir_flow::{Address, Millis};
+
+/// A message on the internal topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PartialMessage {
+    /// Partial records of one raw partition and generation for one internal partition.
+    #[serde(rename = "weir.PartialBatch")]
+    Partials(PartialBatch),
+    /// "Raw partition `partition` has written everything up to generation `generation`"; follows its partials in the transaction.
+    #[serde(rename = "weir.Marker")]
+    Marker(Marker),
+}
+
+/// Partial records of one (raw partition, generation), for one internal partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartialBatch {
+    /// The cluster's id.
+    pub cluster: String,
+    /// p: the raw partition.
+    pub partition: i32,
+    /// n: the generation.
+    pub generation: Millis,
+    /// The records, in the order of their keys.
+    pub partials: Vec<Partial>,
+}
+
+/// The marker of rule 12.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The cluster's id.
+    pub cluster: String,
+    /// p: the raw partition.
+    pub partition: i32,
+    /// T: the last generation written.
+    pub generation: Millis,
+    /// Per node the ticks of the generation's window that were missing.
+    pub missing: Vec<MissingTicks>,
+}
+
+/// A node's ticks that did not arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MissingTicks {
+    /// The node.
+    pub node: String,
+    /// How many ticks of the window are missing.
+    pub ticks: u32,
+}
+
+/// What one raw partition knows of one record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Partial {
+    /// w: the window.
+    pub window: Millis,
+    /// Level, 0 to 3.
+    pub level: u8,
+    /// What produced the samples.
+    pub origin: Origin,
+    /// Whether Kubernetes names could be had at all.
+    pub cluster_known: bool,
+    /// The end that opened the connections.
+    pub initiator: Side,
+    /// The other end.
+    pub responder: Side,
+    /// All addresses of the initiator's side, whole (levels 2 and 3), sorted.
+    pub initiator_addresses: Vec<Address>,
+    /// All addresses of the responder's side, whole (levels 2 and 3), sorted.
+    pub responder_addresses: Vec<Address>,
+    /// All pods of the initiator's side, whole (levels 2 and 3), sorted.
+    pub initiator_pods: Vec<String>,
+    /// All pods of the responder's side, whole (levels 2 and 3), sorted.
+    pub responder_pods: Vec<String>,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Whether the orientation was guessed.
+    pub orientation_guessed: bool,
+    /// Whether a translated tuple was unknown.
+    pub untranslated: bool,
+    /// First packet, ms since the epoch.
+    pub first_seen: Millis,
+    /// Last packet, ms since the epoch.
+    pub last_seen: Millis,
+    /// Totals: the counters of those samples whose reporter was the authority at their tick.
+    pub totals: Counters,
+    /// The initiator's report; absent when none came.
+    pub by_initiator: Option<Report>,
+    /// The responder's report; absent when none came.
+    pub by_responder: Option<Report>,
+    /// Whether the initiator's end was covered at every tick that it was asked for.
+    pub initiator_covered: bool,
+    /// Whether the responder's end was covered at every tick that it was asked for.
+    pub responder_covered: bool,
+    /// Whether keys were coarsened by a limit.
+    pub coarsened: bool,
+    /// How many samples were merged.
+    pub samples: u64,
+}

@@ -1,0 +1,123 @@
+//! Topic `weir.settings.v1`, compacted: the settings that decide records; key `<cluster>/<valid_from>`.
+
+use serde::{Deserialize, Serialize};
+use weir_flow::settings::IndexPeriod;
+use weir_flow::{Level, Millis, RecordSettings};
+
+/// [`RecordSettings`] as they stand on the topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The cluster's id.
+    pub cluster: String,
+    /// First generation for which they hold, ms since the epoch; the smallest long = from the start.
+    pub valid_from: Millis,
+    /// Tick, ms.
+    pub tick: Millis,
+    /// Window, ms.
+    pub window: Millis,
+    /// Grace, ms.
+    pub grace: Millis,
+    /// Tolerance, ms.
+    pub tolerance: Millis,
+    /// Late bound, ms.
+    pub late_bound: Millis,
+    /// Levels kept of allowed flows.
+    pub levels_allowed: Vec<u8>,
+    /// Levels kept of denied flows.
+    pub levels_denied: Vec<u8>,
+    /// P.
+    pub raw_partitions: i32,
+    /// R.
+    pub internal_partitions: i32,
+    /// Most keys per (partition, generation, level).
+    pub keys_limit: u32,
+    /// Most set members on a record.
+    pub set_limit: u32,
+    /// `day` or `hour`.
+    pub index_period: String,
+    /// Version of the meaning of records.
+    pub semantics: i32,
+    /// Whether append times bound the samples' times.
+    pub live: bool,
+}
+
+impl From<&RecordSettings> for Settings {
+    fn from(s: &RecordSettings) -> Self {
+        let numbers = |levels: &[Level]| levels.iter().map(|l| l.number()).collect();
+        Self {
+            cluster: s.cluster.clone(),
+            valid_from: s.valid_from,
+            tick: s.tick,
+            window: s.window,
+            grace: s.grace,
+            tolerance: s.tolerance,
+            late_bound: s.late_bound,
+            levels_allowed: numbers(&s.levels_allowed),
+            levels_denied: numbers(&s.levels_denied),
+            raw_partitions: s.raw_partitions,
+            internal_partitions: s.internal_partitions,
+            keys_limit: s.keys_limit,
+            set_limit: s.set_limit,
+            index_period: match s.index_period {
+                IndexPeriod::Day => "day".to_owned(),
+                IndexPeriod::Hour => "hour".to_owned(),
+            },
+            semantics: s.semantics,
+            live: s.live,
+        }
+    }
+}
+
+/// Why a settings record cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsRecordError {
+    /// A level that does not exist.
+    #[error("settings of cluster {0}: there is no level {1}")]
+    Level(String, u8),
+    /// An unknown index period.
+    #[error("settings of cluster {0}: index period {1:?} is neither \"day\" nor \"hour\"")]
+    IndexPeriod(String, String),
+    /// Values that do not fit together.
+    #[error("settings of cluster {0}: {1}")]
+    Values(String, weir_flow::settings::SettingsError),
+}
+
+impl TryFrom<Settings> for RecordSettings {
+    type Error = SettingsRecordError;
+
+    fn try_from(s: Settings) -> Result<Self, Self::Error> {
+        let levels = |numbers: &[u8]| {
+            numbers
+                .iter()
+                .map(|n| {
+                    Level::from_number(i64::from(*n)).ok_or_else(|| SettingsRecordError::Level(s.cluster.clone(), *n))
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let index_period = match s.index_period.as_str() {
+            "day" => IndexPeriod::Day,
+            "hour" => IndexPeriod::Hour,
+            other => return Err(SettingsRecordError::IndexPeriod(s.cluster.clone(), other.to_owned())),
+        };
+        let settings = RecordSettings {
+            cluster: s.cluster.clone(),
+            valid_from: s.valid_from,
+            tick: s.tick,
+            window: s.window,
+            grace: s.grace,
+            tolerance: s.tolerance,
+            late_bound: s.late_bound,
+            levels_allowed: levels(&s.levels_allowed)?,
+            levels_denied: levels(&s.levels_denied)?,
+            raw_partitions: s.raw_partitions,
+            internal_partitions: s.internal_partitions,
+            keys_limit: s.keys_limit,
+            set_limit: s.set_limit,
+            index_period,
+            semantics: s.semantics,
+            live: s.live,
+        };
+        settings.validate().map_err(|e| SettingsRecordError::Values(settings.cluster.clone(), e))?;
+        Ok(settings)
+    }
+}
