@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 use weir_flow::{Address, Millis};
 
+pub mod columns;
+
 /// One batch: all that one node counted in one tick, or a part of it when that would exceed 900 kB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "columns::ColumnBatch", try_from = "columns::ColumnBatch")]
 pub struct RawBatch {
     /// The cluster's id.
     pub cluster: String,

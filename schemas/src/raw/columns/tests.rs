@@ -1,0 +1,96 @@
+use super::*;
+use crate::raw::{DropClass, Loss};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+fn address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        any::<[u8; 4]>().prop_map(|b| Address::from_bytes(&b).unwrap()),
+        any::<[u8; 16]>().prop_map(|b| Address::from_bytes(&b).unwrap()),
+    ]
+}
+
+fn counter() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..1_000u64, 0..u64::from(u32::MAX)]
+}
+
+prop_compose! {
+    fn sample()(
+        place in 0u8..10, interface in "[a-z]{0,3}", addresses in (address(), address()),
+        ports in any::<(u16, u16)>(), protocol in any::<u8>(), opened in 0u8..3,
+        first_seen in 0i64..5_000, last in 0i64..5_000, counters in (counter(), counter(), counter(), counter()),
+        flags in 0u16..512, started in 0u64..3, ended in 0u64..3, age in prop::option::of(0i64..100_000),
+        retransmits in 0u64..3, uid in prop::option::of("[0-9a-f]{4}"), process in prop::option::of("[a-z]{1,4}"),
+        sampling in 1u32..100, drops in 0usize..3, round_trip in prop::option::of(1u64..1_000),
+    ) -> Sample {
+        let (point, end) = place_of(place).unwrap();
+        Sample {
+            point, end, interface, source: addresses.0, destination: addresses.1, source_port: ports.0,
+            destination_port: ports.1, protocol,
+            translated: (started == 1).then_some(Tuple { source: addresses.1, destination: addresses.0, source_port: 1, destination_port: 2 }),
+            opened_by: [OpenedBy::Unknown, OpenedBy::Source, OpenedBy::Destination][usize::from(opened)],
+            first_seen, last_seen: first_seen + last, bytes: counters.0, packets: counters.1, tcp_flags: flags, started,
+            ended, opened_at: age.map(|a| first_seen - a), cumulative_bytes: counters.0 + counters.2,
+            cumulative_packets: counters.1 + counters.3,
+            drops: (0..drops).map(|n| Drop { reason: format!("R{n}"), class: DropClass::Other, packets: 1, bytes: 60 }).collect(),
+            retransmits, round_trip: round_trip.map(|t| RoundTrip { sum: t, count: 1, min: t, max: t }),
+            pod_uid: uid, container: None, process, sampling,
+        }
+    }
+}
+
+fn batch(samples: Vec<Sample>) -> RawBatch {
+    RawBatch {
+        cluster: "c".to_owned(),
+        node: "n".to_owned(),
+        boot: "b".to_owned(),
+        sequence: 1,
+        tick: 0,
+        tick_length: 5_000,
+        ticks: 1,
+        part: 0,
+        parts: 1,
+        origin: Origin::Ebpf,
+        seen: Totals::default(),
+        published: Totals::default(),
+        lost: vec![Loss { reason: "map_full".to_owned(), lost: Totals::default() }],
+        samples,
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_batch_is_read_back_from_its_columns(samples in prop::collection::vec(sample(), 0..20)) {
+        let batch = batch(samples);
+        prop_assert_eq!(&RawBatch::try_from(ColumnBatch::from(batch.clone())).unwrap(), &batch);
+        let bytes = crate::encode(&batch).unwrap();
+        prop_assert_eq!(crate::decode::<RawBatch>(&bytes).unwrap(), batch);
+    }
+}
+
+#[test]
+fn columns_of_unequal_length_are_refused() {
+    let mut columns = ColumnBatch::from(batch(vec![]));
+    columns.count = 1;
+    assert_eq!(RawBatch::try_from(columns.clone()), Err(ColumnError::Length("place", 0, 1)));
+    columns.count = 0;
+    columns.columns.sampling = vec![1];
+    assert_eq!(RawBatch::try_from(columns), Err(ColumnError::Length("sampling", 1, 0)));
+}
+
+#[test]
+fn a_number_that_names_nothing_is_refused() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let one = sample().new_tree(&mut runner).unwrap().current();
+    let good = ColumnBatch::from(batch(vec![one]));
+    for (name, spoil) in [
+        ("source", (|c: &mut Columns| c.source[0] = 9) as fn(&mut Columns)),
+        ("interface", |c| c.interface[0] = 99),
+        ("place", |c| c.place[0] = 10),
+        ("opened_by", |c| c.opened_by[0] = 3),
+    ] {
+        let mut bad = good.clone();
+        spoil(&mut bad.columns);
+        assert!(matches!(RawBatch::try_from(bad), Err(ColumnError::Range(found, ..)) if found == name), "{name}");
+    }
+}
