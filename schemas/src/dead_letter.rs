@@ -17,10 +17,10 @@ pub struct DeadLetter {
     /// Its timestamp there, ms since the epoch.
     pub timestamp: Millis,
     /// Its key; absent without one.
-    #[serde(with = "serde_bytes")]
+    #[serde(default, with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
     /// Its value, cut to 512 KiB; absent for a tombstone.
-    #[serde(with = "serde_bytes")]
+    #[serde(default, with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
     /// The value's whole length, bytes.
     pub length: u64,

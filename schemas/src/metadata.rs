@@ -121,6 +121,31 @@ pub enum Object {
     Agent(Agent),
 }
 
+impl Metadata {
+    /// The message's key on the topic; `partition` is the metadata partition that a heartbeat is for.
+    #[must_use]
+    pub fn key(&self, partition: i32) -> String {
+        match self {
+            Self::Revision(r) => format!("{}/{}/{}/{}", r.cluster, r.object.kind(), r.uid, r.revision),
+            Self::Heartbeat(h) => format!("{}/heartbeat/{partition}", h.cluster),
+        }
+    }
+}
+
+impl Object {
+    /// The kind's name, as it stands in keys.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pod(_) => "Pod",
+            Self::Node(_) => "Node",
+            Self::Namespace(_) => "Namespace",
+            Self::Service(_) => "Service",
+            Self::Agent(_) => "Agent",
+        }
+    }
+}
+
 /// A pod's identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pod {

@@ -1,0 +1,386 @@
+//! Every format as it was first written is still read, and is still written so.
+//!
+//! `WEIR_BLESS=1 cargo test -p weir-schemas --test golden` writes the golden file of a format that has none yet; an existing
+//! one is never written again: a change of bytes is a new version, beside the old.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Debug;
+use std::path::Path;
+use weir_schemas::checkpoint::Checkpoint;
+use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::dns::Dns;
+use weir_schemas::enriched::{
+    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Kind, NoneReason, Report, Side,
+};
+use weir_schemas::ledger::{Ledger, Received, Reporter, Stored};
+use weir_schemas::metadata::{
+    Agent, Bound, BoundSource, Heartbeat, Metadata, Namespace, Node, Object, Pod, Proof, Revision, Service, ServicePort,
+};
+use weir_schemas::partial::{Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
+use weir_schemas::raw::{
+    Drop, DropClass, End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple,
+};
+use weir_schemas::settings::Settings;
+use weir_schemas::{Message, decode, encode};
+
+/// Compares with the golden file, in both directions.
+fn golden<T: Message + PartialEq + Debug>(name: &str, value: &T) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.v1.bin"));
+    let bytes = encode(value).unwrap();
+    if !path.exists() && std::env::var_os("WEIR_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    let committed = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(&decode::<T>(&committed).unwrap(), value, "{name} is read differently");
+    assert_eq!(bytes, committed, "{name} is written differently: that is a new version");
+}
+
+fn side(port: u16) -> Side {
+    Side {
+        attribution: Attribution::Exact,
+        by: IdentifiedBy::Uid,
+        reason: Some(NoneReason::Outside),
+        candidates: vec!["shop/a".to_owned()],
+        always_valid: true,
+        scope: weir_flow::AddressScope::Private,
+        address: Some("10.0.0.1".parse().unwrap()),
+        addresses: vec!["2001:db8::1".parse().unwrap()],
+        addresses_more: 1,
+        port: Some(port),
+        namespace: Some("shop".to_owned()),
+        pod: Some("web-1".to_owned()),
+        pod_uid: Some("u".to_owned()),
+        pods: vec!["shop/web-1".to_owned()],
+        pods_more: 2,
+        workload_kind: Some("Deployment".to_owned()),
+        workload: Some("web".to_owned()),
+        node: Some("n".to_owned()),
+        zone: Some("z".to_owned()),
+        service: Some("shop/web".to_owned()),
+        service_account: Some("sa".to_owned()),
+        labels: vec!["app=web".to_owned()],
+        container: Some("c".to_owned()),
+        process: Some("p".to_owned()),
+        host: Some("h".to_owned()),
+        network_set: Some("s".to_owned()),
+    }
+}
+
+fn counters() -> Counters {
+    Counters { forward_bytes: 1, forward_packets: 2, reverse_bytes: 3, reverse_packets: 4, started: 5, ended: 6 }
+}
+
+fn report() -> Report {
+    Report {
+        counters: counters(),
+        drops: vec![DropCounter {
+            reason: "NETFILTER_DROP".to_owned(),
+            class: DropClass::Policy,
+            forward_packets: 1,
+            forward_bytes: 60,
+            reverse_packets: 0,
+            reverse_bytes: 0,
+        }],
+        forward_tcp_flags: 2,
+        reverse_tcp_flags: 18,
+        retransmits: 1,
+        round_trip: Some(round_trip()),
+        last_forward: Some(7),
+        sampling: 1,
+    }
+}
+
+fn round_trip() -> RoundTrip {
+    RoundTrip { sum: 3, count: 2, min: 1, max: 2 }
+}
+
+fn totals() -> Totals {
+    Totals { packets: 1, bytes: 2, samples: 3 }
+}
+
+fn loss() -> Vec<Loss> {
+    vec![Loss { reason: "map_full".to_owned(), lost: totals() }]
+}
+
+#[test]
+fn raw() {
+    let sample = Sample {
+        point: Point::Pod,
+        end: End::Destination,
+        interface: "veth0".to_owned(),
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "2001:db8::1".parse().unwrap(),
+        source_port: 40_000,
+        destination_port: 443,
+        protocol: 6,
+        translated: Some(Tuple {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.96.0.1".parse().unwrap(),
+            source_port: 40_000,
+            destination_port: 80,
+        }),
+        opened_by: OpenedBy::Source,
+        first_seen: 1_700_000_000_100,
+        last_seen: 1_700_000_000_900,
+        bytes: 1_000,
+        packets: 10,
+        tcp_flags: 0x1b,
+        started: 1,
+        ended: 1,
+        opened_at: Some(1_699_999_999_000),
+        cumulative_bytes: 5_000,
+        cumulative_packets: 50,
+        drops: vec![Drop { reason: "NO_SOCKET".to_owned(), class: DropClass::Other, packets: 1, bytes: 60 }],
+        retransmits: 2,
+        round_trip: Some(round_trip()),
+        pod_uid: Some("u".to_owned()),
+        container: Some("c".to_owned()),
+        process: Some("curl".to_owned()),
+        sampling: 4,
+    };
+    let batch = RawBatch {
+        cluster: "local".to_owned(),
+        node: "n".to_owned(),
+        boot: "b".to_owned(),
+        sequence: 3,
+        tick: 1_700_000_000_000,
+        tick_length: 1_000,
+        ticks: 1,
+        part: 0,
+        parts: 1,
+        origin: Origin::Ebpf,
+        seen: totals(),
+        published: totals(),
+        lost: loss(),
+        samples: vec![sample],
+    };
+    golden("raw", &batch);
+}
+
+fn revision(object: Object) -> Metadata {
+    Metadata::Revision(Revision {
+        cluster: "local".to_owned(),
+        uid: "u".to_owned(),
+        revision: 2,
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        labels: vec!["app=web".to_owned()],
+        valid_from: Bound { earliest: 1, latest: 2, source: BoundSource::Creation },
+        valid_to: Some(Bound { earliest: 3, latest: 4, source: BoundSource::Arrival }),
+        object,
+    })
+}
+
+#[test]
+fn metadata() {
+    let heartbeat =
+        Heartbeat { cluster: "local".to_owned(), complete_to: 5, proof: Proof::Probed, cluster_known: true };
+    golden("metadata-heartbeat", &Metadata::Heartbeat(heartbeat));
+    let address = vec!["10.0.0.1".parse().unwrap()];
+    golden(
+        "metadata-pod",
+        &revision(Object::Pod(Pod {
+            addresses: address.clone(),
+            host_network: true,
+            node: "n".to_owned(),
+            service_account: "sa".to_owned(),
+            workload_kind: "Deployment".to_owned(),
+            workload: "web".to_owned(),
+            phase: "Running".to_owned(),
+            containers: vec!["c".to_owned()],
+        })),
+    );
+    let node = Node { addresses: address.clone(), pod_networks: vec!["10.0.0.0/24".to_owned()], zone: "z".to_owned() };
+    golden("metadata-node", &revision(Object::Node(node)));
+    golden("metadata-namespace", &revision(Object::Namespace(Namespace { phase: "Active".to_owned() })));
+    let port =
+        ServicePort { name: "http".to_owned(), port: 80, protocol: 6, target: 0, target_name: "http".to_owned() };
+    let service = Service { addresses: address, ports: vec![port], selector: vec!["app=web".to_owned()] };
+    golden("metadata-service", &revision(Object::Service(service)));
+    let agent = Agent { node: "n".to_owned(), networks: vec!["10.0.0.0/8".to_owned()], one_observer: false };
+    golden("metadata-agent", &revision(Object::Agent(agent)));
+}
+
+#[test]
+fn enriched() {
+    let record = Enriched {
+        id: "0123456789abcdef0123456789abcdef".to_owned(),
+        correction: 1,
+        kind: Kind::Upsert,
+        origin: Origin::Demo,
+        cluster: "local".to_owned(),
+        cluster_known: true,
+        level: 1,
+        window: 1_700_000_000_000,
+        window_length: 5_000,
+        generation: 1_700_000_005_000,
+        semantics: 1,
+        initiator: side(40_000),
+        responder: side(443),
+        protocol: 6,
+        orientation_guessed: true,
+        untranslated: true,
+        first_seen: 1,
+        last_seen: 2,
+        totals: counters(),
+        by_initiator: Some(report()),
+        by_responder: None,
+        arrival: Arrival::Unknown,
+        arrival_reason: "late".to_owned(),
+        action: Action::Mixed,
+        coarsened: true,
+        samples: 9,
+    };
+    golden("enriched", &record);
+    let dns = Dns {
+        id: record.id,
+        correction: 0,
+        kind: Kind::Delete,
+        origin: Origin::Ebpf,
+        cluster: "local".to_owned(),
+        window: 1,
+        generation: 2,
+        client: side(1),
+        server: side(53),
+        question: "example.org".to_owned(),
+        question_type: "AAAA".to_owned(),
+        response_code: "NXDOMAIN".to_owned(),
+        count: 3,
+        latency: Some(round_trip()),
+        answers: vec!["2001:db8::1".to_owned()],
+        answers_more: 4,
+    };
+    golden("dns", &dns);
+}
+
+#[test]
+fn partial() {
+    let partial = Partial {
+        window: 1,
+        level: 2,
+        origin: Origin::Capture,
+        cluster_known: false,
+        initiator: side(1),
+        responder: side(2),
+        initiator_addresses: vec!["10.0.0.1".parse().unwrap()],
+        responder_addresses: vec![],
+        initiator_pods: vec!["shop/a".to_owned()],
+        responder_pods: vec![],
+        protocol: 17,
+        orientation_guessed: false,
+        untranslated: false,
+        first_seen: 3,
+        last_seen: 4,
+        totals: counters(),
+        by_initiator: None,
+        by_responder: Some(report()),
+        initiator_covered: true,
+        responder_covered: false,
+        coarsened: false,
+        samples: 5,
+    };
+    let batch = PartialBatch { cluster: "local".to_owned(), partition: 1, generation: 2, partials: vec![partial] };
+    golden("partials", &PartialMessage::Partials(batch));
+    let missing = vec![MissingTicks { node: "n".to_owned(), ticks: 2 }];
+    let marker = Marker { cluster: "local".to_owned(), partition: 1, generation: 2, missing };
+    golden("marker", &PartialMessage::Marker(marker));
+}
+
+#[test]
+fn the_rest() {
+    let checkpoint = Checkpoint { cluster: "local".to_owned(), partition: 1, generation: 2, offset: 3, watermark: 4 };
+    golden("checkpoint", &checkpoint);
+    golden("settings", &Settings::from(&weir_flow::RecordSettings::standard("local")));
+    let received = Received {
+        cluster: "local".to_owned(),
+        partition: 1,
+        generation: 2,
+        node: "n".to_owned(),
+        boot: "b".to_owned(),
+        first_sequence: 3,
+        last_sequence: 4,
+        received: totals(),
+        seen: totals(),
+        agent_lost: loss(),
+        lost: loss(),
+        clamped: 5,
+    };
+    golden("ledger-received", &Ledger::Received(received));
+    let stored = Stored {
+        cluster: "local".to_owned(),
+        partition: 1,
+        generation: 2,
+        level: 1,
+        reporter: Reporter::Responder,
+        stored: totals(),
+        filtered: totals(),
+        outside: totals(),
+    };
+    golden("ledger-stored", &Ledger::Stored(stored));
+    let letter = DeadLetter {
+        cause: "not an Avro single-object encoding".to_owned(),
+        topic: "flows.raw.v1".to_owned(),
+        partition: 1,
+        offset: 2,
+        timestamp: 3,
+        key: Some(b"n".to_vec()),
+        value: None,
+        length: 4,
+    };
+    golden("dead-letter", &letter);
+}
+
+#[test]
+fn a_field_that_a_later_version_adds_is_passed_over() {
+    #[derive(serde::Serialize)]
+    struct Later {
+        cluster: String,
+        partition: i32,
+        generation: i64,
+        offset: i64,
+        watermark: i64,
+        colour: Option<String>,
+    }
+    let mut json: serde_json::Value = serde_json::from_str(Checkpoint::SCHEMA).unwrap();
+    let colour = serde_json::json!({"name": "colour", "type": ["null", "string"], "default": null});
+    json["fields"].as_array_mut().unwrap().push(colour);
+    let schema: serde_avro_fast::Schema = json.to_string().parse().unwrap();
+    let later = Later {
+        cluster: "c".to_owned(),
+        partition: 1,
+        generation: 2,
+        offset: 3,
+        watermark: 4,
+        colour: Some("red".to_owned()),
+    };
+    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
+    let bytes = serde_avro_fast::to_datum_vec(&later, &mut config).unwrap();
+    let read: Checkpoint = serde_avro_fast::from_datum_slice(&bytes, &schema).unwrap();
+    assert_eq!(read, Checkpoint { cluster: "c".to_owned(), partition: 1, generation: 2, offset: 3, watermark: 4 });
+    // Until its schema is known it is refused by its fingerprint, never misread.
+    let whole = serde_avro_fast::to_single_object_vec(&later, &mut config).unwrap();
+    assert!(decode::<Checkpoint>(&whole).is_err());
+}
+
+#[test]
+fn an_optional_field_that_an_earlier_version_lacks_is_absent() {
+    #[derive(serde::Serialize)]
+    struct Earlier {
+        cause: String,
+        topic: String,
+        partition: i32,
+        offset: i64,
+        timestamp: i64,
+        length: u64,
+    }
+    let mut json: serde_json::Value = serde_json::from_str(DeadLetter::SCHEMA).unwrap();
+    json["fields"].as_array_mut().unwrap().retain(|f| f["name"] != "key" && f["name"] != "value");
+    let schema: serde_avro_fast::Schema = json.to_string().parse().unwrap();
+    let earlier =
+        Earlier { cause: "c".to_owned(), topic: "t".to_owned(), partition: 0, offset: 0, timestamp: 0, length: 0 };
+    let mut config = serde_avro_fast::ser::SerializerConfig::new(&schema);
+    let bytes = serde_avro_fast::to_datum_vec(&earlier, &mut config).unwrap();
+    let read: DeadLetter = serde_avro_fast::from_datum_slice(&bytes, &schema).unwrap();
+    assert_eq!((read.key, read.value), (None, None));
+}
