@@ -1,2 +1,71 @@
-//! The command line.
-fn main() {}
+//! `weir`: the command line, and the one process that hosts everything.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod flows;
+mod reference;
+mod retention;
+mod up;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use weir_service::settings::Loaded;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Flow logs for Kubernetes: who talked to whom, named as of then, each byte counted once.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo weir up                             count this host's connections and show them on http://127.0.0.1:8080
+  weir up --demo                           the same with a small simulated cluster; needs no rights
+  weir up --pcap capture.pcap              the same from a capture file
+  weir flows --namespace shop --follow     named flows as they come
+  weir flows --action deny -o json         denied flows, as documents
+  weir retention plan                      what would be deleted, and why";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process: broker, search, agent, metadata, enricher, indexer, retention, console
+    Up(Box<up::UpSettings>),
+    /// List named flows
+    Flows(Box<flows::FlowsSettings>),
+    /// Show or apply what the disk budget asks for
+    Retention(Box<retention::RetentionCommand>),
+    /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
+    #[command(hide = true)]
+    Reference(reference::ReferenceSettings),
+}
+
+fn main() -> ExitCode {
+    let loaded = match weir_service::run::load::<CommandLine>(std::env::args_os()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    match loaded.settings.command {
+        Command::Up(ref settings) => {
+            let settings = settings.clone();
+            up::main(with(loaded, *settings))
+        }
+        Command::Flows(ref settings) => {
+            let settings = settings.clone();
+            flows::main(with(loaded, *settings))
+        }
+        Command::Retention(ref settings) => {
+            let settings = settings.clone();
+            retention::main(with(loaded, *settings))
+        }
+        Command::Reference(settings) => reference::main(&settings),
+    }
+}
+
+/// The same loaded settings, of the subcommand alone.
+fn with<T>(loaded: Loaded<CommandLine>, settings: T) -> Loaded<T> {
+    Loaded { settings, mode: loaded.mode, effective: loaded.effective, file: loaded.file }
+}

@@ -1,0 +1,40 @@
+#!/bin/bash
+# Builds flow.bpf.o, the committed object that a plain cargo build embeds.
+#   build.sh          rebuild the object and the hash of its sources
+#   build.sh --check  rebuild into a temporary folder and compare with what is committed
+# CLANG names the compiler; otherwise clang-19 down to clang-16 and then clang are tried, with the llvm-strip beside it.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+find_clang() {
+	if [ -n "${CLANG:-}" ]; then echo "$CLANG"; return; fi
+	for name in clang-19 clang-18 clang-17 clang-16 clang; do
+		if command -v "$name" >/dev/null; then echo "$name"; return; fi
+	done
+	echo "no clang found: install clang-19, or name one in CLANG" >&2
+	exit 1
+}
+clang=$(find_clang)
+suffix=$(basename "$clang" | grep -o -- '-[0-9]*$' || true)
+strip=${LLVM_STRIP:-llvm-strip$suffix}
+command -v "$strip" >/dev/null || { echo "$strip not found: install llvm, or name it in LLVM_STRIP" >&2; exit 1; }
+sources() { sha256sum flow.bpf.c flow_abi.h; }
+build() {
+	"$clang" -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations \
+		-fdebug-compilation-dir=. -I"/usr/include/$(uname -m)-linux-gnu" -c flow.bpf.c -o "$1"
+	"$strip" -g "$1"
+}
+
+if [ "${1:-}" = --check ]; then
+	folder=$(mktemp -d)
+	trap 'rm -rf "$folder"' EXIT
+	sources | cmp - flow.bpf.o.sources || { echo "flow.bpf.o.sources is out of date: run agent/bpf/build.sh" >&2; exit 1; }
+	build "$folder/flow.bpf.o"
+	cmp "$folder/flow.bpf.o" flow.bpf.o || {
+		echo "flow.bpf.o is not what $("$clang" --version | head -1) makes of the sources: run agent/bpf/build.sh" >&2
+		exit 1
+	}
+	exit 0
+fi
+build flow.bpf.o
+sources >flow.bpf.o.sources

@@ -1,0 +1,887 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/*
+ * Counts flows at tc hooks and drops at kfree_skb. Nothing here ever changes, delays or drops a packet: every path
+ * returns WEIR_NEXT, which leaves the verdict to whoever comes next.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "flow_abi.h"
+
+#define WEIR_NEXT (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_QINQ 0x88a8
+#define ETHERNET_HEADER 14
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AUTHENTICATION 51
+#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_DESTINATION_OPTIONS 60
+#define PROTOCOL_SCTP 132
+
+/* RFC 8200 names five kinds of extension header, one of them up to twice; more than eight is not honest traffic. */
+#define EXTENSION_HEADERS 8
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+#define GSO_BY_FRAGS 0xffff
+
+/* After this much silence a conversation without TCP's flags is a new one, in ns. */
+#define IDLE 60000000000ULL
+
+#define SOCKET_LISTEN 10
+
+#define NOINLINE __attribute__((noinline))
+#define INLINE static __always_inline
+
+/* Set by the loader. Reasons are numbers of the running kernel, found by name in its BTF. */
+const volatile __u32 weir_reason_consumed = 1;
+const volatile __u32 weir_reason_not_specified = 2;
+const volatile __u32 weir_own_namespace = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_config);
+} WEIR_CONFIG SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct weir_key);
+	__type(value, struct weir_flow);
+} WEIR_FLOWS_0 SEC(".maps"), WEIR_FLOWS_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct weir_connection_key);
+	__type(value, struct weir_connection);
+} WEIR_CONNECTIONS SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct weir_drop_key);
+	__type(value, struct weir_drop);
+} WEIR_DROPS_0 SEC(".maps"), WEIR_DROPS_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * WEIR_COUNTERS);
+	__type(key, __u32);
+	__type(value, struct weir_count);
+} WEIR_COUNTS SEC(".maps");
+
+/* The host's own addresses. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u32[4]);
+	__type(value, __u32);
+} WEIR_ADDRESSES SEC(".maps");
+
+struct weir_process {
+	char name[16];
+};
+
+/* Per socket: who made it. An accepted socket inherits from its listener (BPF_F_CLONE). */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct weir_process);
+} WEIR_PROCESSES SEC(".maps");
+
+/* The header fields that are read. */
+struct ipv4 {
+	__u8 version_length;
+	__u8 service;
+	__u16 total;
+	__u16 id;
+	__u16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__u16 checksum;
+	__u32 source;
+	__u32 destination;
+};
+
+struct ipv6 {
+	__u32 version_class_label;
+	__u16 payload;
+	__u8 next;
+	__u8 hops;
+	__u32 source[4];
+	__u32 destination[4];
+};
+
+struct extension {
+	__u8 next;
+	__u8 length;
+	__u16 fragment;
+};
+
+/* The first 16 bytes of a TCP header; the ports of UDP and SCTP and the type and code of ICMP overlay it. */
+struct transport {
+	__u16 source_port;
+	__u16 destination_port;
+	__u32 sequence;
+	__u32 acknowledgement;
+	__u16 offset_flags;
+	__u16 window;
+};
+
+/* What a packet says of itself, besides its key. */
+struct packet {
+	__u32 bytes;    /* L3 bytes as on the wire */
+	__u32 packets;  /* on the wire */
+	__u32 sequence; /* of a TCP segment */
+	__u32 flags;    /* of a TCP segment */
+};
+
+enum parsed { PARSED, NOT_IP, BROKEN };
+
+INLINE void count(__u32 buffer, __u32 counter, __u64 packets, __u64 bytes)
+{
+	__u32 index = buffer * WEIR_COUNTERS + counter;
+	struct weir_count *c = bpf_map_lookup_elem(&WEIR_COUNTS, &index);
+
+	if (c) {
+		c->packets += packets;
+		c->bytes += bytes;
+	}
+}
+
+/* The buffer of the tick that `now` belongs to. */
+INLINE __u32 active_buffer(__u64 now)
+{
+	__u32 zero = 0;
+	struct weir_config *config = bpf_map_lookup_elem(&WEIR_CONFIG, &zero);
+	__u64 boundary;
+
+	if (!config)
+		return 0;
+	boundary = *(volatile __u64 *)&config->boundary;
+	return (now >= (boundary & ~1ULL)) ^ (boundary & 1);
+}
+
+/* `length` bytes at `offset`: in place where they are linear, copied to `copy` where not; null beyond the packet. */
+INLINE void *at(struct __sk_buff *ctx, __u32 offset, __u32 length, void *copy)
+{
+	void *place = (void *)(long)ctx->data + offset;
+
+	if (place + length <= (void *)(long)ctx->data_end)
+		return place;
+	if (bpf_skb_load_bytes(ctx, offset, copy, length))
+		return 0;
+	return copy;
+}
+
+INLINE void map_ipv4(__u32 to[4], __u32 address)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = address;
+}
+
+/* Takes ports, flags and the header's length from a transport header; returns that length. */
+INLINE __u32 take_transport(__u8 protocol, const struct transport *t, struct weir_key *key, struct packet *p)
+{
+	__u32 flags;
+
+	switch (protocol) {
+	case PROTOCOL_TCP:
+		key->source_port = bpf_ntohs(t->source_port);
+		key->destination_port = bpf_ntohs(t->destination_port);
+		flags = bpf_ntohs(t->offset_flags);
+		p->flags = flags & 0x0fff;
+		p->sequence = t->sequence;
+		return (flags >> 12) * 4;
+	case PROTOCOL_UDP:
+		key->source_port = bpf_ntohs(t->source_port);
+		key->destination_port = bpf_ntohs(t->destination_port);
+		return 8;
+	case PROTOCOL_SCTP:
+		key->source_port = bpf_ntohs(t->source_port);
+		key->destination_port = bpf_ntohs(t->destination_port);
+		return 12;
+	case PROTOCOL_ICMP:
+	case PROTOCOL_ICMPV6:
+		key->destination_port = bpf_ntohs(t->source_port);
+		return 8;
+	}
+	return 0;
+}
+
+INLINE __u32 transport_length(__u8 protocol)
+{
+	switch (protocol) {
+	case PROTOCOL_TCP:
+		return 16;
+	case PROTOCOL_UDP:
+		return 8;
+	case PROTOCOL_SCTP:
+		return 4;
+	case PROTOCOL_ICMP:
+	case PROTOCOL_ICMPV6:
+		return 2;
+	}
+	return 0;
+}
+
+/* A super-packet counts as the segments that it becomes (or became) on the wire, each with its own headers. */
+INLINE void unfold(struct packet *p, __u32 gso_size, __u32 gso_segs, __u32 headers)
+{
+	__u32 segments = gso_segs;
+
+	if (!gso_size || p->bytes <= headers)
+		return;
+	if (gso_size != GSO_BY_FRAGS)
+		segments = (p->bytes - headers + gso_size - 1) / gso_size;
+	if (segments > 1) {
+		p->packets = segments;
+		p->bytes += (segments - 1) * headers;
+	}
+}
+
+/*
+ * Fills `key` (without hook and interface) and `packet`. The first fragment has its ports; later ones are counted
+ * under ports 0. Broken packets are still measured.
+ */
+INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_key *key, struct packet *p)
+{
+	__u8 copy[40] __attribute__((aligned(8)));
+	__u32 offset = 0, start, type, later_fragment = 0;
+	struct transport *t;
+
+	if (ethernet) {
+		__u16 *tag = at(ctx, 12, 2, copy);
+
+		if (!tag)
+			return NOT_IP;
+		type = bpf_ntohs(*tag);
+		offset = ETHERNET_HEADER;
+		for (int i = 0; i < 2; i++) {
+			if (type != ETHERTYPE_VLAN && type != ETHERTYPE_QINQ)
+				break;
+			tag = at(ctx, offset + 2, 2, copy);
+			if (!tag)
+				return NOT_IP;
+			type = bpf_ntohs(*tag);
+			offset += 4;
+		}
+	} else {
+		type = bpf_ntohs(ctx->protocol);
+	}
+
+	start = offset;
+	p->packets = 1;
+	p->bytes = ctx->len - start;
+	if (type == ETHERTYPE_IPV4) {
+		struct ipv4 *ip = at(ctx, offset, sizeof(*ip), copy);
+		__u32 length, total;
+
+		if (!ip)
+			return BROKEN;
+		length = (ip->version_length & 0x0f) * 4;
+		total = bpf_ntohs(ip->total);
+		if ((ip->version_length & 0xf0) != 0x40 || length < sizeof(*ip) || length > p->bytes)
+			return BROKEN;
+		if (total >= length && total <= p->bytes)
+			p->bytes = total; /* without the padding of a short frame */
+		else if (total)
+			return BROKEN;
+		key->protocol = ip->protocol;
+		map_ipv4(key->source, ip->source);
+		map_ipv4(key->destination, ip->destination);
+		later_fragment = ip->fragment & bpf_htons(0x1fff);
+		offset += length;
+	} else if (type == ETHERTYPE_IPV6) {
+		struct ipv6 *ip = at(ctx, offset, sizeof(*ip), copy);
+		__u32 total;
+
+		if (!ip)
+			return BROKEN;
+		total = bpf_ntohs(ip->payload) + sizeof(*ip);
+		if ((ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+			return BROKEN;
+		if (total > p->bytes)
+			return BROKEN;
+		if (total > sizeof(*ip))
+			p->bytes = total;
+		key->protocol = ip->next;
+		__builtin_memcpy(key->source, ip->source, 16);
+		__builtin_memcpy(key->destination, ip->destination, 16);
+		offset += sizeof(*ip);
+		for (int i = 0; i < EXTENSION_HEADERS; i++) {
+			struct extension header;
+			__u8 kind = key->protocol;
+
+			if (kind != PROTOCOL_HOP_BY_HOP && kind != PROTOCOL_ROUTING && kind != PROTOCOL_FRAGMENT &&
+			    kind != PROTOCOL_AUTHENTICATION && kind != PROTOCOL_DESTINATION_OPTIONS)
+				break;
+			if (bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)))
+				return BROKEN;
+			key->protocol = header.next;
+			if (kind == PROTOCOL_FRAGMENT) {
+				offset += 8;
+				later_fragment = header.fragment & bpf_htons(0xfff8);
+				if (later_fragment)
+					break;
+			} else if (kind == PROTOCOL_AUTHENTICATION) {
+				offset += ((__u32)header.length + 2) * 4;
+			} else {
+				offset += ((__u32)header.length + 1) * 8;
+			}
+		}
+	} else {
+		return NOT_IP;
+	}
+
+	if (later_fragment)
+		return PARSED;
+	/* A constant protocol in each case: the verifier then knows how much of the header was checked. */
+#define TRANSPORT(protocol, length)                                                                                    \
+	case protocol:                                                                                                 \
+		t = at(ctx, offset, length, copy);                                                                     \
+		if (!t)                                                                                                \
+			return BROKEN;                                                                                 \
+		offset += take_transport(protocol, t, key, p);                                                         \
+		break
+	switch (key->protocol) {
+		TRANSPORT(PROTOCOL_TCP, 16);
+		TRANSPORT(PROTOCOL_UDP, 8);
+		TRANSPORT(PROTOCOL_SCTP, 4);
+		TRANSPORT(PROTOCOL_ICMP, 2);
+		TRANSPORT(PROTOCOL_ICMPV6, 2);
+	default:
+		return PARSED;
+	}
+#undef TRANSPORT
+	unfold(p, ctx->gso_size, ctx->gso_segs, offset - start);
+	return PARSED;
+}
+
+/* Whether (source address, port) comes before (destination address, port) in memory order. */
+INLINE int source_is_low(const struct weir_key *k)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (k->source[i] != k->destination[i])
+			return k->source[i] < k->destination[i];
+	}
+	return k->source_port <= k->destination_port;
+}
+
+INLINE void connection_key(const struct weir_key *k, int low, struct weir_connection_key *c)
+{
+	int with_ports = k->protocol != PROTOCOL_ICMP && k->protocol != PROTOCOL_ICMPV6;
+
+	__builtin_memset(c, 0, sizeof(*c));
+	__builtin_memcpy(c->low, low ? k->source : k->destination, 16);
+	__builtin_memcpy(c->high, low ? k->destination : k->source, 16);
+	if (with_ports) {
+		/* A reply's type differs from its request's: an ICMP conversation is known by its addresses. */
+		c->low_port = low ? k->source_port : k->destination_port;
+		c->high_port = low ? k->destination_port : k->source_port;
+	}
+	c->protocol = k->protocol;
+}
+
+/* Ingress at a host interface and egress to a pod stand for the receiver's end. */
+INLINE int is_source_end(__u8 hook)
+{
+	return hook == WEIR_POD_IN || hook == WEIR_HOST_OUT || hook == WEIR_LO_OUT;
+}
+
+/*
+ * What the packet means for its connection: fills opener, opened, started and ended of `out`. Racing packets of one
+ * connection on two CPUs may at worst leave one start or end to the other reporter's count.
+ */
+static NOINLINE int connection(const struct weir_key *k, const struct packet *p, __u64 now, struct weir_flow *out)
+{
+	struct weir_connection_key key;
+	struct weir_connection fresh = {};
+	struct weir_connection *c;
+	int tcp = k->protocol == PROTOCOL_TCP;
+	int low = source_is_low(k);
+	int opens = !tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	int answers = tcp && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	int ends = tcp && (p->flags & (TCP_FIN | TCP_RST));
+	/* Pod and host interfaces report apart, and so do the two ends. */
+	__u8 reporter = 1 << (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == low));
+
+	connection_key(k, low, &key);
+	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+	if (c && opens && (tcp ? c->isn != p->sequence : now > c->last + IDLE)) {
+		c->opened = now;
+		c->isn = p->sequence;
+		c->opener = low ? 1 : 2;
+		c->started = 0;
+		c->ended = 0;
+	}
+	if (!c) {
+		if (!opens && !answers && !ends && !(out->flags & WEIR_FLOW_FORWARDED))
+			return 0;
+		fresh.last = now;
+		if (opens) {
+			fresh.opened = now;
+			fresh.isn = p->sequence;
+			fresh.opener = low ? 1 : 2;
+		} else if (answers) {
+			fresh.opener = low ? 2 : 1;
+		}
+		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &fresh, BPF_ANY)) {
+			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
+			return 0;
+		}
+		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+		if (!c)
+			return 0;
+	}
+	c->last = now;
+	if (k->hook == WEIR_HOST_OUT)
+		c->forwarded = !!(out->flags & WEIR_FLOW_FORWARDED);
+	if (opens && c->opener == (low ? 1 : 2) && !(c->started & reporter)) {
+		c->started |= reporter;
+		out->started = 1;
+	}
+	if (ends && !(c->ended & reporter)) {
+		c->ended |= reporter;
+		out->ended = 1;
+	}
+	if (c->opener)
+		out->opener = (c->opener == 1) == low ? WEIR_OPENER_SOURCE : WEIR_OPENER_DESTINATION;
+	out->opened = c->opened;
+	return c->forwarded;
+}
+
+INLINE void name_process(struct bpf_sock *sk, struct weir_flow *out)
+{
+	/* What stands for a connection that is being opened leads to its listener; what waits after its end to nothing. */
+	struct bpf_sock *full = bpf_sk_fullsock(sk);
+	struct weir_process *process;
+
+	if (!full)
+		full = bpf_get_listener_sock(sk);
+	if (!full)
+		return;
+	process = bpf_sk_storage_get(&WEIR_PROCESSES, full, 0, 0);
+	if (process)
+		__builtin_memcpy(out->process, process->name, sizeof(out->process));
+}
+
+/* Whether a socket of this network namespace receives the packet. A wildcard listener only has the host's addresses. */
+static NOINLINE int receiving_socket(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p,
+				     struct weir_flow *out, int local)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	__u32 size;
+	int found = 0, v4 = k->source[0] == 0 && k->source[1] == 0 && k->source[2] == bpf_htonl(0xffff);
+
+	if (v4) {
+		size = sizeof(tuple.ipv4);
+		tuple.ipv4.saddr = k->source[3];
+		tuple.ipv4.daddr = k->destination[3];
+		tuple.ipv4.sport = bpf_htons(k->source_port);
+		tuple.ipv4.dport = bpf_htons(k->destination_port);
+	} else {
+		size = sizeof(tuple.ipv6);
+		__builtin_memcpy(tuple.ipv6.saddr, k->source, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, k->destination, 16);
+		tuple.ipv6.sport = bpf_htons(k->source_port);
+		tuple.ipv6.dport = bpf_htons(k->destination_port);
+	}
+	if (k->protocol == PROTOCOL_TCP) {
+		sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		/* A segment in the middle of a connection that only a listener would take belongs to nobody here. */
+		if (sk->state != SOCKET_LISTEN)
+			found = 1;
+		else
+			found = local && (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	} else {
+		sk = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		found = local || (v4 && sk->src_ip4 == k->destination[3]);
+	}
+	if (found)
+		name_process(sk, out);
+	bpf_sk_release(sk);
+	return found;
+}
+
+/* Decides, once per flow and tick, whether the host's own stack is an end, and fills the connection's evidence. */
+static NOINLINE int judge(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p, __u64 now,
+			  struct weir_flow *out)
+{
+	int local, forwarded;
+
+	if (k->hook & 1) {
+		struct bpf_sock *sk = ctx->sk;
+
+		/* What the host forwards came in by an interface and lost its socket on the way. */
+		if (sk || !ctx->ingress_ifindex)
+			out->flags = WEIR_FLOW_HOST;
+		else
+			out->flags = WEIR_FLOW_FORWARDED;
+		if (sk)
+			name_process(sk, out);
+		return connection(k, p, now, out);
+	}
+
+	forwarded = connection(k, p, now, out);
+	if (k->hook == WEIR_HOST_IN && forwarded)
+		return 0;
+	local = !!bpf_map_lookup_elem(&WEIR_ADDRESSES, k->destination);
+	if (k->protocol == PROTOCOL_TCP || k->protocol == PROTOCOL_UDP) {
+		if (receiving_socket(ctx, k, p, out, local || k->hook == WEIR_LO_IN)) {
+			out->flags = WEIR_FLOW_HOST;
+			return 0;
+		}
+	}
+	if (local || k->hook == WEIR_LO_IN)
+		out->flags = WEIR_FLOW_HOST | WEIR_FLOW_NO_SOCKET;
+	return 0;
+}
+
+INLINE void add(struct weir_flow *flow, const struct packet *p, __u64 now)
+{
+	__sync_fetch_and_add(&flow->bytes, p->bytes);
+	__sync_fetch_and_add(&flow->packets, p->packets);
+	if (now > flow->last)
+		flow->last = now;
+	if ((flow->tcp_flags & p->flags) != p->flags)
+		__sync_fetch_and_or(&flow->tcp_flags, p->flags);
+}
+
+INLINE void add_events(struct weir_flow *flow, const struct weir_flow *events)
+{
+	if (events->started)
+		__sync_fetch_and_add(&flow->started, 1);
+	if (events->ended)
+		__sync_fetch_and_add(&flow->ended, 1);
+	if (events->opener) {
+		flow->opener = events->opener;
+		flow->opened = events->opened;
+	}
+}
+
+/* Two calls and not one with a chosen map: only then does the verifier inline the look-up. */
+INLINE struct weir_flow *find(__u32 buffer, const struct weir_key *key)
+{
+	struct weir_flow *flow;
+
+	if (buffer) {
+		flow = bpf_map_lookup_elem(&WEIR_FLOWS_1, key);
+		asm volatile("" ::: "memory");
+	} else {
+		flow = bpf_map_lookup_elem(&WEIR_FLOWS_0, key);
+	}
+	return flow;
+}
+
+/* First packet of a flow in a tick. */
+static NOINLINE int create(struct __sk_buff *ctx, const struct weir_key *key, const struct packet *p, __u64 now,
+			   __u32 buffer)
+{
+	struct weir_flow fresh = {
+		.bytes = p->bytes,
+		.packets = p->packets,
+		.first = now,
+		.last = now,
+		.ifindex = ctx->ifindex,
+		.tcp_flags = p->flags,
+	};
+	struct weir_flow *flow;
+	long error;
+
+	judge(ctx, key, p, now, &fresh);
+	if (buffer)
+		error = bpf_map_update_elem(&WEIR_FLOWS_1, key, &fresh, BPF_NOEXIST);
+	else
+		error = bpf_map_update_elem(&WEIR_FLOWS_0, key, &fresh, BPF_NOEXIST);
+	if (!error)
+		return 0;
+	/* Another CPU was first, or the map is full. */
+	flow = find(buffer, key);
+	if (flow) {
+		add(flow, p, now);
+		add_events(flow, &fresh);
+	} else {
+		count(buffer, WEIR_COUNT_MAP_FULL, p->packets, p->bytes);
+	}
+	return 0;
+}
+
+/* A packet that begins or ends a connection of a flow already counted in this tick. */
+static NOINLINE int event(const struct weir_key *key, const struct packet *p, __u64 now, struct weir_flow *flow)
+{
+	struct weir_flow events = {};
+
+	if (!flow)
+		return 0;
+	events.flags = flow->flags;
+	connection(key, p, now, &events);
+	add_events(flow, &events);
+	return 0;
+}
+
+INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet)
+{
+	struct weir_key key = {};
+	struct packet p = {};
+	enum parsed parsed = parse(ctx, ethernet, &key, &p);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 buffer = active_buffer(now);
+	struct weir_flow *flow;
+
+	if (parsed == NOT_IP) {
+		count(buffer, WEIR_COUNT_NOT_IP, 1, ctx->len);
+		return WEIR_NEXT;
+	}
+	/* Before the flow is touched: whoever reads flows first and counters second never finds more than was seen. */
+	count(buffer, WEIR_COUNT_SEEN, p.packets, p.bytes);
+	if (parsed == BROKEN) {
+		count(buffer, WEIR_COUNT_PARSE, p.packets, p.bytes);
+		return WEIR_NEXT;
+	}
+	key.hook = hook;
+	if (hook == WEIR_HOST_IN || hook == WEIR_HOST_OUT)
+		key.ifindex = ctx->ifindex;
+	flow = find(buffer, &key);
+	if (!flow) {
+		create(ctx, &key, &p, now, buffer);
+		return WEIR_NEXT;
+	}
+	add(flow, &p, now);
+	if (p.flags & (TCP_SYN | TCP_FIN | TCP_RST))
+		event(&key, &p, now, flow);
+	return WEIR_NEXT;
+}
+
+#define ENTRY(name, hook, ethernet)                                                                                    \
+	SEC("classifier")                                                                                              \
+	int name(struct __sk_buff *ctx)                                                                                \
+	{                                                                                                              \
+		return account(ctx, hook, ethernet);                                                                   \
+	}
+
+ENTRY(weir_pod_in, WEIR_POD_IN, 1)
+ENTRY(weir_pod_out, WEIR_POD_OUT, 1)
+ENTRY(weir_host_in, WEIR_HOST_IN, 1)
+ENTRY(weir_host_out, WEIR_HOST_OUT, 1)
+ENTRY(weir_lo_in, WEIR_LO_IN, 1)
+ENTRY(weir_lo_out, WEIR_LO_OUT, 1)
+/* Interfaces without a link layer: tun, WireGuard, ipip. */
+ENTRY(weir_raw_in, WEIR_HOST_IN, 0)
+ENTRY(weir_raw_out, WEIR_HOST_OUT, 0)
+
+/* Remembers who makes a socket; the packet path reads it where a flow begins. */
+SEC("cgroup/sock_create")
+int weir_socket(struct bpf_sock *ctx)
+{
+	struct weir_process *process = bpf_sk_storage_get(&WEIR_PROCESSES, ctx, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (process)
+		bpf_get_current_comm(process->name, sizeof(process->name));
+	return 1;
+}
+
+/* The few kernel structures that the drop program reads; offsets come from the running kernel's BTF. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct ns_common {
+	unsigned int inum;
+};
+struct net {
+	struct ns_common ns;
+};
+typedef struct {
+	struct net *net;
+} possible_net_t;
+struct net_device {
+	possible_net_t nd_net;
+};
+struct sock_common {
+	possible_net_t skc_net;
+};
+struct sock {
+	struct sock_common __sk_common;
+};
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned int len;
+	__u16 network_header;
+	__u16 protocol;
+	unsigned char *head;
+	unsigned int end;
+};
+struct skb_shared_info {
+	unsigned short gso_size;
+	unsigned short gso_segs;
+};
+#pragma clang attribute pop
+
+/* The packet of `skb` from its network header on; non-zero when it is not readable IP. */
+INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packet *p)
+{
+	unsigned char *ip = skb->head + skb->network_header;
+	struct skb_shared_info *shared = (void *)(skb->head + skb->end);
+	__u32 header[10] = {}, offset, later = 0;
+	struct transport t = {};
+	__u16 gso_size = 0, gso_segs = 0;
+
+	p->packets = 1;
+	p->bytes = skb->len;
+	if (bpf_probe_read_kernel(header, 20, ip))
+		return -1;
+	if (skb->protocol == bpf_htons(ETHERTYPE_IPV4)) {
+		struct ipv4 *h = (void *)header;
+
+		if ((h->version_length & 0xf0) != 0x40)
+			return -1;
+		offset = (h->version_length & 0x0f) * 4;
+		if (h->total)
+			p->bytes = bpf_ntohs(h->total);
+		key->protocol = h->protocol;
+		map_ipv4(key->source, h->source);
+		map_ipv4(key->destination, h->destination);
+		later = h->fragment & bpf_htons(0x1fff);
+	} else if (skb->protocol == bpf_htons(ETHERTYPE_IPV6)) {
+		struct ipv6 *h = (void *)header;
+
+		if (bpf_probe_read_kernel(header, sizeof(*h), ip))
+			return -1;
+		if ((h->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+			return -1;
+		offset = sizeof(*h);
+		if (h->payload)
+			p->bytes = bpf_ntohs(h->payload) + sizeof(*h);
+		key->protocol = h->next;
+		__builtin_memcpy(key->source, h->source, 16);
+		__builtin_memcpy(key->destination, h->destination, 16);
+		for (int i = 0; i < EXTENSION_HEADERS; i++) {
+			struct extension e;
+			__u8 kind = key->protocol;
+
+			if (kind != PROTOCOL_HOP_BY_HOP && kind != PROTOCOL_ROUTING && kind != PROTOCOL_FRAGMENT &&
+			    kind != PROTOCOL_AUTHENTICATION && kind != PROTOCOL_DESTINATION_OPTIONS)
+				break;
+			if (bpf_probe_read_kernel(&e, sizeof(e), ip + offset))
+				return -1;
+			key->protocol = e.next;
+			if (kind == PROTOCOL_FRAGMENT) {
+				offset += 8;
+				later = e.fragment & bpf_htons(0xfff8);
+				if (later)
+					break;
+			} else if (kind == PROTOCOL_AUTHENTICATION) {
+				offset += ((__u32)e.length + 2) * 4;
+			} else {
+				offset += ((__u32)e.length + 1) * 8;
+			}
+		}
+	} else {
+		return -1;
+	}
+	if (later || !transport_length(key->protocol))
+		return 0;
+	if (bpf_probe_read_kernel(&t, sizeof(t), ip + offset))
+		return -1;
+	offset += take_transport(key->protocol, &t, key, p);
+	bpf_probe_read_kernel(&gso_size, sizeof(gso_size), __builtin_preserve_access_index(&shared->gso_size));
+	bpf_probe_read_kernel(&gso_segs, sizeof(gso_segs), __builtin_preserve_access_index(&shared->gso_segs));
+	unfold(p, gso_size, gso_segs, offset);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int weir_drop(__u64 *ctx)
+{
+	struct sk_buff *skb = (void *)ctx[0];
+	__u32 reason = ctx[2], buffer, namespace;
+	struct weir_drop_key key = {};
+	struct weir_drop fresh, *drop;
+	struct weir_key parsed = {};
+	struct packet p = {};
+	struct sock *sk;
+	__u64 now;
+	long error;
+
+	if (!reason || reason == weir_reason_consumed || reason == weir_reason_not_specified)
+		return 0;
+	/* Tracing programs have no coarse clock; this one is ahead of it by less than a timer interrupt. */
+	now = bpf_ktime_get_ns();
+	buffer = active_buffer(now);
+	/* `dev` shares its place with queue links: it is only asked where there is no socket. */
+	sk = skb->sk;
+	namespace = sk ? sk->__sk_common.skc_net.net->ns.inum : skb->dev->nd_net.net->ns.inum;
+	if (namespace != weir_own_namespace) {
+		count(buffer, WEIR_COUNT_DROP_ELSEWHERE, 1, skb->len);
+		return 0;
+	}
+	if (parse_dropped(skb, &parsed, &p)) {
+		count(buffer, WEIR_COUNT_DROP_PARSE, 1, skb->len);
+		return 0;
+	}
+	count(buffer, WEIR_COUNT_DROP_SEEN, p.packets, p.bytes);
+	__builtin_memcpy(key.source, parsed.source, 16);
+	__builtin_memcpy(key.destination, parsed.destination, 16);
+	key.source_port = parsed.source_port;
+	key.destination_port = parsed.destination_port;
+	key.protocol = parsed.protocol;
+	key.reason = reason;
+	fresh.packets = p.packets;
+	fresh.bytes = p.bytes;
+	fresh.first = now;
+	fresh.last = now;
+	if (buffer)
+		drop = bpf_map_lookup_elem(&WEIR_DROPS_1, &key);
+	else
+		drop = bpf_map_lookup_elem(&WEIR_DROPS_0, &key);
+	if (!drop) {
+		if (buffer)
+			error = bpf_map_update_elem(&WEIR_DROPS_1, &key, &fresh, BPF_NOEXIST);
+		else
+			error = bpf_map_update_elem(&WEIR_DROPS_0, &key, &fresh, BPF_NOEXIST);
+		if (!error)
+			return 0;
+		if (buffer)
+			drop = bpf_map_lookup_elem(&WEIR_DROPS_1, &key);
+		else
+			drop = bpf_map_lookup_elem(&WEIR_DROPS_0, &key);
+		if (!drop) {
+			count(buffer, WEIR_COUNT_DROP_MAP_FULL, p.packets, p.bytes);
+			return 0;
+		}
+	}
+	__sync_fetch_and_add(&drop->packets, p.packets);
+	__sync_fetch_and_add(&drop->bytes, p.bytes);
+	if (now > drop->last)
+		drop->last = now;
+	return 0;
+}
+
+char weir_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,142 @@
+//! Sequence numbers and cumulative counters of one start of the agent: seen = published + lost, by construction.
+
+use crate::tick::{Tick, add, losses, totals};
+use std::collections::BTreeMap;
+use weir_flow::Millis;
+use weir_schemas::raw::{Origin, RawBatch, Sample, Totals};
+use weir_schemas::{EncodeError, encode};
+
+#[cfg(test)]
+mod tests;
+
+/// A message value larger than this is split.
+pub const MESSAGE_LIMIT: usize = 900_000;
+
+/// The name of what was seen and is neither published nor lost by a name.
+const UNACCOUNTED: &str = "unaccounted";
+
+/// Who writes, and since when.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node's name.
+    pub node: String,
+    /// This start of the process.
+    pub boot: String,
+    /// Length of a tick, ms.
+    pub tick_length: Millis,
+    /// What produced the samples.
+    pub origin: Origin,
+}
+
+/// Makes batches of ticks, in order.
+#[derive(Clone, Debug)]
+pub struct Accounting {
+    identity: Identity,
+    sequence: u64,
+    published: Totals,
+    lost: BTreeMap<String, Totals>,
+}
+
+impl Accounting {
+    /// Begins at sequence 0 with nothing seen.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, sequence: 0, published: Totals::default(), lost: BTreeMap::new() }
+    }
+
+    /// All that was put into batches so far.
+    #[must_use]
+    pub fn published(&self) -> Totals {
+        self.published
+    }
+
+    /// The batches of one tick: one, or as many as keep each encoded value within `limit` bytes. Each part's `seen` and
+    /// `published` include the parts up to itself, so that the sum holds in every batch; the last part's are the tick's.
+    ///
+    /// # Errors
+    /// When a batch cannot be encoded. Nothing is counted then.
+    pub fn batches(&mut self, tick: Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
+        let mut count = 1;
+        loop {
+            let (after, encoded) = self.split(&tick, count)?;
+            let largest = encoded.iter().map(|part| part.value.len()).max().unwrap_or(0);
+            // A single sample is far below any limit; if it were not, it must go all the same.
+            if largest <= limit || count >= tick.samples.len().max(1) {
+                *self = after;
+                return Ok(encoded);
+            }
+            let wanted = largest.saturating_mul(count).div_ceil(limit.max(1));
+            count = wanted.max(count + 1).min(tick.samples.len());
+        }
+    }
+
+    /// As [`Accounting::batches`], without encoding: one batch.
+    #[must_use]
+    pub fn batch(&mut self, tick: &Tick) -> RawBatch {
+        self.take_losses(tick);
+        self.part(tick, tick.samples.clone(), 0, 1)
+    }
+
+    fn split(&self, tick: &Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
+        let mut after = self.clone();
+        after.take_losses(tick);
+        let size = tick.samples.len().div_ceil(count.max(1)).max(1);
+        let mut chunks: Vec<&[Sample]> = tick.samples.chunks(size).collect();
+        if chunks.is_empty() {
+            chunks.push(&[]);
+        }
+        let parts = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        let mut encoded = Vec::with_capacity(chunks.len());
+        for (part, chunk) in (0..parts).zip(chunks) {
+            let batch = after.part(tick, chunk.to_vec(), part, parts);
+            encoded.push(Encoded { value: encode(&batch)?, sequence: batch.sequence });
+        }
+        Ok((after, encoded))
+    }
+
+    fn take_losses(&mut self, tick: &Tick) {
+        for (reason, lost) in &tick.lost {
+            add(self.lost.entry(reason.clone()).or_default(), *lost);
+        }
+        if tick.unaccounted != Totals::default() || self.lost.contains_key(UNACCOUNTED) {
+            self.lost.insert(UNACCOUNTED.to_owned(), tick.unaccounted);
+        }
+    }
+
+    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, part: u32, parts: u32) -> RawBatch {
+        add(&mut self.published, totals(&samples));
+        let mut seen = self.published;
+        for lost in self.lost.values() {
+            add(&mut seen, *lost);
+        }
+        let sequence = self.sequence;
+        self.sequence += 1;
+        RawBatch {
+            cluster: self.identity.cluster.clone(),
+            node: self.identity.node.clone(),
+            boot: self.identity.boot.clone(),
+            sequence,
+            tick: tick.start,
+            tick_length: self.identity.tick_length,
+            ticks: tick.ticks.max(1),
+            part,
+            parts,
+            origin: self.identity.origin,
+            seen,
+            published: self.published,
+            lost: losses(&self.lost),
+            samples,
+        }
+    }
+}
+
+/// A batch as it goes to the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The message value.
+    pub value: Vec<u8>,
+    /// The batch's sequence number.
+    pub sequence: u64,
+}

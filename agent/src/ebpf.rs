@@ -1,0 +1,13 @@
+//! Capture on a live node by eBPF.
+
+pub mod addresses;
+pub mod assemble;
+pub mod capture;
+pub mod links;
+pub mod probe;
+pub mod reasons;
+pub mod run;
+pub mod schedule;
+
+pub use capture::{Capture, CaptureError, Missing, Options};
+pub use probe::{Report, probe};

@@ -1,0 +1,164 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::{Assembler, Surroundings};
+use crate::abi::{self, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
+use crate::ebpf::capture::Drained;
+use crate::ebpf::reasons::Reasons;
+use std::net::Ipv4Addr;
+use weir_schemas::raw::{End, Point, Sample};
+
+struct Node {
+    bridged: bool,
+    forwarded: bool,
+}
+
+const NODE: Node = Node { bridged: false, forwarded: false };
+
+impl Surroundings for Node {
+    fn interface(&self, index: u32) -> (&str, bool) {
+        (if index == 7 { "veth7" } else { "eth0" }, self.bridged)
+    }
+
+    fn forwarded(&self, _: &ConnectionKey) -> bool {
+        self.forwarded
+    }
+
+    fn is_own(&self, address: &[u8; 16]) -> bool {
+        *address == ip(1)
+    }
+}
+
+fn ip(last: u8) -> [u8; 16] {
+    Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets()
+}
+
+fn key(hook: u8, source: u8, destination: u8) -> Key {
+    Key {
+        source: ip(source),
+        destination: ip(destination),
+        source_port: 9,
+        destination_port: 80,
+        protocol: 6,
+        hook,
+        ..Key::default()
+    }
+}
+
+fn flow(flags: u32) -> Flow {
+    Flow { bytes: 100, packets: 1, first: 5_000_000, last: 6_000_000, ifindex: 7, flags, ..Flow::default() }
+}
+
+fn drained(flows: Vec<(Key, Flow)>) -> Drained {
+    let mut drained = Drained { flows, ..Drained::default() };
+    let sum = |of: fn(&Flow) -> u64| drained.flows.iter().map(|(_, flow)| of(flow)).sum();
+    drained.counters[abi::COUNT_SEEN] = Count { packets: sum(|flow| flow.packets), bytes: sum(|flow| flow.bytes) };
+    drained
+}
+
+fn samples(drained: &Drained, node: &Node) -> Vec<Sample> {
+    let tick = Assembler::new(100, Reasons::default(), true).tick(0, 1, drained, 0, 7_000_000, node);
+    assert_eq!(tick.unaccounted, weir_schemas::raw::Totals::default());
+    tick.samples
+}
+
+fn ends(samples: &[Sample]) -> Vec<(Point, End)> {
+    let mut ends: Vec<_> = samples.iter().map(|sample| (sample.point, sample.end)).collect();
+    ends.sort_unstable();
+    ends
+}
+
+#[test]
+fn hooks_stand_for_points_and_ends() {
+    for (hook, flags, expected) in [
+        (abi::HOOK_POD_IN, 0, vec![(Point::Pod, End::Source)]),
+        (abi::HOOK_POD_OUT, 0, vec![(Point::Pod, End::Destination)]),
+        (abi::HOOK_POD_IN, abi::FLOW_HOST, vec![(Point::Pod, End::Source), (Point::Host, End::Destination)]),
+        (abi::HOOK_POD_OUT, abi::FLOW_HOST, vec![(Point::Pod, End::Destination), (Point::Host, End::Source)]),
+        (abi::HOOK_HOST_IN, abi::FLOW_HOST, vec![(Point::Host, End::Destination)]),
+        (abi::HOOK_HOST_OUT, abi::FLOW_HOST, vec![(Point::Host, End::Source)]),
+        (abi::HOOK_HOST_IN, 0, vec![(Point::Transit, End::Destination)]),
+        (abi::HOOK_HOST_OUT, abi::FLOW_FORWARDED, vec![(Point::Transit, End::Source)]),
+        (abi::HOOK_LO_IN, 0, vec![(Point::Host, End::Destination)]),
+        (abi::HOOK_LO_OUT, 0, vec![(Point::Host, End::Source)]),
+    ] {
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(ends(&samples(&drained(vec![(key(hook, 2, 3), flow(flags))]), &NODE)), expected, "hook {hook}");
+    }
+}
+
+#[test]
+fn a_bridge_reports_for_the_host_itself() {
+    let node = Node { bridged: true, ..NODE };
+    let drained = drained(vec![(key(abi::HOOK_POD_IN, 2, 1), flow(abi::FLOW_HOST))]);
+    assert_eq!(ends(&samples(&drained, &node)), [(Point::Pod, End::Source)]);
+}
+
+#[test]
+fn a_translated_destination_is_told_by_the_way_of_the_answers() {
+    let arriving = (key(abi::HOOK_HOST_IN, 2, 1), flow(abi::FLOW_HOST | abi::FLOW_NO_SOCKET));
+    assert_eq!(ends(&samples(&drained(vec![arriving]), &NODE)), [(Point::Host, End::Destination)]);
+    let known = Node { forwarded: true, ..NODE };
+    assert_eq!(ends(&samples(&drained(vec![arriving]), &known)), [(Point::Transit, End::Destination)]);
+    let mut answer = key(abi::HOOK_HOST_OUT, 1, 2);
+    (answer.source_port, answer.destination_port) = (80, 9);
+    let both = drained(vec![arriving, (answer, flow(abi::FLOW_FORWARDED))]);
+    assert_eq!(ends(&samples(&both, &NODE)), [(Point::Transit, End::Source), (Point::Transit, End::Destination)]);
+}
+
+#[test]
+fn drops_go_to_the_senders_report_and_without_one_stand_alone() {
+    let mut drained = drained(vec![(key(abi::HOOK_POD_OUT, 2, 3), flow(0)), (key(abi::HOOK_POD_IN, 2, 3), flow(0))]);
+    let drop = |source, destination| DropKey {
+        source: ip(source),
+        destination: ip(destination),
+        source_port: 9,
+        destination_port: 80,
+        protocol: 6,
+        reason: 99,
+        ..DropKey::default()
+    };
+    let dropped = Dropped { packets: 2, bytes: 120, first: 1, last: 2 };
+    drained.drops = vec![(drop(2, 3), dropped), (drop(1, 5), dropped)];
+    let samples = samples(&drained, &NODE);
+    assert_eq!(samples.len(), 3);
+    let with: Vec<_> = samples.iter().filter(|sample| !sample.drops.is_empty()).collect();
+    assert_eq!((with[0].point, with[0].end, with[0].packets), (Point::Pod, End::Source, 1));
+    assert_eq!((with[1].point, with[1].end, with[1].packets), (Point::Host, End::Source, 0));
+    assert_eq!(with[1].drops[0].reason, "REASON_99");
+}
+
+#[test]
+fn drops_of_flows_elsewhere_are_counted_when_only_some_interfaces_are_watched() {
+    let mut assembler = Assembler::new(100, Reasons::default(), false);
+    let drop = DropKey { source: ip(8), destination: ip(9), protocol: 17, reason: 5, ..DropKey::default() };
+    let mut drained = Drained::default();
+    drained.drops.push((drop, Dropped { packets: 3, ..Dropped::default() }));
+    assert!(assembler.tick(0, 1, &drained, 0, 0, &NODE).samples.is_empty());
+    assert_eq!(assembler.unwatched(), 3);
+}
+
+#[test]
+fn cumulative_counters_grow_and_silence_ends_a_conversation() {
+    let mut assembler = Assembler::new(100, Reasons::default(), true);
+    let mut datagram = key(abi::HOOK_POD_IN, 2, 3);
+    datagram.protocol = 17;
+    let first = Flow { started: 1, opener: abi::OPENER_SOURCE, ..flow(0) };
+    assembler.tick(0, 1, &drained(vec![(datagram, first)]), 0, 7_000_000, &NODE);
+    let second = assembler.tick(1_000, 1, &drained(vec![(datagram, flow(0))]), 0, 8_000_000, &NODE);
+    assert_eq!((second.samples[0].cumulative_packets, second.samples[0].cumulative_bytes), (2, 200));
+    let silent = assembler.tick(70_000, 1, &Drained::default(), 0, 70_000_000_000, &NODE);
+    assert_eq!((silent.samples.len(), silent.samples[0].ended, silent.samples[0].packets), (1, 1, 0));
+    assert!(assembler.tick(71_000, 1, &Drained::default(), 0, 71_000_000_000, &NODE).samples.is_empty());
+}
+
+#[test]
+fn what_the_kernel_saw_and_did_not_hand_over_is_unaccounted_until_it_turns_up() {
+    let mut assembler = Assembler::new(100, Reasons::default(), true);
+    let mut short = drained(vec![(key(abi::HOOK_POD_IN, 2, 3), flow(0))]);
+    short.counters[abi::COUNT_SEEN].packets += 4;
+    assert_eq!(assembler.tick(0, 1, &short, 0, 0, &NODE).unaccounted.packets, 4);
+    let mut rest = drained(vec![(key(abi::HOOK_POD_IN, 2, 3), Flow { packets: 4, ..flow(0) })]);
+    rest.counters[abi::COUNT_SEEN] = Count { packets: 0, bytes: 100 };
+    assert_eq!(assembler.tick(0, 1, &rest, 0, 0, &NODE).unaccounted.packets, 0);
+}

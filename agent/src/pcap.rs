@@ -1,0 +1,268 @@
+//! Capture files: any number of them, merged by time, counted as the kernel programs count.
+
+mod file;
+
+pub use file::{CaptureFile, Captured, FileError};
+
+use crate::accounting::{Accounting, Identity};
+use crate::aggregate::Aggregator;
+use crate::packet::{self, Unread};
+use crate::publish::{self, Published};
+use crate::stats::Stats;
+use crate::tick::Tick;
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use weir_flow::time::floor_to;
+use weir_flow::{Millis, RecordSettings};
+use weir_schemas::raw::{Origin, RawBatch};
+use weir_service::{Health, Metrics};
+use weir_stream::Log;
+
+#[cfg(test)]
+mod tests;
+
+/// The most connections that are remembered while reading.
+const CONNECTIONS: usize = 1 << 20;
+/// The node's name in batches from files.
+const NODE: &str = "capture";
+/// Ticks between the reader's thread and the publisher; it waits when they are full.
+const CHANNEL: usize = 4;
+
+/// Capture files, ready to be read.
+pub struct Capture {
+    /// The cluster's id, a function of the files' contents.
+    pub cluster: String,
+    /// What the batches say of their writer, likewise.
+    boot: String,
+    ticks: Ticks,
+}
+
+/// Opens files and derives the cluster's id from their contents.
+///
+/// # Errors
+/// The first file that cannot be read, or is not a capture file.
+pub fn read(files: &[impl AsRef<Path>], settings: &RecordSettings) -> Result<Capture, FileError> {
+    let mut hashes = files.iter().map(|file| hash(file.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    hashes.sort_unstable();
+    let digest = Sha256::digest(hashes.concat());
+    let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let mut sources = Vec::with_capacity(files.len());
+    for file in files {
+        let mut file = CaptureFile::open(file.as_ref())?;
+        if let Some(head) = file.next_packet()? {
+            sources.push(Source { file, head });
+        }
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    Ok(Capture {
+        cluster: format!("capture-{hex}"),
+        boot: uuid::Builder::from_custom_bytes(id).into_uuid().to_string(),
+        ticks: Ticks {
+            sources,
+            aggregator: Aggregator::new(settings.tick, CONNECTIONS),
+            waiting: None,
+            settings: settings.clone(),
+            not_ip: 0,
+            last: None,
+            state: State::Reading,
+        },
+    })
+}
+
+impl Capture {
+    /// The ticks, in order, and at the end one empty one after the grace of the last window, so that it is complete.
+    #[must_use]
+    pub fn ticks(self) -> Ticks {
+        self.ticks
+    }
+
+    /// The same as batches.
+    pub fn batches(self) -> impl Iterator<Item = Result<RawBatch, FileError>> {
+        let mut accounting = Accounting::new(self.identity());
+        self.ticks.map(move |tick| tick.map(|tick| accounting.batch(&tick)))
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            cluster: self.cluster.clone(),
+            node: NODE.to_owned(),
+            boot: self.boot.clone(),
+            tick_length: self.ticks.settings.tick,
+            origin: Origin::Capture,
+        }
+    }
+}
+
+struct Source {
+    file: CaptureFile,
+    head: Captured,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Closing,
+    Done,
+}
+
+/// The ticks of capture files.
+pub struct Ticks {
+    sources: Vec<Source>,
+    aggregator: Aggregator,
+    /// A packet of the tick after the one that was given out.
+    waiting: Option<Captured>,
+    settings: RecordSettings,
+    not_ip: u64,
+    last: Option<Millis>,
+    state: State,
+}
+
+impl Ticks {
+    /// Packets that are not IP, so far.
+    #[must_use]
+    pub fn not_ip(&self) -> u64 {
+        self.not_ip
+    }
+
+    /// Packets whose time was before the tick they were counted in, so far.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.aggregator.late()
+    }
+
+    /// The earliest packet of all files; among equals that of the file named first.
+    fn take(&mut self) -> Result<Option<Captured>, FileError> {
+        let Some(place) = (0..self.sources.len()).min_by_key(|place| self.sources[*place].head.time) else {
+            return Ok(None);
+        };
+        let source = &mut self.sources[place];
+        if let Some(next) = source.file.next_packet()? {
+            return Ok(Some(std::mem::replace(&mut source.head, next)));
+        }
+        Ok(Some(self.sources.remove(place).head))
+    }
+
+    fn count(&mut self, captured: &Captured) {
+        match packet::read(captured.link, &captured.data, captured.length) {
+            Ok(packet) => self.aggregator.add(millis(captured.time), &packet),
+            Err(Unread::NotIp) => self.not_ip += 1,
+            Err(Unread::Broken { bytes }) => self.aggregator.lose("parse", bytes),
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Tick>, FileError> {
+        if let Some(captured) = self.waiting.take() {
+            self.count(&captured);
+        }
+        while let Some(captured) = self.take()? {
+            if let Some(ended) = self.aggregator.advance(millis(captured.time)) {
+                self.waiting = Some(captured);
+                return Ok(Some(ended));
+            }
+            self.count(&captured);
+        }
+        Ok(self.aggregator.finish())
+    }
+
+    /// An empty tick late enough for the last window to be complete.
+    fn closing(&self) -> Option<Tick> {
+        let RecordSettings { tick, window, grace, .. } = self.settings;
+        let start = floor_to(self.last?, window).saturating_add(window).saturating_add(grace);
+        Some(Tick { start: floor_to(start, tick), ticks: 1, ..Tick::default() })
+    }
+}
+
+impl Iterator for Ticks {
+    type Item = Result<Tick, FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.state == State::Reading {
+            match self.step() {
+                Ok(Some(tick)) => {
+                    self.last = Some(tick.start);
+                    return Some(Ok(tick));
+                }
+                Ok(None) => self.state = State::Closing,
+                Err(error) => {
+                    self.state = State::Done;
+                    return Some(Err(error));
+                }
+            }
+        }
+        if self.state == State::Closing {
+            self.state = State::Done;
+            return self.closing().map(Ok);
+        }
+        None
+    }
+}
+
+fn millis(nanos: i128) -> Millis {
+    Millis::try_from(nanos.div_euclid(1_000_000)).unwrap_or(Millis::MAX)
+}
+
+fn hash(path: &Path) -> Result<Vec<u8>, FileError> {
+    let io = |source| FileError::Io { file: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(io)? {
+            0 => return Ok(hasher.finalize().to_vec()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// What became of some capture files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The cluster's id that they were published under.
+    pub cluster: String,
+    /// What was published.
+    pub published: Published,
+    /// Packets that are not IP.
+    pub not_ip: u64,
+    /// Packets older than the tick that they were counted in.
+    pub late: u64,
+}
+
+/// Reads capture files and publishes them to their own cluster's raw topic, which must exist; see [`read`] for its id.
+/// Waits for Kafka as long as it takes.
+///
+/// # Errors
+/// A file that cannot be read to its end: what is before is published. When there can be no producer.
+pub async fn publish(
+    files: &[impl AsRef<Path>],
+    log: &Log,
+    record: &RecordSettings,
+    metrics: &Metrics,
+    health: &Health,
+) -> anyhow::Result<Summary> {
+    let paths: Vec<PathBuf> = files.iter().map(|file| file.as_ref().to_owned()).collect();
+    let settings = record.clone();
+    let capture = tokio::task::spawn_blocking(move || read(&paths, &settings)).await??;
+    let cluster = capture.cluster.clone();
+    // Nothing is pressing: the reader waits, and nothing is ever dropped.
+    let publishing = publish::Settings {
+        lossless: true,
+        ..publish::Settings::new(capture.identity(), record, usize::MAX, Duration::from_secs(24 * 3600))
+    };
+    let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut ticks = capture.ticks();
+        for tick in ticks.by_ref() {
+            if sender.blocking_send(tick?).is_err() {
+                break;
+            }
+        }
+        Ok::<_, FileError>((ticks.not_ip(), ticks.late()))
+    });
+    let published = publish::publish(log, publishing, receiver, &Stats::new(metrics), health).await?;
+    let (not_ip, late) = reading.await?.context("what was read before this is published")?;
+    Ok(Summary { cluster, published, not_ip, late })
+}

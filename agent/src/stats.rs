@@ -1,0 +1,74 @@
+//! The agent's metrics.
+
+use weir_service::Metrics;
+use weir_service::metrics::{Counter, Family, Gauge, Label};
+
+/// Handles on the agent's metrics; clones share them.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    packets: Family<Label, Counter>,
+    bytes: Family<Label, Counter>,
+    /// Samples made.
+    pub samples: Counter,
+    /// Ticks that the capture was late for, and merged into the one before.
+    pub overruns: Counter,
+    /// Interfaces that could not be watched.
+    pub attach_failures: Counter,
+    /// Dropped packets of flows on interfaces that are not watched.
+    pub unwatched: Gauge,
+    /// Interfaces that are watched.
+    pub interfaces: Gauge,
+    /// Batches acknowledged by Kafka.
+    pub batches: Counter,
+    /// Bytes of acknowledged batches, before compression.
+    pub batch_bytes: Counter,
+    /// Deliveries that failed and were begun again.
+    pub retries: Counter,
+    /// Batches that Kafka may or may not have written.
+    pub unknown_outcomes: Counter,
+    /// Batches that could not be written at all.
+    pub refused: Counter,
+    /// Bytes in the buffer.
+    pub buffered: Gauge,
+    /// Ticks merged into an earlier one of their window.
+    pub merged: Gauge,
+}
+
+impl Stats {
+    /// Registers the metrics, or takes those that are registered.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            packets: metrics.counter_family(
+                "weir_agent_kernel_packets",
+                "packets by the kernel programs' counter: seen, and by name what was lost or left out",
+            ),
+            bytes: metrics.counter_family(
+                "weir_agent_kernel_bytes",
+                "L3 bytes by the kernel programs' counter: seen, and by name what was lost or left out",
+            ),
+            samples: metrics.counter("weir_agent_samples", "samples made"),
+            overruns: metrics.counter("weir_agent_tick_overruns", "ticks merged because the agent was held up"),
+            attach_failures: metrics
+                .counter("weir_agent_attach_failures", "interfaces that could not be watched, see the log"),
+            unwatched: metrics
+                .gauge("weir_agent_unwatched_drops", "dropped packets of flows on interfaces that are not watched"),
+            interfaces: metrics.gauge("weir_agent_interfaces", "interfaces that are watched"),
+            batches: metrics.counter("weir_agent_batches", "batches acknowledged by Kafka"),
+            batch_bytes: metrics.counter("weir_agent_batch_bytes", "bytes of acknowledged batches before compression"),
+            retries: metrics.counter("weir_agent_delivery_retries", "deliveries begun again"),
+            unknown_outcomes: metrics
+                .counter("weir_agent_unknown_outcomes", "batches that Kafka may or may not have written"),
+            refused: metrics.counter("weir_agent_refused_batches", "batches that could never be written"),
+            buffered: metrics.gauge("weir_agent_buffer_bytes", "bytes of ticks that wait for Kafka"),
+            merged: metrics.gauge("weir_agent_merged_ticks", "ticks merged into an earlier one of their window"),
+        }
+    }
+
+    /// Counts what a counter of the kernel programs gained.
+    pub fn kernel(&self, counter: &str, packets: u64, bytes: u64) {
+        let label: Label = [("counter", counter.to_owned())];
+        self.packets.get_or_create(&label).inc_by(packets);
+        self.bytes.get_or_create(&label).inc_by(bytes);
+    }
+}

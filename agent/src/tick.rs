@@ -1,0 +1,144 @@
+//! What a source (the kernel, a capture file) counted in one tick, on its way to the topic.
+
+use std::collections::{BTreeMap, HashMap};
+use weir_flow::{Address, Millis};
+use weir_schemas::raw::{End, Loss, OpenedBy, Point, RoundTrip, Sample, Totals};
+
+#[cfg(test)]
+mod tests;
+
+/// Adds packets, bytes and samples.
+pub(crate) fn add(sum: &mut Totals, more: Totals) {
+    sum.packets = sum.packets.saturating_add(more.packets);
+    sum.bytes = sum.bytes.saturating_add(more.bytes);
+    sum.samples = sum.samples.saturating_add(more.samples);
+}
+
+/// The totals of some samples.
+#[must_use]
+pub fn totals(samples: &[Sample]) -> Totals {
+    let mut sum = Totals::default();
+    for sample in samples {
+        add(&mut sum, Totals { packets: sample.packets, bytes: sample.bytes, samples: 1 });
+    }
+    sum
+}
+
+/// All that was counted in one tick, or in several of one window that had to be merged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tick {
+    /// Start of the (first) tick, ms since the epoch.
+    pub start: Millis,
+    /// How many ticks this is.
+    pub ticks: u32,
+    /// What was counted.
+    pub samples: Vec<Sample>,
+    /// What was lost in these ticks, by reason.
+    pub lost: BTreeMap<String, Totals>,
+    /// All that was seen and is neither in samples nor in a named loss, since the source began: normally nothing. It
+    /// may fall again, when something turns up a tick later.
+    pub unaccounted: Totals,
+}
+
+impl Tick {
+    /// About how much memory this takes, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 512;
+        let text = |sample: &Sample| {
+            sample.interface.len() + sample.process.as_ref().map_or(0, String::len) + sample.drops.len() * 64
+        };
+        FIXED + self.samples.iter().map(|sample| std::mem::size_of::<Sample>() + text(sample)).sum::<usize>()
+    }
+
+    /// Takes in the next tick of the same window: samples of one flow at one point become one.
+    pub fn merge(&mut self, later: Self) {
+        self.ticks = self.ticks.saturating_add(later.ticks);
+        self.unaccounted = later.unaccounted;
+        let mut index: HashMap<Identity, usize> =
+            self.samples.iter().enumerate().map(|(place, sample)| (Identity::of(sample), place)).collect();
+        for sample in later.samples {
+            if let Some(earlier) = index.get(&Identity::of(&sample)).and_then(|place| self.samples.get_mut(*place)) {
+                merge_samples(earlier, sample);
+                // One sample less is in circulation, and nothing of it is lost.
+            } else {
+                index.insert(Identity::of(&sample), self.samples.len());
+                self.samples.push(sample);
+            }
+        }
+        for (reason, lost) in later.lost {
+            add(self.lost.entry(reason).or_default(), lost);
+        }
+    }
+}
+
+/// Which flow at which point a sample is of.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    point: Point,
+    end: End,
+    interface: String,
+    addresses: (Address, Address),
+    ports: (u16, u16),
+    protocol: u8,
+}
+
+impl Identity {
+    fn of(sample: &Sample) -> Self {
+        Self {
+            point: sample.point,
+            end: sample.end,
+            interface: sample.interface.clone(),
+            addresses: (sample.source, sample.destination),
+            ports: (sample.source_port, sample.destination_port),
+            protocol: sample.protocol,
+        }
+    }
+}
+
+fn merge_samples(earlier: &mut Sample, later: Sample) {
+    earlier.first_seen = earlier.first_seen.min(later.first_seen);
+    earlier.last_seen = earlier.last_seen.max(later.last_seen);
+    earlier.bytes = earlier.bytes.saturating_add(later.bytes);
+    earlier.packets = earlier.packets.saturating_add(later.packets);
+    earlier.tcp_flags |= later.tcp_flags;
+    earlier.started = earlier.started.saturating_add(later.started);
+    earlier.ended = earlier.ended.saturating_add(later.ended);
+    earlier.cumulative_bytes = earlier.cumulative_bytes.max(later.cumulative_bytes);
+    earlier.cumulative_packets = earlier.cumulative_packets.max(later.cumulative_packets);
+    earlier.retransmits = earlier.retransmits.saturating_add(later.retransmits);
+    if later.opened_by != OpenedBy::Unknown {
+        earlier.opened_by = later.opened_by;
+        earlier.opened_at = later.opened_at;
+    }
+    earlier.translated = earlier.translated.or(later.translated);
+    earlier.pod_uid = earlier.pod_uid.take().or(later.pod_uid);
+    earlier.container = earlier.container.take().or(later.container);
+    earlier.process = earlier.process.take().or(later.process);
+    earlier.round_trip = match (earlier.round_trip, later.round_trip) {
+        (Some(a), Some(b)) => Some(RoundTrip {
+            sum: a.sum.saturating_add(b.sum),
+            count: a.count.saturating_add(b.count),
+            min: a.min.min(b.min),
+            max: a.max.max(b.max),
+        }),
+        (a, b) => a.or(b),
+    };
+    for drop in later.drops {
+        if let Some(same) = earlier.drops.iter_mut().find(|d| d.reason == drop.reason) {
+            same.packets = same.packets.saturating_add(drop.packets);
+            same.bytes = same.bytes.saturating_add(drop.bytes);
+        } else {
+            earlier.drops.push(drop);
+        }
+    }
+}
+
+/// Losses as they stand in a batch.
+#[must_use]
+pub fn losses(lost: &BTreeMap<String, Totals>) -> Vec<Loss> {
+    lost.iter()
+        .filter(|(_, lost)| **lost != Totals::default())
+        .map(|(reason, lost)| Loss { reason: reason.clone(), lost: *lost })
+        .collect()
+}

@@ -1,0 +1,288 @@
+//! The kernel programs on the running kernel. Needs root; says so where it is not.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+use etherparse::{IpFragOffset, IpNumber, Ipv6FragmentHeader, PacketBuilder};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
+use weir_agent::abi;
+use weir_agent::ebpf::links::Selection;
+use weir_agent::ebpf::{Capture, Options, run::flip};
+use weir_agent::packet::{LinkType, Unread, read};
+
+fn capture(include: &str) -> Option<Capture> {
+    if !std::fs::read_to_string("/proc/self/status").unwrap().contains("Uid:\t0\t0") {
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    let selection = Selection { include: vec![include.to_owned()], exclude: Vec::new() };
+    Some(Capture::load(Options { selection, flows_limit: 4096, connections_limit: 4096 }).unwrap())
+}
+
+#[test]
+fn loopback_is_counted() {
+    let Some(mut capture) = capture("lo") else { return };
+    assert!(capture.missing().is_empty(), "{:?}", capture.missing());
+    let mut active = 0;
+    capture.set_boundary(u64::MAX, active);
+    assert!(capture.rescan().unwrap().is_empty());
+    let a = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let b = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..10 {
+        a.send_to(&[0; 72], b.local_addr().unwrap()).unwrap();
+    }
+    let drained = flip(&mut capture, &mut active).unwrap();
+    let port = a.local_addr().unwrap().port();
+    let ours: Vec<_> = drained.flows.iter().filter(|(key, _)| key.source_port == port).collect();
+    assert_eq!(ours.len(), 2);
+    for (_, flow) in ours {
+        assert_eq!((flow.packets, flow.bytes, flow.started), (10, 1000, 1));
+    }
+}
+
+#[test]
+#[ignore = "a measurement, not a test"]
+fn cost_of_one_packet() {
+    let Some(mut capture) = capture("wa-none") else { return };
+    capture.set_boundary(u64::MAX, 0);
+    let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1234, 80, 1, 1000)
+        .ack(5);
+    let mut packet = Vec::new();
+    builder.write(&mut packet, &[0; 26]).unwrap();
+    for program in ["weir_pod_in", "weir_host_in", "weir_host_out", "weir_lo_in"] {
+        let best = (0..11).map(|_| capture.test_run(program, &packet, None, 1_000_000).unwrap().1).min();
+        eprintln!("{program}: {best:?} a packet");
+    }
+}
+
+const MACS: ([u8; 6], [u8; 6]) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+
+fn ethernet() -> etherparse::PacketBuilderStep<etherparse::Ethernet2Header> {
+    PacketBuilder::ethernet2(MACS.0, MACS.1)
+}
+
+/// One packet of each kind that is read, and some that are not.
+fn fixtures() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut packet = Vec::new();
+        write(&mut packet);
+        all.push(packet);
+    };
+    let payload = [0x5a; 40];
+    add(&|to| {
+        ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64).tcp(1_000, 80, 1, 9).syn().write(to, &payload).unwrap()
+    });
+    add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 3], 64).udp(1_000, 53).write(to, &payload).unwrap());
+    add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 4], 64).icmpv4_echo_request(1, 2).write(to, &payload).unwrap());
+    add(&|to| ethernet().ipv6([1; 16], [2; 16], 64).tcp(1_000, 443, 1, 9).fin().ack(3).write(to, &payload).unwrap());
+    add(&|to| ethernet().ipv6([1; 16], [3; 16], 64).udp(1_000, 53).write(to, &payload).unwrap());
+    add(&|to| ethernet().ipv6([1; 16], [4; 16], 64).icmpv6_echo_request(1, 2).write(to, &payload).unwrap());
+    add(&|to| {
+        let vlan = ethernet().single_vlan(7.try_into().unwrap());
+        vlan.ipv4([10, 9, 0, 1], [10, 9, 0, 5], 64).udp(7, 8).write(to, &payload).unwrap();
+    });
+    add(&|to| {
+        let vlans = ethernet().double_vlan(7.try_into().unwrap(), 8.try_into().unwrap());
+        vlans.ipv6([1; 16], [5; 16], 64).udp(7, 8).write(to, &payload).unwrap();
+    });
+    // SCTP, which no tool here can send: ports are where TCP's are.
+    add(&|to| {
+        ethernet()
+            .ipv4([10, 9, 0, 1], [10, 9, 0, 6], 64)
+            .write(to, IpNumber(132), &[0, 9, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0])
+            .unwrap()
+    });
+    add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 7], 64).write(to, IpNumber(47), &payload).unwrap());
+    // IPv6 with hop-by-hop, destination options, routing and authentication before UDP.
+    add(&|to| {
+        let mut body = vec![60, 0, 1, 4, 0, 0, 0, 0, 43, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        body.extend([51, 0, 0, 0, 0, 0, 0, 0, 17, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]);
+        body.extend([0, 77, 0, 78, 0, 8, 0, 0]);
+        ethernet().ipv6([1; 16], [6; 16], 64).write(to, IpNumber(0), &body).unwrap();
+    });
+    for (offset, last) in [(0, 8), (8, 9)] {
+        add(&|to| {
+            let fragment =
+                Ipv6FragmentHeader::new(IpNumber(17), IpFragOffset::try_new(offset).unwrap(), offset == 0, 5);
+            let mut body = fragment.to_bytes().to_vec();
+            body.extend([0, 77, 0, 78, 0, 48, 0, 0]);
+            ethernet().ipv6([1; 16], [last; 16], 64).write(to, IpNumber(44), &body).unwrap();
+        });
+    }
+    for (bits, last) in [(0x2000_u16, 8), (0x0020, 9)] {
+        add(&|to| {
+            ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, last], 64).udp(1, 2).write(to, &payload).unwrap();
+            to[20..22].copy_from_slice(&bits.to_be_bytes());
+        });
+    }
+    add(&|to| to.extend([&[0xff; 6][..], &MACS.1, &[8, 6], &[0; 28]].concat()));
+    all
+}
+
+type Sums = BTreeMap<(IpAddr, IpAddr, u16, u16, u8), (u64, u64, u32)>;
+
+/// What the user space reading makes of packets, and how many it refuses: not IP, broken.
+fn reference(packets: &[Vec<u8>]) -> (Sums, u64, u64) {
+    let (mut sums, mut not_ip, mut broken) = (Sums::new(), 0, 0);
+    for packet in packets {
+        match read(LinkType::Ethernet, packet, u64::try_from(packet.len()).unwrap()) {
+            Ok(p) => {
+                let key = (p.source.ip(), p.destination.ip(), p.source_port, p.destination_port, p.protocol);
+                let sum = sums.entry(key).or_default();
+                *sum = (sum.0 + 1, sum.1 + p.bytes, sum.2 | u32::from(p.flags));
+            }
+            Err(Unread::NotIp) => not_ip += 1,
+            Err(Unread::Broken { .. }) => broken += 1,
+        }
+    }
+    (sums, not_ip, broken)
+}
+
+fn kernel(capture: &mut Capture, program: &str, packets: &[Vec<u8>]) -> (Sums, u64, u64) {
+    let mut active = 0;
+    capture.set_boundary(u64::MAX, active);
+    for packet in packets {
+        assert_eq!(capture.test_run(program, packet, None, 1).unwrap().0, u32::MAX, "the verdict is left to others");
+    }
+    let drained = flip(capture, &mut active).unwrap();
+    let address = |bytes| std::net::Ipv6Addr::from(bytes);
+    let mut sums = Sums::new();
+    for (key, flow) in &drained.flows {
+        let ends = (address(key.source), address(key.destination));
+        let key = (
+            IpAddr::V6(ends.0).to_canonical(),
+            IpAddr::V6(ends.1).to_canonical(),
+            key.source_port,
+            key.destination_port,
+            key.protocol,
+        );
+        sums.insert(key, (flow.packets, flow.bytes, flow.tcp_flags));
+    }
+    let lost =
+        |name: &str| drained.counters[abi::COUNTER_NAMES.iter().position(|counter| *counter == name).unwrap()].packets;
+    assert_eq!(lost("seen"), sums.values().map(|sum| sum.0).sum::<u64>() + lost("parse"));
+    (sums, lost("not_ip"), lost("parse"))
+}
+
+#[test]
+fn the_kernel_reads_packets_as_user_space_does() {
+    let Some(mut capture) = capture("wa-none") else { return };
+    let packets = fixtures();
+    for program in ["weir_pod_in", "weir_pod_out", "weir_host_in", "weir_host_out", "weir_lo_in", "weir_lo_out"] {
+        assert_eq!(kernel(&mut capture, program, &packets), reference(&packets), "{program}");
+    }
+}
+
+#[test]
+fn damaged_and_cut_packets_are_read_alike_too() {
+    let Some(mut capture) = capture("wa-none") else { return };
+    // A fixed sequence of pseudo-random numbers (Knuth's MMIX), so that a failure repeats.
+    let mut state = 20_261_122_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let fixtures = fixtures();
+    let packets: Vec<Vec<u8>> = (0..2_000)
+        .map(|_| {
+            let mut packet = fixtures[random(fixtures.len())].clone();
+            // The addresses stay, so that all flows fit into the map.
+            for _ in 0..random(3) {
+                let place = 12 + random(10.min(packet.len() - 12));
+                packet[place] = u8::try_from(random(256)).unwrap();
+            }
+            if random(3) == 0 {
+                packet.truncate(14 + random(packet.len() - 14));
+            }
+            packet
+        })
+        // The test facility itself refuses frames without any payload.
+        .filter(|packet| packet.len() > 34)
+        .collect();
+    assert_eq!(kernel(&mut capture, "weir_pod_in", &packets), reference(&packets));
+}
+
+#[test]
+fn super_packets_count_as_their_segments() {
+    let Some(mut capture) = capture("wa-none") else { return };
+    let mut packet = Vec::new();
+    ethernet().ipv4([10, 9, 1, 1], [10, 9, 1, 2], 64).tcp(1, 2, 1, 9).ack(1).write(&mut packet, &[0; 3_500]).unwrap();
+    // struct __sk_buff: gso_segs at 164, gso_size at 176.
+    let mut context = [0_u8; 192];
+    context[164..168].copy_from_slice(&4_u32.to_ne_bytes());
+    context[176..180].copy_from_slice(&1_000_u32.to_ne_bytes());
+    let mut active = 0;
+    capture.set_boundary(u64::MAX, active);
+    capture.test_run("weir_pod_in", &packet, Some(&context), 1).unwrap();
+    let drained = flip(&mut capture, &mut active).unwrap();
+    let flow = drained.flows[0].1;
+    assert_eq!((flow.packets, flow.bytes), (4, 3_500 + 4 * 40));
+}
+
+#[test]
+fn a_repeated_syn_is_no_second_connection_and_ends_count_once_per_reporter() {
+    let Some(mut capture) = capture("wa-none") else { return };
+    let packet = |forth: bool, sequence: u32, flags: &str| {
+        let (a, b) = if forth { (5, 6) } else { (6, 5) };
+        let ports = if forth { (4_000, 80) } else { (80, 4_000) };
+        let mut step = ethernet().ipv4([10, 9, 2, a], [10, 9, 2, b], 64).tcp(ports.0, ports.1, sequence, 9);
+        for flag in flags.chars() {
+            step = match flag {
+                's' => step.syn(),
+                'a' => step.ack(1),
+                _ => step.fin(),
+            };
+        }
+        let mut data = Vec::new();
+        step.write(&mut data, &[]).unwrap();
+        data
+    };
+    let mut active = 0;
+    capture.set_boundary(u64::MAX, active);
+    let packets = [(true, 1, "s"), (true, 1, "s"), (false, 5, "sa"), (true, 2, "a"), (true, 2, "fa"), (false, 6, "fa")];
+    for (forth, sequence, flags) in packets {
+        // The same packets pass both pods' interfaces.
+        let (first, second) = ("weir_pod_in", "weir_pod_out");
+        for program in [first, second] {
+            capture.test_run(program, &packet(forth, sequence, flags), None, 1).unwrap();
+        }
+    }
+    let drained = flip(&mut capture, &mut active).unwrap();
+    assert_eq!(drained.flows.len(), 4);
+    let sum = |wanted: &dyn Fn(&abi::Key) -> bool, of: fn(&abi::Flow) -> u32| -> u32 {
+        drained.flows.iter().filter(|(key, _)| wanted(key)).map(|(_, flow)| of(flow)).sum()
+    };
+    for hook in [abi::HOOK_POD_IN, abi::HOOK_POD_OUT] {
+        let forth = |key: &abi::Key| key.hook == hook && key.source_port == 4_000;
+        assert_eq!(sum(&forth, |flow| flow.started), 1);
+    }
+    assert_eq!(sum(&|_| true, |flow| flow.started), 2);
+    assert_eq!(sum(&|_| true, |flow| flow.ended), 2);
+    for (key, flow) in &drained.flows {
+        assert_eq!(flow.opener, if key.source_port == 4_000 { abi::OPENER_SOURCE } else { abi::OPENER_DESTINATION });
+    }
+    // The port is used again: another connection.
+    capture.test_run("weir_pod_in", &packet(true, 999, "s"), None, 1).unwrap();
+    let again = flip(&mut capture, &mut active).unwrap();
+    assert_eq!(again.flows[0].1.started, 1);
+}
+
+#[test]
+fn a_full_map_is_a_named_loss() {
+    let Some(_) = capture("wa-none") else { return };
+    let selection = Selection { include: vec!["wa-none".to_owned()], exclude: Vec::new() };
+    let mut capture = Capture::load(Options { selection, flows_limit: 16, connections_limit: 1024 }).unwrap();
+    let mut active = 0;
+    capture.set_boundary(u64::MAX, active);
+    for port in 1..=100 {
+        let mut packet = Vec::new();
+        ethernet().ipv4([10, 9, 3, 1], [10, 9, 3, 2], 64).udp(port, 53).write(&mut packet, &[0; 72]).unwrap();
+        capture.test_run("weir_pod_in", &packet, None, 1).unwrap();
+    }
+    let drained = flip(&mut capture, &mut active).unwrap();
+    let kept = u64::try_from(drained.flows.len()).unwrap();
+    assert!(kept >= 16 && kept < 100);
+    assert_eq!(drained.counters[abi::COUNT_MAP_FULL], abi::Count { packets: 100 - kept, bytes: (100 - kept) * 100 });
+}

@@ -1,0 +1,236 @@
+//! The API: flows from Elasticsearch, live flows as server-sent events, and the status.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use weir_elastic::{Elastic, ErrorKind};
+use weir_service::metrics::{Counter, Family};
+use weir_service::metrics::{Histogram, Label, SECONDS};
+use weir_service::{CancellationToken, Health, Metrics, rate_limited};
+use weir_stream::Log;
+
+use crate::filter::{Cursor, Filter, FilterError, Parameters};
+use crate::live::{Event, Hub, Subscription};
+use crate::row::{self, Row};
+use crate::status;
+
+/// The alias of all flow indices.
+pub(crate) const FLOWS: &str = "weir-flows";
+/// Searches that run at once; more wait for [`SEARCH_WAIT`].
+const SEARCHES_MOST: usize = 8;
+const SEARCH_WAIT: Duration = Duration::from_secs(10);
+/// How often an idle stream shows that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What the handlers share.
+pub(crate) struct Shared {
+    pub(crate) elastic: Elastic,
+    pub(crate) log: Log,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) health: Health,
+    pub(crate) level: u8,
+    pub(crate) token: CancellationToken,
+    pub(crate) status: status::Cache,
+    searches: Semaphore,
+    numbers: Numbers,
+}
+
+struct Numbers {
+    search_seconds: Histogram,
+    search_errors: Family<Label, Counter>,
+    unreadable: Counter,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        elastic: Elastic,
+        log: Log,
+        hub: Arc<Hub>,
+        health: Health,
+        level: u8,
+        metrics: &Metrics,
+        token: CancellationToken,
+    ) -> Self {
+        Self {
+            elastic,
+            log,
+            hub,
+            health,
+            level,
+            token,
+            status: status::Cache::default(),
+            searches: Semaphore::new(SEARCHES_MOST),
+            numbers: Numbers {
+                search_seconds: metrics.histogram("weir_console_search_seconds", "Time that a search took", SECONDS),
+                search_errors: metrics
+                    .counter_family("weir_console_search_errors", "Searches without an answer, by kind of error"),
+                unreadable: metrics.counter("weir_console_unreadable", "Documents found that are no flows"),
+            },
+        }
+    }
+
+    /// Searches the flows; a missing alias is an answer without hits.
+    pub(crate) async fn search(&self, body: &Value) -> Result<Value, Problem> {
+        let Ok(permit) = timeout(SEARCH_WAIT, self.searches.acquire()).await else {
+            self.numbers.search_errors.get_or_create(&[("kind", "busy".to_owned())]).inc();
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many searches at once", "try again"));
+        };
+        let started = Instant::now();
+        let answer = self.elastic.search(FLOWS, body).await;
+        drop(permit);
+        self.numbers.search_seconds.observe(started.elapsed().as_secs_f64());
+        match answer {
+            Err(error) if error.is_not_found() => Ok(json!({"hits": {"hits": []}})),
+            Err(error) => {
+                self.numbers.search_errors.get_or_create(&[("kind", error.kind.as_str().to_owned())]).inc();
+                rate_limited!(warn, %error, "search without an answer");
+                Err(Problem::from(error))
+            }
+            Ok(answer) => Ok(answer),
+        }
+    }
+}
+
+/// An answer that is an error, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    hint: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    parameter: &'static str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+        Self { status, error: error.into(), hint, parameter: "" }
+    }
+
+    pub(crate) fn error(&self) -> &str {
+        &self.error
+    }
+}
+
+impl From<FilterError> for Problem {
+    fn from(error: FilterError) -> Self {
+        Self { parameter: error.parameter, ..Self::new(StatusCode::BAD_REQUEST, error.problem, "") }
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(error: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.body_text(), "")
+    }
+}
+
+impl From<weir_elastic::Error> for Problem {
+    fn from(error: weir_elastic::Error) -> Self {
+        let status = match error.kind {
+            ErrorKind::Rejected | ErrorKind::Invalid => StatusCode::BAD_GATEWAY,
+            ErrorKind::Retriable | ErrorKind::Unavailable | ErrorKind::Auth => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let text = format!("{}: {}", error.operation, error.cause);
+        Self::new(status, text, error.hint)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+type Asked = Result<Query<Parameters>, QueryRejection>;
+
+fn filter(shared: &Shared, asked: Asked) -> Result<Filter, Problem> {
+    let Query(parameters) = asked?;
+    Ok(Filter::parse(&parameters, shared.level, Timestamp::now().as_millisecond())?)
+}
+
+/// An answer of `/api/flows`.
+#[derive(Serialize)]
+struct Page {
+    rows: Vec<Row>,
+    /// The cursor of the next answer; absent when this was the last.
+    next: Option<String>,
+    /// Documents that are no flows.
+    unreadable: usize,
+}
+
+/// `GET /api/flows`.
+pub(crate) async fn flows(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Response, Problem> {
+    let filter = filter(&shared, asked)?;
+    let answer = shared.search(&filter.query()).await?;
+    let page = page(&answer, filter.limit());
+    if page.unreadable > 0 {
+        shared.numbers.unreadable.inc_by(u64::try_from(page.unreadable).unwrap_or(u64::MAX));
+    }
+    Ok(Json(page).into_response())
+}
+
+/// Reads the engine's answer.
+fn page(answer: &Value, limit: usize) -> Page {
+    let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows: Vec<Row> = hits.iter().filter_map(|hit| row::from_document(hit).ok()).collect();
+    let next = hits.last().filter(|_| hits.len() >= limit).and_then(|hit| {
+        let (time, tiebreak) = (hit["sort"][0].as_i64()?, hit["sort"][1].as_i64()?);
+        Some(Cursor { time, tiebreak }.encode())
+    });
+    Page { unreadable: hits.len() - rows.len(), rows, next }
+}
+
+/// `GET /api/flows/stream`.
+pub(crate) async fn stream(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Response, Problem> {
+    let filter = filter(&shared, asked)?;
+    let subscription = shared.hub.subscribe(filter).map_err(|error| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "close a page, or raise --console-streams")
+    })?;
+    let events = Sse::new(events(subscription, shared.token.clone())).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // Proxies must not hold events back.
+    Ok(([(header::HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
+}
+
+/// The events of a stream, until the console stops.
+fn events(
+    mut subscription: Subscription,
+    token: CancellationToken,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    async_stream::stream! {
+        // Sent at once, so that the reader knows that it is connected before the first flow.
+        yield Ok(sse::Event::default().event("open").data("{}"));
+        loop {
+            let event = tokio::select! {
+                () = token.cancelled() => break,
+                event = subscription.next() => event,
+            };
+            let Some(event) = event else { break };
+            yield Ok(match event {
+                Event::Flow(json) => sse::Event::default().event("flow").data(&*json),
+                Event::Delete(id) => sse::Event::default().event("delete").data(json!({"id": &*id}).to_string()),
+                Event::Dropped(count) => {
+                    sse::Event::default().event("dropped").data(json!({"dropped": count}).to_string())
+                }
+            });
+        }
+    }
+}
+
+/// `GET /api/status`.
+pub(crate) async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    Json(status::status(&shared).await).into_response()
+}

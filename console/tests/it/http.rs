@@ -1,0 +1,62 @@
+//! A few lines of HTTP, so that a test can send what no client library would.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// An answer that ended.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Lower-case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+async fn send(address: SocketAddr, path: &str, host: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str, host: &str) -> Answer {
+    let mut text = String::new();
+    send(address, path, host).await.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    Answer { status: status(head), head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// An open stream of server-sent events.
+pub(crate) struct Events {
+    lines: tokio::io::Lines<BufReader<TcpStream>>,
+}
+
+impl Events {
+    /// Opens the stream and waits until it says that it is open.
+    pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
+        let mut events = Self { lines: BufReader::new(send(address, path, "localhost").await).lines() };
+        let head = events.lines.next_line().await.unwrap().unwrap();
+        assert_eq!(status(&head), 200);
+        assert_eq!(events.next().await.unwrap().0, "open");
+        events
+    }
+
+    /// Name and data of the next event; nothing at the end.
+    pub(crate) async fn next(&mut self) -> Option<(String, String)> {
+        let mut name = String::new();
+        // Chunk lengths and comments are skipped: neither looks like a field.
+        while let Some(line) = self.lines.next_line().await.ok().flatten() {
+            if let Some(event) = line.strip_prefix("event: ") {
+                event.clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Some((name, data.to_owned()));
+            }
+        }
+        None
+    }
+}

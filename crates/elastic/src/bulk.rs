@@ -1,0 +1,276 @@
+//! Bulk bodies and bulk answers, pure.
+//!
+//! An answer is taken only when it is whole: one item for each operation, each with a status. Anything else is an
+//! error for the whole bulk, because a caller could not tell which documents were stored.
+
+use crate::error::shorten;
+use bytes::Bytes;
+use serde::Deserialize;
+use std::io::Write;
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// Where an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Index or write alias.
+    pub index: &'a str,
+    /// Document id.
+    pub id: &'a str,
+    /// External version: an operation is applied when none higher was before it (`external_gte`).
+    pub version: u64,
+}
+
+/// One operation as it stands in a body: its action line and, for a write, its document line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation(Bytes);
+
+/// Why an operation cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OperationError {
+    /// The document would break the line format.
+    #[error("document holds a line break: it must be one line of JSON")]
+    LineBreak,
+}
+
+impl Operation {
+    /// Writes `document` (one line of JSON), replacing an equal or lower version.
+    ///
+    /// # Errors
+    /// When the document is not one line.
+    pub fn index(target: Target<'_>, document: &[u8]) -> Result<Self, OperationError> {
+        if document.contains(&b'\n') {
+            return Err(OperationError::LineBreak);
+        }
+        let mut lines = action("index", target, document.len() + 1);
+        lines.extend_from_slice(document);
+        lines.push(b'\n');
+        Ok(Self(lines.into()))
+    }
+
+    /// Deletes a document of an equal or lower version; what is not there counts as deleted.
+    #[must_use]
+    pub fn delete(target: Target<'_>) -> Self {
+        Self(action("delete", target, 0).into())
+    }
+
+    /// Its lines.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its size in a body, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is empty, which no operation is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn action(name: &str, target: Target<'_>, extra: usize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(96 + target.index.len() + target.id.len() + extra);
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let written = writeln!(
+        line,
+        r#"{{"{name}":{{"_index":{},"_id":{},"version":{},"version_type":"external_gte"}}}}"#,
+        quoted(target.index),
+        quoted(target.id),
+        target.version
+    );
+    debug_assert!(written.is_ok(), "writing to memory cannot fail");
+    line
+}
+
+/// A bulk body: operations back to back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    bytes: Bytes,
+    items: usize,
+}
+
+impl Body {
+    /// The body of these operations, in this order.
+    #[must_use]
+    pub fn of<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
+        let size = operations.clone().map(Operation::len).sum();
+        let mut bytes = Vec::with_capacity(size);
+        let mut items = 0;
+        for operation in operations {
+            bytes.extend_from_slice(operation.as_bytes());
+            items += 1;
+        }
+        Self { bytes: bytes.into(), items }
+    }
+
+    /// How many operations it holds.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.items
+    }
+
+    /// Its size in bytes, as it will be sent.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Its bytes; a cheap copy.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+/// A whole answer: one item for each operation, in the order of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What became of each operation.
+    pub items: Vec<Item>,
+    /// How long the engine took, ms; 0 when it did not say.
+    pub took: u64,
+}
+
+/// What became of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// HTTP status of the operation.
+    pub status: u16,
+    /// Why it was refused; absent when it was done.
+    pub error: Option<Cause>,
+}
+
+/// Why the engine refused an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The engine's name of the error, e.g. `strict_dynamic_mapping_exception`.
+    pub code: String,
+    /// Its words, with what caused it, cut to a bounded length.
+    pub reason: String,
+}
+
+impl Cause {
+    /// Whether the index or the cluster refuses writes for now.
+    #[must_use]
+    pub fn is_block(&self) -> bool {
+        crate::error::is_block(&self.code)
+    }
+}
+
+/// Why an answer cannot be believed.
+#[derive(Debug, Error)]
+pub enum AnswerError {
+    /// Not the JSON that a bulk answers with: cut, or from something else.
+    #[error("bulk answer of {length} bytes is cut or not JSON: {source}")]
+    Json {
+        /// Length of the answer, bytes.
+        length: usize,
+        /// What the parser met.
+        source: serde_json::Error,
+    },
+    /// Not as many items as operations.
+    #[error("bulk answer holds {found} items for {expected} operations")]
+    Count {
+        /// Operations sent.
+        expected: usize,
+        /// Items answered.
+        found: usize,
+    },
+    /// An item without one operation and a status.
+    #[error("item {0} of the bulk answer names no operation with a valid status")]
+    Item(usize),
+}
+
+/// Reads a bulk answer for `expected` operations.
+///
+/// # Errors
+/// When it is cut, is not a bulk answer, or does not hold exactly one item for each operation: then nothing is known
+/// of any document, and the whole bulk must be sent again.
+pub fn response(body: &[u8], expected: usize) -> Result<Answer, AnswerError> {
+    let envelope: Envelope =
+        serde_json::from_slice(body).map_err(|source| AnswerError::Json { length: body.len(), source })?;
+    if envelope.items.len() != expected {
+        return Err(AnswerError::Count { expected, found: envelope.items.len() });
+    }
+    let items = envelope
+        .items
+        .into_iter()
+        .enumerate()
+        .map(|(position, item)| item.read().ok_or(AnswerError::Item(position)))
+        .collect::<Result<_, _>>()?;
+    Ok(Answer { items, took: envelope.took })
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    took: u64,
+    items: Vec<RawItem>,
+}
+
+#[derive(Deserialize)]
+struct RawItem {
+    index: Option<Outcome>,
+    create: Option<Outcome>,
+    update: Option<Outcome>,
+    delete: Option<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    status: u16,
+    error: Option<RawError>,
+}
+
+/// Engines write an object; proxies and old versions a plain string.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawError {
+    Object {
+        #[serde(rename = "type", default)]
+        code: String,
+        reason: Option<String>,
+        caused_by: Option<CausedBy>,
+    },
+    Text(String),
+}
+
+#[derive(Deserialize)]
+struct CausedBy {
+    reason: Option<String>,
+}
+
+impl RawItem {
+    fn read(self) -> Option<Item> {
+        let mut outcomes = [self.index, self.create, self.update, self.delete].into_iter().flatten();
+        let outcome = outcomes.next()?;
+        if outcomes.next().is_some() || !(100..600).contains(&outcome.status) {
+            return None;
+        }
+        Some(Item { status: outcome.status, error: outcome.error.map(RawError::read) })
+    }
+}
+
+impl RawError {
+    fn read(self) -> Cause {
+        match self {
+            Self::Text(text) => Cause { code: String::new(), reason: shorten(&text) },
+            Self::Object { code, reason, caused_by } => {
+                let reason = reason.unwrap_or_default();
+                let because = caused_by.and_then(|c| c.reason).filter(|inner| !reason.contains(inner.as_str()));
+                let text = match because {
+                    Some(inner) => format!("{reason}: {inner}"),
+                    None => reason,
+                };
+                Cause { code: shorten(&code), reason: shorten(&text) }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use super::*;
+use proptest::prelude::*;
+
+const TARGET: Target<'_> = Target { index: "a-write", id: "x\"1", version: 3 };
+
+#[test]
+fn a_body_holds_its_operations_line_by_line_and_knows_its_size() {
+    let operations = [Operation::index(TARGET, br#"{"a":1}"#).unwrap(), Operation::delete(TARGET)];
+    let body = Body::of(operations.iter());
+    let text = String::from_utf8(body.bytes().to_vec()).unwrap();
+    assert_eq!(
+        text,
+        concat!(
+            r#"{"index":{"_index":"a-write","_id":"x\"1","version":3,"version_type":"external_gte"}}"#,
+            "\n{\"a\":1}\n",
+            r#"{"delete":{"_index":"a-write","_id":"x\"1","version":3,"version_type":"external_gte"}}"#,
+            "\n"
+        )
+    );
+    assert_eq!((body.items(), body.size()), (2, text.len()));
+}
+
+#[test]
+fn a_document_with_a_line_break_is_refused() {
+    assert_eq!(Operation::index(TARGET, b"{\n}"), Err(OperationError::LineBreak));
+}
+
+#[test]
+fn each_item_keeps_its_own_status_and_cause() {
+    let body = br#"{"errors":true,"took":7,"items":[
+        {"index":{"_index":"a","_id":"1","status":201,"result":"created"}},
+        {"index":{"_id":"2","status":400,"error":{"type":"document_parsing_exception","reason":"bad","caused_by":{"type":"x","reason":"not an IP"}}}},
+        {"delete":{"status":404,"result":"not_found"}},
+        {"index":{"status":429,"error":"busy"}}]}"#;
+    let answer = response(body, 4).unwrap();
+    assert_eq!(answer.took, 7);
+    assert_eq!(answer.items.iter().map(|i| i.status).collect::<Vec<_>>(), [201, 400, 404, 429]);
+    assert_eq!(answer.items[0].error, None);
+    let cause = answer.items[1].error.clone().unwrap();
+    assert_eq!((cause.code.as_str(), cause.reason.as_str()), ("document_parsing_exception", "bad: not an IP"));
+    assert_eq!(answer.items[3].error.clone().unwrap().reason, "busy");
+}
+
+#[test]
+fn a_wrong_count_is_an_error_for_the_whole_bulk() {
+    let body = br#"{"errors":false,"items":[{"index":{"status":201}}]}"#;
+    assert!(matches!(response(body, 2), Err(AnswerError::Count { expected: 2, found: 1 })));
+    assert!(matches!(response(body, 0), Err(AnswerError::Count { expected: 0, found: 1 })));
+}
+
+#[test]
+fn an_item_without_a_status_or_operation_is_an_error() {
+    assert!(response(br#"{"items":[{"index":{}}]}"#, 1).is_err());
+    assert!(matches!(response(br#"{"items":[{}]}"#, 1), Err(AnswerError::Item(0))));
+    assert!(matches!(response(br#"{"items":[{"index":{"status":7}}]}"#, 1), Err(AnswerError::Item(0))));
+}
+
+fn answer_text(statuses: &[u16]) -> String {
+    let items: Vec<_> = statuses
+        .iter()
+        .map(|status| {
+            if *status < 300 {
+                format!(r#"{{"index":{{"status":{status}}}}}"#)
+            } else {
+                format!(r#"{{"index":{{"status":{status},"error":{{"type":"t","reason":"r"}}}}}}"#)
+            }
+        })
+        .collect();
+    format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","))
+}
+
+proptest! {
+    #[test]
+    fn what_is_answered_is_read(statuses in prop::collection::vec(200u16..600, 0..50)) {
+        let answer = response(answer_text(&statuses).as_bytes(), statuses.len()).unwrap();
+        let read: Vec<_> = answer.items.iter().map(|i| i.status).collect();
+        prop_assert_eq!(read, statuses);
+    }
+
+    #[test]
+    fn an_answer_cut_anywhere_is_never_believed(statuses in prop::collection::vec(200u16..600, 0..10), cut in any::<prop::sample::Index>()) {
+        let text = answer_text(&statuses);
+        let end = cut.index(text.len());
+        prop_assert!(response(&text.as_bytes()[..end], statuses.len()).is_err());
+    }
+
+    #[test]
+    fn any_bytes_give_an_answer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), expected in 0usize..5) {
+        if let Ok(answer) = response(&bytes, expected) {
+            prop_assert_eq!(answer.items.len(), expected);
+        }
+    }
+}

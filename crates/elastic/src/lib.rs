@@ -1,0 +1,16 @@
+//! The one edge to Elasticsearch and OpenSearch: requests, bulk bodies and answers, errors sorted by what to do next.
+//!
+//! Nothing here knows what a document means. [`Elastic`] is the IO; [`bulk`] and [`inventory`] are pure and read the
+//! engine's answers, which are bytes from outside: they are checked, never trusted.
+
+pub mod bulk;
+pub mod inventory;
+
+mod client;
+mod error;
+mod settings;
+
+pub use client::{Created, Deleted, Elastic, Info, Method, Reply};
+pub use error::{Error, ErrorKind};
+pub use inventory::{Block, IndexInfo, NodeDisk};
+pub use settings::ElasticSettings;

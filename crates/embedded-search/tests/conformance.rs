@@ -1,0 +1,138 @@
+//! One scenario, answered by the embedded server and, with `WEIR_TEST_ELASTICSEARCH=http://127.0.0.1:PORT`,
+//! by a real Elasticsearch too: both must answer the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "conformance/steps.rs"]
+mod steps;
+
+use std::net::SocketAddr;
+
+use common::Answer;
+use serde_json::Value;
+use steps::{Compare, Step};
+
+/// What differs from run to run, or tells of the machine.
+const IGNORED: [&str; 13] =
+    ["took", "uuid", "index_uuid", "node", "creation_date", "created", "pit_id", "_shards", "line", "col", "root_cause", "failed_shards", "caused_by"];
+
+fn normalise(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for name in IGNORED {
+                map.remove(name);
+            }
+            map.values_mut().for_each(normalise);
+        }
+        Value::Array(values) => values.iter_mut().for_each(normalise),
+        Value::String(text) => {
+            // Where in the body something is wrong: "[1:8] ".
+            if let Some((position, rest)) = text.split_once("] ")
+                && position.strip_prefix('[').is_some_and(|inner| inner.contains(':') && inner.chars().all(|c| c.is_ascii_digit() || c == ':'))
+            {
+                *text = rest.to_owned();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The first difference between two answers, as a path and both sides.
+fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
+    match (ours, theirs) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let missing = Value::String("(absent)".into());
+                difference(&format!("{path}.{key}"), left.get(key).unwrap_or(&missing), right.get(key).unwrap_or(&missing))
+            })
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            left.iter().zip(right).enumerate().find_map(|(at, (left, right))| difference(&format!("{path}[{at}]"), left, right))
+        }
+        (Value::Number(left), Value::Number(right)) => {
+            let (left, right) = (left.as_f64().unwrap(), right.as_f64().unwrap());
+            let near = (left - right).abs() <= 1e-6 * left.abs().max(right.abs()).max(1.0) * 1e-1;
+            (!near).then(|| format!("{path}: ours {left}, theirs {right}"))
+        }
+        (left, right) => (left != right).then(|| format!("{path}: ours {left}, theirs {right}")),
+    }
+}
+
+fn send(address: SocketAddr, step: &Step, pit: &str) -> Answer {
+    let body = step.body.replace("$PIT", pit);
+    common::send(address, step.method, &step.path, body.as_bytes())
+}
+
+fn compare(step: &Step, ours: &Answer, theirs: &Answer) -> Option<String> {
+    if ours.status != theirs.status {
+        return Some(format!("status: ours {} {}, theirs {} {}", ours.status, ours.text, theirs.status, theirs.text));
+    }
+    match step.compare {
+        Compare::Status => None,
+        Compare::ErrorType => {
+            let (ours, theirs) = (ours.json(), theirs.json());
+            difference("error.type", &root_type(&ours), &root_type(&theirs))
+        }
+        Compare::All => {
+            let (mut ours, mut theirs) = (ours.json(), theirs.json());
+            normalise(&mut ours);
+            normalise(&mut theirs);
+            difference("", &ours, &theirs)
+        }
+    }
+}
+
+fn root_type(answer: &Value) -> Value {
+    answer["error"]["root_cause"][0]["type"].clone()
+}
+
+fn real_engine() -> Option<SocketAddr> {
+    let text = std::env::var("WEIR_TEST_ELASTICSEARCH").ok()?;
+    let address = text.trim_start_matches("http://").trim_end_matches('/');
+    Some(address.parse().expect("WEIR_TEST_ELASTICSEARCH must be http://ADDRESS:PORT"))
+}
+
+/// What must hold of the embedded server's answer alone.
+fn check_alone(step: &Step, answer: &Answer) -> Option<String> {
+    let wanted = step.status;
+    (answer.status != wanted).then(|| format!("status {} in place of {wanted}: {}", answer.status, answer.text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenario_is_answered_as_elasticsearch_answers_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = common::start(folder.path()).await;
+    let address = server.address();
+    let differences = common::blocking(move || {
+        let real = real_engine();
+        if real.is_none() {
+            println!("skipped: the comparison with a real Elasticsearch; set WEIR_TEST_ELASTICSEARCH=http://127.0.0.1:PORT");
+        }
+        let mut differences = Vec::new();
+        let (mut our_pit, mut their_pit) = (String::new(), String::new());
+        for (number, step) in steps::all().iter().enumerate() {
+            let ours = send(address, step, &our_pit);
+            let keep = |answer: &Answer, pit: &mut String| {
+                if step.path.contains("/_pit?") {
+                    *pit = answer.json()["id"].as_str().unwrap().to_owned();
+                }
+            };
+            keep(&ours, &mut our_pit);
+            let mut found = check_alone(step, &ours);
+            if let Some(real) = real {
+                let theirs = send(real, step, &their_pit);
+                keep(&theirs, &mut their_pit);
+                if !step.path.contains("/_pit?") {
+                    found = compare(step, &ours, &theirs).or(found);
+                }
+            }
+            differences.extend(found.map(|found| format!("step {number} {} {} {}\n    {found}", step.method, step.path, step.body.chars().take(300).collect::<String>())));
+        }
+        differences
+    })
+    .await;
+    server.shutdown().await;
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}

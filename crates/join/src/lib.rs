@@ -1,0 +1,22 @@
+//! The temporal join: who held an address or a pod UID at a moment.
+//!
+//! [`Table`] is filled from the metadata topic and answers [`Ask`]s as of any time. It is pure: no IO, no clock, and the
+//! same messages give the same answers in whatever order different objects arrive and however the topic was compacted.
+//!
+//! An answer for a time `t` rests only on facts whose bounds reach `t`. As the metadata service clips what it learns
+//! after a heartbeat H to after H, no answer for `t <= H` ever changes once [`Table::complete_to`] is at least `t`.
+//! That is also why "not yet reported" is never concluded from a revision that came later.
+
+mod ask;
+mod holders;
+mod identity;
+mod intern;
+mod networks;
+mod resolution;
+mod span;
+mod table;
+
+pub use ask::Ask;
+pub use identity::{Identity, IdentityKind};
+pub use resolution::Resolution;
+pub use table::Table;

@@ -1,0 +1,146 @@
+//! What the table answers.
+
+use crate::ask::Ask;
+use crate::identity::{Identity, IdentityKind};
+use std::sync::Arc;
+use weir_flow::Address;
+use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason, Side};
+
+/// The most candidates that are named.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// Who one end is, cheap to copy and keep: everything long is shared with the table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resolution {
+    /// How certain.
+    pub attribution: Attribution,
+    /// By what.
+    pub by: IdentifiedBy,
+    /// Why nobody is known; absent where somebody is.
+    pub reason: Option<NoneReason>,
+    /// Who, when exact.
+    pub identity: Option<Arc<Identity>>,
+    /// Who it may be, when ambiguous: sorted by qualified name, all of them.
+    pub candidates: Vec<Arc<Identity>>,
+    /// Zone of the identity's node, as of then.
+    pub zone: Option<Arc<str>>,
+    /// Service `namespace/name` by whose address and port a responder was reached.
+    pub service: Option<Arc<str>>,
+    /// Host name, for an end on a host where there is no cluster.
+    pub host: Option<Arc<str>>,
+}
+
+impl Resolution {
+    pub(crate) fn exact(identity: Arc<Identity>, by: IdentifiedBy) -> Self {
+        Self {
+            attribution: Attribution::Exact,
+            by,
+            reason: None,
+            identity: Some(identity),
+            candidates: Vec::new(),
+            zone: None,
+            service: None,
+            host: None,
+        }
+    }
+
+    pub(crate) fn ambiguous(mut candidates: Vec<Arc<Identity>>) -> Self {
+        candidates
+            .sort_by(|a, b| (&a.namespace, &a.name, a.kind, &a.uid).cmp(&(&b.namespace, &b.name, b.kind, &b.uid)));
+        Self {
+            attribution: Attribution::Ambiguous,
+            by: IdentifiedBy::Address,
+            reason: None,
+            identity: None,
+            candidates,
+            zone: None,
+            service: None,
+            host: None,
+        }
+    }
+
+    pub(crate) fn none(reason: NoneReason) -> Self {
+        Self {
+            attribution: Attribution::None,
+            by: IdentifiedBy::Nothing,
+            reason: Some(reason),
+            identity: None,
+            candidates: Vec::new(),
+            zone: None,
+            service: None,
+            host: None,
+        }
+    }
+
+    /// The side of a record at levels 0 and 1.
+    #[must_use]
+    pub fn to_side(&self, ask: &Ask<'_>) -> Side {
+        let mut side = bare_side(ask.address);
+        side.attribution = self.attribution;
+        side.by = self.by;
+        side.reason = self.reason;
+        side.port = ask.port;
+        side.container = ask.container.map(ToOwned::to_owned);
+        side.process = ask.process.map(ToOwned::to_owned);
+        side.service = self.service.as_deref().map(ToOwned::to_owned);
+        side.zone = self.zone.as_deref().map(ToOwned::to_owned);
+        side.host = self.host.as_deref().map(ToOwned::to_owned);
+        side.candidates = self.candidates.iter().map(|candidate| candidate.qualified_name()).collect();
+        side.candidates.dedup();
+        side.candidates.truncate(CANDIDATES);
+        if let Some(identity) = &self.identity {
+            fill(&mut side, identity);
+        }
+        side
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn fill(side: &mut Side, identity: &Identity) {
+    side.always_valid = identity.always_valid;
+    side.namespace = some(&identity.namespace);
+    side.node = some(&identity.node);
+    side.workload_kind = some(&identity.workload_kind);
+    side.workload = some(&identity.workload);
+    side.service_account = some(&identity.service_account);
+    side.labels = identity.labels.iter().map(ToString::to_string).collect();
+    if identity.kind == IdentityKind::Pod {
+        side.pod = some(&identity.name);
+        side.pod_uid = some(&identity.uid);
+    }
+}
+
+/// A side of which nothing but the address is known.
+fn bare_side(address: Address) -> Side {
+    Side {
+        attribution: Attribution::None,
+        by: IdentifiedBy::Nothing,
+        reason: None,
+        candidates: Vec::new(),
+        always_valid: false,
+        scope: address.scope(),
+        address: Some(address),
+        addresses: Vec::new(),
+        addresses_more: 0,
+        port: None,
+        namespace: None,
+        pod: None,
+        pod_uid: None,
+        pods: Vec::new(),
+        pods_more: 0,
+        workload_kind: None,
+        workload: None,
+        node: None,
+        zone: None,
+        service: None,
+        service_account: None,
+        labels: Vec::new(),
+        container: None,
+        process: None,
+        host: None,
+        network_set: None,
+    }
+}

@@ -1,0 +1,61 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn an_unfinished_record_holds_everything_behind_it() {
+    let mut tracker = Tracker::new(10);
+    for offset in [10, 11, 15] {
+        assert!(tracker.take(offset));
+    }
+    assert!(tracker.finish(11));
+    assert!(tracker.finish(15));
+    assert_eq!(tracker.committable(), 10);
+    assert!(tracker.finish(10));
+    assert_eq!(tracker.committable(), 16);
+    assert_eq!((tracker.unfinished(), tracker.remembered()), (0, 0));
+}
+
+#[test]
+fn repeats_and_strangers_change_nothing() {
+    let mut tracker = Tracker::new(5);
+    assert!(tracker.take(5));
+    let before = tracker.clone();
+    assert!(!tracker.take(5));
+    assert!(!tracker.take(4));
+    assert!(!tracker.finish(6));
+    assert_eq!(tracker, before);
+    assert!(tracker.finish(5));
+    assert!(!tracker.finish(5));
+}
+
+proptest! {
+    /// Against the definition: the lowest taken and unfinished offset, else one past the highest taken.
+    #[test]
+    fn committable_is_the_lowest_unfinished(
+        start in 0_i64..1000,
+        steps in proptest::collection::vec((any::<bool>(), 0_usize..40, 1_i64..4), 0..200),
+    ) {
+        let mut tracker = Tracker::new(start);
+        let mut next = start;
+        let mut taken: Vec<(i64, bool)> = Vec::new();
+        let mut last = tracker.committable();
+        for (take, which, gap) in steps {
+            if take {
+                let offset = next + gap - 1;
+                prop_assert!(tracker.take(offset));
+                taken.push((offset, false));
+                next = offset + 1;
+            } else if !taken.is_empty() {
+                let index = which % taken.len();
+                let (offset, finished) = &mut taken[index];
+                prop_assert_eq!(tracker.finish(*offset), !std::mem::replace(finished, true));
+            }
+            let model = taken.iter().find(|(_, finished)| !finished);
+            prop_assert_eq!(tracker.committable(), model.map_or(next, |(offset, _)| *offset));
+            prop_assert!(tracker.committable() >= last, "a committable position never goes back");
+            last = tracker.committable();
+            prop_assert_eq!(tracker.unfinished(), taken.iter().filter(|(_, f)| !f).count());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Whether the set of records is the same whatever happens: a broker of a few lines, and both stages run over it with
+//! crashes, torn transactions, changes of owner and any batching.
+
+use crate::fixtures::Fake;
+use crate::history::SettingsHistory;
+use crate::position::{Stage1Position, Stage2Position};
+use crate::stage1::{self, Input, Partition};
+use crate::stage2::{self, InternalPartition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_flow::Millis;
+use weir_schemas::enriched::Enriched;
+use weir_schemas::partial::PartialMessage;
+
+mod explored;
+mod properties;
+
+/// What an owner does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Reads the next message.
+    Read,
+    /// Reads the next message while metadata is known only up to a window's end after the message's tick.
+    Advance,
+    /// Closes what can be closed, in one transaction.
+    Close,
+    /// Closes at most one generation that holds something.
+    CloseOne,
+    /// Writes what `Close` would; the records are committed and the positions are not. Then the owner is gone.
+    Torn,
+    /// The owner is gone, without having written anything.
+    Crash,
+}
+
+/// The messages of one transaction to each internal partition.
+type Transaction = Vec<Vec<PartialMessage>>;
+
+struct Stage1<'a> {
+    history: &'a Arc<SettingsHistory>,
+    join: &'a Fake,
+    log: &'a [Input],
+    number: i32,
+    committed: Stage1Position,
+    owner: Partition,
+    written: Vec<Transaction>,
+}
+
+impl<'a> Stage1<'a> {
+    fn new(history: &'a Arc<SettingsHistory>, join: &'a Fake, number: i32, log: &'a [Input]) -> Self {
+        let owner = Partition::new("local", number, history.clone(), Stage1Position::START);
+        Self { history, join, log, number, committed: Stage1Position::START, owner, written: Vec::new() }
+    }
+
+    fn restart(&mut self) {
+        let committed = Stage1Position::parse(self.committed.offset, &self.committed.metadata()).unwrap();
+        self.owner = Partition::new("local", self.number, self.history.clone(), committed);
+    }
+
+    fn can_read(&self) -> bool {
+        usize::try_from(self.owner.next_offset()).unwrap() < self.log.len()
+    }
+
+    fn can_close(&self) -> bool {
+        self.owner.ready(self.join.complete_to, usize::MAX).is_some()
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Read | Step::Advance => {
+                if let Some(input) = self.log.get(usize::try_from(self.owner.next_offset()).unwrap()) {
+                    self.owner.read(input.clone());
+                }
+                if step == Step::Advance {
+                    self.owner.advance(self.join);
+                }
+            }
+            Step::Close => self.close(usize::MAX, true),
+            Step::CloseOne => self.close(1, true),
+            Step::Torn => {
+                self.close(usize::MAX, false);
+                self.restart();
+            }
+            Step::Crash => self.restart(),
+        }
+    }
+
+    fn close(&mut self, most: usize, commit: bool) {
+        let Some(last) = self.owner.ready(self.join.complete_to, most) else { return };
+        let closed = self.owner.close(last, self.join);
+        self.written.push(messages(self.history, closed));
+        if commit {
+            self.committed = self.owner.position();
+        }
+    }
+
+    fn finish(mut self) -> Vec<Transaction> {
+        while self.can_read() {
+            self.take(Step::Read);
+        }
+        self.take(Step::Close);
+        self.written
+    }
+}
+
+fn messages(history: &SettingsHistory, closed: stage1::Closed) -> Transaction {
+    let count = usize::try_from(history.latest().internal_partitions).unwrap();
+    let mut transaction: Transaction = vec![Vec::new(); count];
+    let at = |internal: i32| usize::try_from(internal).unwrap();
+    for (internal, batch) in closed.partials {
+        transaction[at(internal)].push(PartialMessage::Partials(batch));
+    }
+    for (internal, marker) in closed.markers {
+        transaction[at(internal)].push(PartialMessage::Marker(marker));
+    }
+    transaction
+}
+
+struct Stage2<'a> {
+    history: &'a Arc<SettingsHistory>,
+    log: &'a [PartialMessage],
+    number: i32,
+    committed: Stage2Position,
+    owner: InternalPartition,
+    written: Vec<Enriched>,
+}
+
+impl<'a> Stage2<'a> {
+    fn new(history: &'a Arc<SettingsHistory>, number: i32, log: &'a [PartialMessage]) -> Self {
+        let owner = InternalPartition::new("local", number, history.clone(), Stage2Position::START);
+        Self { history, log, number, committed: Stage2Position::START, owner, written: Vec::new() }
+    }
+
+    fn restart(&mut self) {
+        let committed = Stage2Position::parse(self.committed.offset, &self.committed.metadata()).unwrap();
+        self.owner = InternalPartition::new("local", self.number, self.history.clone(), committed);
+    }
+
+    fn next(&self) -> usize {
+        usize::try_from(self.owner.next_offset()).unwrap()
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Read | Step::Advance => {
+                if let Some(message) = self.log.get(self.next()) {
+                    self.owner.read(self.owner.next_offset(), message.clone());
+                }
+            }
+            Step::Close => self.close(usize::MAX, true),
+            Step::CloseOne => self.close(1, true),
+            Step::Torn => {
+                self.close(usize::MAX, false);
+                self.restart();
+            }
+            Step::Crash => self.restart(),
+        }
+    }
+
+    fn close(&mut self, most: usize, commit: bool) {
+        let Some(last) = self.owner.ready(most) else { return };
+        let closed: stage2::Closed = self.owner.close(last);
+        self.written.extend(closed.records);
+        if commit {
+            self.committed = self.owner.position();
+        }
+    }
+
+    fn finish(mut self) -> Vec<Enriched> {
+        while self.next() < self.log.len() {
+            self.take(Step::Read);
+        }
+        self.take(Step::Close);
+        self.written
+    }
+}
+
+/// What a consumer of the enriched topic holds: by id; a repeat must be byte-identical.
+type Stored = BTreeMap<String, Vec<u8>>;
+
+fn store(stored: &mut Stored, records: &[Enriched]) {
+    for record in records {
+        let bytes = weir_schemas::encode(record).unwrap();
+        let before = stored.insert(record.id.clone(), bytes.clone());
+        assert!(before.is_none_or(|before| before == bytes), "an id was used again with other content: {record:?}");
+    }
+}
+
+/// Internal logs of transactions in this order.
+fn internal_logs(count: i32, transactions: impl IntoIterator<Item = Transaction>) -> Vec<Vec<PartialMessage>> {
+    let mut logs = vec![Vec::new(); usize::try_from(count).unwrap()];
+    for transaction in transactions {
+        for (log, messages) in logs.iter_mut().zip(transaction) {
+            log.extend(messages);
+        }
+    }
+    logs
+}
+
+/// The records of a run in which nothing goes wrong and everything is read before anything is closed.
+fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Vec<Enriched>) {
+    let transactions = raw.iter().enumerate().flat_map(|(number, log)| {
+        Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish()
+    });
+    let logs = internal_logs(history.latest().internal_partitions, transactions);
+    let mut records = Vec::new();
+    for (number, log) in logs.iter().enumerate() {
+        records.extend(Stage2::new(history, i32::try_from(number).unwrap(), log).finish());
+    }
+    let mut stored = Stored::new();
+    store(&mut stored, &records);
+    assert_eq!(stored.len(), records.len(), "ids are unique");
+    (stored, records)
+}
+
+/// A raw log: each batch is appended when its tick is over, or when the one before was.
+fn raw_log(batches: Vec<weir_schemas::raw::RawBatch>) -> Vec<Input> {
+    let mut now = Millis::MIN;
+    let inputs = batches.into_iter().enumerate().map(|(offset, batch)| {
+        now = now.max(batch.tick.saturating_add(1_000));
+        Input {
+            offset: i64::try_from(offset).unwrap(),
+            append_time: now,
+            size: 100,
+            content: stage1::Content::Batch(batch),
+        }
+    });
+    inputs.collect()
+}

@@ -1,0 +1,151 @@
+//! Every schedule of small logs.
+
+use super::*;
+use crate::fixtures::{answer, arriving, batch, history, sample, settings};
+use std::collections::BTreeSet;
+
+/// All ways for stage 1 to work through a log with at most this many faults; each gives its transactions.
+fn stage1_runs(history: &Arc<SettingsHistory>, join: &Fake, number: i32, log: &[Input], faults: usize) -> Vec<Vec<Transaction>> {
+    let mut found: Vec<Vec<Transaction>> = Vec::new();
+    let mut open: Vec<(Vec<Step>, usize)> = vec![(Vec::new(), faults)];
+    while let Some((steps, faults)) = open.pop() {
+        let mut stage = Stage1::new(history, join, number, log);
+        for step in &steps {
+            stage.take(*step);
+        }
+        let (can_read, can_close) = (stage.can_read(), stage.can_close());
+        let mut next = Vec::new();
+        if can_read {
+            next.push((Step::Read, faults));
+        }
+        if can_close {
+            next.push((Step::Close, faults));
+            next.push((Step::CloseOne, faults));
+        }
+        if let (Some(less), true) = (faults.checked_sub(1), !steps.is_empty()) {
+            next.push((Step::Crash, less));
+            if can_close {
+                next.push((Step::Torn, less));
+            }
+        }
+        if !can_read && !can_close && !found.contains(&stage.written) {
+            found.push(stage.written.clone());
+        }
+        for (step, faults) in next {
+            let mut steps = steps.clone();
+            steps.push(step);
+            open.push((steps, faults));
+        }
+    }
+    found
+}
+
+/// All ways for stage 2 to work through a log with at most this many faults; each must store the same.
+fn check_stage2(history: &Arc<SettingsHistory>, log: &[PartialMessage], faults: usize, expected: &Stored) -> usize {
+    let mut runs = 0;
+    let mut open: Vec<(Vec<Step>, usize)> = vec![(Vec::new(), faults)];
+    while let Some((steps, faults)) = open.pop() {
+        let mut stage = Stage2::new(history, 0, log);
+        for step in &steps {
+            stage.take(*step);
+        }
+        let (can_read, can_close) = (stage.next() < log.len(), stage.owner.ready(usize::MAX).is_some());
+        let mut next = Vec::new();
+        if can_read {
+            next.push((Step::Read, faults));
+        }
+        if can_close {
+            next.push((Step::Close, faults));
+        }
+        if let (Some(less), true) = (faults.checked_sub(1), can_close || stage.committed.offset > 0) {
+            next.push((Step::Crash, less));
+            if can_close {
+                next.push((Step::Torn, less));
+            }
+        }
+        if !can_read && !can_close {
+            let mut stored = Stored::new();
+            store(&mut stored, &stage.written);
+            assert_eq!(&stored, expected, "steps {steps:?}");
+            runs += 1;
+        }
+        for (step, faults) in next {
+            let mut steps = steps.clone();
+            steps.push(step);
+            open.push((steps, faults));
+        }
+    }
+    runs
+}
+
+/// All merges of two sequences of transactions.
+fn merges(a: &[Transaction], b: &[Transaction]) -> Vec<Vec<Transaction>> {
+    match (a, b) {
+        ([], rest) | (rest, []) => vec![rest.to_vec()],
+        ([first, a_rest @ ..], [other, b_rest @ ..]) => {
+            let with = |head: &Transaction, tails: Vec<Vec<Transaction>>| -> Vec<Vec<Transaction>> {
+                tails.into_iter().map(|tail| std::iter::once(head.clone()).chain(tail).collect()).collect()
+            };
+            let mut all = with(first, merges(a_rest, b));
+            all.extend(with(other, merges(a, b_rest)));
+            all
+        }
+    }
+}
+
+/// Two windows, one batch that comes late, a heartbeat that proves a tick, and one that ends it all.
+fn first_log() -> Vec<Input> {
+    raw_log(vec![
+        batch("node-a", 0, 100_000, vec![sample(100)]),
+        batch("node-a", 1, 107_000, vec![]),
+        batch("node-a", 2, 101_000, vec![sample(7), answer(arriving(sample(3)))]),
+        batch("node-a", 3, 115_000, vec![]),
+    ])
+}
+
+fn second_log() -> Vec<Input> {
+    raw_log(vec![
+        batch("node-b", 0, 101_000, vec![arriving(sample(100))]),
+        batch("node-b", 1, 105_000, vec![arriving(sample(9))]),
+        batch("node-b", 2, 115_000, vec![]),
+    ])
+}
+
+#[test]
+fn every_schedule_of_both_stages_stores_the_same() {
+    let (history, join) = (history(settings(2, 1)), Fake::default());
+    let (first, second) = (first_log(), second_log());
+    let (expected, records) = reference(&history, &join, &[first.clone(), second.clone()]);
+    let generations: BTreeSet<_> = records.iter().map(|record| (record.window, record.generation)).collect();
+    assert_eq!(generations, BTreeSet::from([(100_000, 100_000), (100_000, 105_000), (105_000, 105_000)]));
+    let disturbed = stage1_runs(&history, &join, 0, &first, 2);
+    let smooth = stage1_runs(&history, &join, 1, &second, 0);
+    assert!(disturbed.len() > 5, "{} ways to write", disturbed.len());
+    let mut logs: Vec<Vec<PartialMessage>> = Vec::new();
+    for a in &disturbed {
+        for b in &smooth {
+            for order in merges(a, b) {
+                let log = internal_logs(1, order).remove(0);
+                if !logs.contains(&log) {
+                    logs.push(log);
+                }
+            }
+        }
+    }
+    let runs: usize = logs.iter().map(|log| check_stage2(&history, log, usize::from(log.len() < 9), &expected)).sum();
+    assert!(runs > logs.len());
+}
+
+#[test]
+fn two_faults_in_stage_2_change_nothing() {
+    let (history, join) = (history(settings(1, 1)), Fake::default());
+    let first = first_log();
+    let (expected, _) = reference(&history, &join, std::slice::from_ref(&first));
+    let mut stage = Stage1::new(&history, &join, 0, &first);
+    for _ in 0..first.len() {
+        stage.take(Step::Read);
+        stage.take(Step::Close);
+    }
+    let log = internal_logs(1, stage.finish()).remove(0);
+    assert!(check_stage2(&history, &log, 2, &expected) > 10);
+}

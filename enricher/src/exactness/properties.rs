@@ -1,0 +1,153 @@
+//! Any log, any schedule.
+
+use super::*;
+use crate::fixtures::{address, answer, arriving, batch, dropped, history, sample, settings, with_round_trip};
+use proptest::prelude::*;
+use weir_flow::Level;
+use weir_schemas::enriched::Counters;
+use weir_schemas::raw::{DropClass, OpenedBy, Point, RawBatch, Sample};
+
+fn samples() -> impl Strategy<Value = Sample> {
+    let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];
+    (0..6_u8, 1..4_u8, 1..4_u8, ports, 0..1_000_u64, 1..3_u32).prop_map(|(kind, from, to, port, bytes, sampling)| {
+        let mut one = sample(bytes);
+        one.source = address(&format!("10.0.0.{from}"));
+        one.destination = address(&format!("10.0.0.{to}"));
+        one.source_port = port;
+        one.sampling = sampling;
+        one.flow_variety(kind)
+    })
+}
+
+trait Variety {
+    fn flow_variety(self, kind: u8) -> Self;
+}
+
+impl Variety for Sample {
+    fn flow_variety(mut self, kind: u8) -> Self {
+        match kind {
+            0 => self,
+            1 => arriving(self),
+            2 => arriving(answer(self)),
+            3 => dropped(self, DropClass::Policy, 2),
+            4 => with_round_trip(answer(self), 250),
+            _ => {
+                self.opened_by = OpenedBy::Unknown;
+                self.point = if self.bytes % 5 == 0 { Point::Transit } else { Point::Host };
+                self
+            }
+        }
+    }
+}
+
+fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
+    let one = ((100..125_i64), 0..2_u8, prop::collection::vec(samples(), 0..4));
+    prop::collection::vec(one, 0..8).prop_map(|list| {
+        let mut batches: Vec<RawBatch> = Vec::new();
+        for (sequence, (tick, node, samples)) in list.into_iter().enumerate() {
+            let node = if node == 0 { "node-a" } else { "node-b" };
+            batches.push(batch(node, u64::try_from(sequence).unwrap(), tick * 1_000, samples));
+        }
+        batches.push(batch("node-a", 99, 200_000, vec![]));
+        batches
+    })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Read),
+        3 => Just(Step::Advance),
+        2 => Just(Step::Close),
+        2 => Just(Step::CloseOne),
+        1 => Just(Step::Torn),
+        1 => Just(Step::Crash),
+    ];
+    prop::collection::vec(step, 0..24)
+}
+
+/// Runs both stages by the schedules and answers what is stored; internal logs get the partitions' transactions in
+/// turns, or one partition's after the other's in reverse.
+fn disturbed(
+    history: &Arc<SettingsHistory>,
+    join: &Fake,
+    raw: &[Vec<Input>],
+    first: &[Vec<Step>],
+    second: &[Step],
+    in_turns: bool,
+) -> Stored {
+    let mut written: Vec<Vec<Transaction>> = Vec::new();
+    for (number, log) in raw.iter().enumerate() {
+        let mut stage = Stage1::new(history, join, i32::try_from(number).unwrap(), log);
+        for step in &first[number] {
+            stage.take(*step);
+        }
+        written.push(stage.finish());
+    }
+    let longest = written.iter().map(Vec::len).max().unwrap_or(0);
+    let order: Vec<Transaction> = if in_turns {
+        (0..longest).flat_map(|i| written.iter().filter_map(move |own| own.get(i).cloned())).collect()
+    } else {
+        written.into_iter().rev().flatten().collect()
+    };
+    let mut stored = Stored::new();
+    for (number, log) in internal_logs(history.latest().internal_partitions, order).iter().enumerate() {
+        let mut stage = Stage2::new(history, i32::try_from(number).unwrap(), log);
+        for step in second {
+            stage.take(*step);
+        }
+        store(&mut stored, &stage.finish());
+    }
+    stored
+}
+
+/// What the samples whose reporter is the authority add up to.
+fn authority(raw: &[Vec<Input>], join: &Fake) -> Counters {
+    let mut sum = Counters::default();
+    for input in raw.iter().flatten() {
+        let stage1::Content::Batch(batch) = &input.content else { continue };
+        for sample in batch.samples.iter().filter(|sample| sample.point != Point::Transit) {
+            let place = crate::observe::Place { tick: batch.tick, tick_length: 1_000, node: &batch.node };
+            let observation = crate::observe::observe(sample, &place, join);
+            let times = u64::from(sample.sampling);
+            if observation.authority && observation.forward {
+                sum.forward_bytes += sample.bytes * times;
+                sum.forward_packets += sample.packets * times;
+            } else if observation.authority {
+                sum.reverse_bytes += sample.bytes * times;
+                sum.reverse_packets += sample.packets * times;
+            }
+        }
+    }
+    sum
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_stored_set_is_a_function_of_the_log(
+        raw in prop::collection::vec(batches(), 3),
+        first in prop::collection::vec(steps(), 3),
+        second in steps(),
+        limit in prop_oneof![Just(1_u32), Just(3), Just(1_000)],
+        in_turns in any::<bool>(),
+    ) {
+        let mut settings = settings(3, 2);
+        settings.keys_limit = limit;
+        let (history, mut join) = (history(settings), Fake::default());
+        join.covered = vec!["node-a".to_owned()];
+        let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
+        let (expected, records) = reference(&history, &join, &raw);
+        prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        let sum = authority(&raw, &join);
+        for level in [Level::Zero, Level::One, Level::Two, Level::Three] {
+            let of_level = records.iter().filter(|record| record.level == level.number());
+            let total = of_level.fold((0, 0, 0, 0), |t, record| {
+                let c = &record.totals;
+                (t.0 + c.forward_bytes, t.1 + c.forward_packets, t.2 + c.reverse_bytes, t.3 + c.reverse_packets)
+            });
+            let expected = (sum.forward_bytes, sum.forward_packets, sum.reverse_bytes, sum.reverse_packets);
+            prop_assert_eq!(total, expected, "level {}", level.number());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Samples, batches and a join for tests.
+
+use crate::history::SettingsHistory;
+use crate::join::Join;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_flow::{Address, Level, Millis, RecordSettings, protocol};
+use weir_join::{Ask, Identity, IdentityKind, Resolution};
+use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
+use weir_schemas::raw::{Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals};
+
+pub(crate) const CLUSTER: &str = "local";
+
+pub(crate) fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+/// Tick 1 s, window 5 s, grace 2 s, all four levels.
+pub(crate) fn settings(raw: i32, internal: i32) -> RecordSettings {
+    let all = vec![Level::Zero, Level::One, Level::Two, Level::Three];
+    RecordSettings {
+        raw_partitions: raw,
+        internal_partitions: internal,
+        levels_allowed: all.clone(),
+        levels_denied: all,
+        ..RecordSettings::small(CLUSTER)
+    }
+}
+
+pub(crate) fn history(settings: RecordSettings) -> Arc<SettingsHistory> {
+    Arc::new(SettingsHistory::new(CLUSTER, vec![settings]).unwrap())
+}
+
+/// A TCP packet of `bytes` from 10.0.0.1:40000 to 10.0.0.2:80, seen leaving the sender's pod.
+pub(crate) fn sample(bytes: u64) -> Sample {
+    Sample {
+        point: Point::Pod,
+        end: End::Source,
+        interface: "veth0".to_owned(),
+        source: address("10.0.0.1"),
+        destination: address("10.0.0.2"),
+        source_port: 40_000,
+        destination_port: 80,
+        protocol: protocol::TCP,
+        translated: None,
+        opened_by: OpenedBy::Source,
+        first_seen: Millis::MIN,
+        last_seen: Millis::MIN,
+        bytes,
+        packets: 1,
+        tcp_flags: protocol::SYN,
+        started: 1,
+        ended: 0,
+        opened_at: None,
+        cumulative_bytes: bytes,
+        cumulative_packets: 1,
+        drops: Vec::new(),
+        retransmits: 0,
+        round_trip: None,
+        pod_uid: None,
+        container: None,
+        process: None,
+        sampling: 1,
+    }
+}
+
+/// The same packet as it arrives at the receiver's pod.
+pub(crate) fn arriving(mut sample: Sample) -> Sample {
+    sample.end = End::Destination;
+    sample
+}
+
+/// A packet of the answer: the ends change places.
+pub(crate) fn answer(mut sample: Sample) -> Sample {
+    std::mem::swap(&mut sample.source, &mut sample.destination);
+    std::mem::swap(&mut sample.source_port, &mut sample.destination_port);
+    sample.opened_by = OpenedBy::Destination;
+    sample.started = 0;
+    sample
+}
+
+pub(crate) fn dropped(mut sample: Sample, class: DropClass, packets: u64) -> Sample {
+    sample.drops.push(Drop { reason: "NETFILTER_DROP".to_owned(), class, packets, bytes: packets * 60 });
+    sample
+}
+
+pub(crate) fn with_round_trip(mut sample: Sample, micros: u64) -> Sample {
+    sample.round_trip = Some(RoundTrip { sum: micros, count: 1, min: micros, max: micros });
+    sample
+}
+
+/// A batch of one tick.
+pub(crate) fn batch(node: &str, sequence: u64, tick: Millis, mut samples: Vec<Sample>) -> RawBatch {
+    for sample in &mut samples {
+        sample.first_seen = tick;
+        sample.last_seen = tick;
+    }
+    RawBatch {
+        cluster: CLUSTER.to_owned(),
+        node: node.to_owned(),
+        boot: "boot".to_owned(),
+        sequence,
+        tick,
+        tick_length: 1_000,
+        ticks: 1,
+        part: 0,
+        parts: 1,
+        origin: Origin::Ebpf,
+        seen: Totals::default(),
+        published: Totals::default(),
+        lost: Vec::new(),
+        samples,
+    }
+}
+
+/// A join by address alone: every address named is a pod, covered if its node is.
+#[derive(Clone, Debug)]
+pub(crate) struct Fake {
+    pub(crate) complete_to: Millis,
+    pub(crate) pods: BTreeMap<Address, Arc<Identity>>,
+    /// Addresses that several pods may have held.
+    pub(crate) ambiguous: BTreeMap<Address, Vec<Arc<Identity>>>,
+    pub(crate) covered: Vec<String>,
+    pub(crate) services: BTreeMap<(Address, u16), String>,
+    pub(crate) one_observer: bool,
+}
+
+pub(crate) fn pod(namespace: &str, name: &str, workload: &str, node: &str) -> Arc<Identity> {
+    Arc::new(Identity {
+        kind: IdentityKind::Pod,
+        uid: Arc::from(format!("uid-{name}")),
+        namespace: Arc::from(namespace),
+        name: Arc::from(name),
+        node: Arc::from(node),
+        workload_kind: Arc::from("Deployment"),
+        workload: Arc::from(workload),
+        service_account: Arc::from("default"),
+        labels: Arc::from(vec![Arc::from(format!("app={workload}")), Arc::from(format!("pod={name}"))]),
+        always_valid: false,
+    })
+}
+
+impl Default for Fake {
+    /// 10.0.0.1 is shop/web-1 on node-a, 10.0.0.2 is shop/db-1 on node-b, 10.0.0.3 is shop/web-2 on node-a; both nodes
+    /// are covered.
+    fn default() -> Self {
+        Self {
+            complete_to: Millis::MAX,
+            pods: BTreeMap::from([
+                (address("10.0.0.1"), pod("shop", "web-1", "web", "node-a")),
+                (address("10.0.0.2"), pod("shop", "db-1", "db", "node-b")),
+                (address("10.0.0.3"), pod("shop", "web-2", "web", "node-a")),
+            ]),
+            ambiguous: BTreeMap::new(),
+            covered: vec!["node-a".to_owned(), "node-b".to_owned()],
+            services: BTreeMap::new(),
+            one_observer: false,
+        }
+    }
+}
+
+impl Fake {
+    fn exact(identity: Arc<Identity>, by: IdentifiedBy) -> Resolution {
+        Resolution {
+            attribution: Attribution::Exact,
+            by,
+            reason: None,
+            identity: Some(identity),
+            candidates: Vec::new(),
+            zone: None,
+            service: None,
+            host: None,
+        }
+    }
+}
+
+impl Join for Fake {
+    fn complete_to(&self) -> Millis {
+        self.complete_to
+    }
+
+    fn cluster_known(&self) -> bool {
+        true
+    }
+
+    fn resolve(&self, ask: &Ask<'_>) -> Resolution {
+        let by_uid = ask.pod_uid.and_then(|uid| self.pods.values().find(|pod| &*pod.uid == uid));
+        if let Some(pod) = by_uid {
+            return Self::exact(pod.clone(), IdentifiedBy::Uid);
+        }
+        let nobody = Resolution {
+            attribution: Attribution::None,
+            by: IdentifiedBy::Nothing,
+            reason: Some(NoneReason::Outside),
+            identity: None,
+            candidates: Vec::new(),
+            zone: None,
+            service: None,
+            host: None,
+        };
+        if let Some(candidates) = self.ambiguous.get(&ask.address) {
+            return Resolution {
+                attribution: Attribution::Ambiguous,
+                by: IdentifiedBy::Address,
+                reason: None,
+                candidates: candidates.clone(),
+                ..nobody
+            };
+        }
+        match self.pods.get(&ask.address) {
+            Some(pod) => Self::exact(pod.clone(), IdentifiedBy::Address),
+            None => nobody,
+        }
+    }
+
+    fn covered(&self, resolution: &Resolution, _address: Address, _at: Millis) -> bool {
+        let on = |identity: &Arc<Identity>| self.covered.contains(&identity.node.to_string());
+        resolution.identity.as_ref().is_some_and(on)
+            || !resolution.candidates.is_empty() && resolution.candidates.iter().all(on)
+    }
+
+    fn one_observer(&self, _at: Millis) -> bool {
+        self.one_observer
+    }
+
+    fn service(&self, _at: Millis, address: Address, port: u16, _protocol: u8) -> Option<Arc<str>> {
+        self.services.get(&(address, port)).map(|name| Arc::from(name.as_str()))
+    }
+}

@@ -1,0 +1,220 @@
+//! Canonical bytes of a record's key: what makes two reports one record, which internal partition it goes to, its id.
+//!
+//! Numbers are little-endian, texts are their length (32 bits) and their bytes, so that no two keys share bytes. The
+//! bytes are part of the records' identity: changing them changes every id, and needs a new semantics version.
+
+use std::net::IpAddr;
+use weir_flow::{Address, AddressScope, Level, Millis};
+use weir_schemas::enriched::{Attribution, NoneReason, Side};
+use weir_schemas::partial::Partial;
+use weir_schemas::raw::Origin;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+#[cfg(test)]
+mod tests;
+
+/// One end as far as keys are concerned. Empty texts mean "without".
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndKey<'a> {
+    pub(crate) address: Option<Address>,
+    pub(crate) port: Option<u16>,
+    pub(crate) scope: AddressScope,
+    pub(crate) pod_uid: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) workload_kind: &'a str,
+    pub(crate) workload: &'a str,
+    pub(crate) node: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) network_set: &'a str,
+    pub(crate) attribution: Attribution,
+    pub(crate) reason: Option<NoneReason>,
+}
+
+impl<'a> EndKey<'a> {
+    pub(crate) fn of(side: &'a Side) -> Self {
+        Self {
+            address: side.address,
+            port: side.port,
+            scope: side.scope,
+            pod_uid: side.pod_uid.as_deref().unwrap_or_default(),
+            namespace: side.namespace.as_deref().unwrap_or_default(),
+            workload_kind: side.workload_kind.as_deref().unwrap_or_default(),
+            workload: side.workload.as_deref().unwrap_or_default(),
+            node: side.node.as_deref().unwrap_or_default(),
+            host: side.host.as_deref().unwrap_or_default(),
+            service: side.service.as_deref().unwrap_or_default(),
+            network_set: side.network_set.as_deref().unwrap_or_default(),
+            attribution: side.attribution,
+            reason: side.reason,
+        }
+    }
+}
+
+/// A record's key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) level: Level,
+    pub(crate) origin: Origin,
+    pub(crate) protocol: u8,
+    pub(crate) initiator: EndKey<'a>,
+    pub(crate) responder: EndKey<'a>,
+    /// The catch-all of a level whose keys were too many: only origin, protocol and scopes are left.
+    pub(crate) coarsened: bool,
+}
+
+impl<'a> Key<'a> {
+    /// The key of a partial record; nothing when its level does not exist.
+    pub(crate) fn of(partial: &'a Partial) -> Option<Self> {
+        Some(Self {
+            level: Level::from_number(i64::from(partial.level))?,
+            origin: partial.origin,
+            protocol: partial.protocol,
+            initiator: EndKey::of(&partial.initiator),
+            responder: EndKey::of(&partial.responder),
+            coarsened: partial.coarsened,
+        })
+    }
+
+    /// Appends the key's bytes; the first `n` of them, which is the answer, choose the internal partition. At levels 0
+    /// and 1 those are the tuple, so that reports that differ in what they know of a pod meet.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> usize {
+        let start = bytes.len();
+        bytes.push(if self.coarsened { 0xFF } else { self.level.number() });
+        if self.coarsened {
+            bytes.push(self.level.number());
+        }
+        bytes.push(origin_number(self.origin));
+        bytes.push(self.protocol);
+        if self.coarsened {
+            bytes.push(scope_number(self.initiator.scope));
+            bytes.push(scope_number(self.responder.scope));
+            return bytes.len() - start;
+        }
+        if self.level.keeps_addresses() {
+            push_address(bytes, self.initiator.address);
+            push_address(bytes, self.responder.address);
+            if self.level == Level::Zero {
+                push_port(bytes, self.initiator.port);
+            }
+            push_port(bytes, self.responder.port);
+            let tuple = bytes.len() - start;
+            push_text(bytes, self.initiator.pod_uid);
+            push_text(bytes, self.responder.pod_uid);
+            return tuple;
+        }
+        push_identity(bytes, &self.initiator);
+        push_identity(bytes, &self.responder);
+        if self.level == Level::Two {
+            push_port(bytes, self.responder.port);
+        }
+        bytes.len() - start
+    }
+}
+
+/// The internal partition of a key: an explicit hash of the bytes that [`Key::write`] named, modulo R.
+pub(crate) fn internal_partition(bytes: &[u8], partitions: i32) -> i32 {
+    let count = u64::try_from(partitions).unwrap_or(1).max(1);
+    i32::try_from(xxh3_64(bytes) % count).unwrap_or(0)
+}
+
+/// A record's id: hash(cluster, window, generation, level, key) in 32 hexadecimal digits.
+pub(crate) fn record_id(cluster: &str, window: Millis, generation: Millis, level: u8, key: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(cluster.len() + key.len() + 24);
+    push_text(&mut bytes, cluster);
+    bytes.extend_from_slice(&window.to_le_bytes());
+    bytes.extend_from_slice(&generation.to_le_bytes());
+    bytes.push(level);
+    bytes.extend_from_slice(key);
+    format!("{:032x}", xxh3_128(&bytes))
+}
+
+/// What an end is called at levels 2 and 3: the first of workload, node, host, network set and service that is known,
+/// else where its address belongs and why nobody is known. A service stands for an end only where nothing behind it is
+/// known: the two reporters of a connection need not both know through which service it went.
+fn push_identity(bytes: &mut Vec<u8>, end: &EndKey<'_>) {
+    if !end.workload.is_empty() {
+        bytes.push(1);
+        push_text(bytes, end.namespace);
+        push_text(bytes, end.workload_kind);
+        push_text(bytes, end.workload);
+        return;
+    }
+    let named = [(2, end.host), (3, end.node), (4, end.network_set), (5, end.service)];
+    if let Some((tag, name)) = named.into_iter().find(|(_, name)| !name.is_empty()) {
+        bytes.push(tag);
+        push_text(bytes, name);
+        return;
+    }
+    bytes.push(6);
+    bytes.push(scope_number(end.scope));
+    bytes.push(attribution_number(end.attribution));
+    bytes.push(end.reason.map_or(0, reason_number));
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+fn push_address(bytes: &mut Vec<u8>, address: Option<Address>) {
+    match address.map(Address::ip) {
+        None => bytes.push(0),
+        Some(IpAddr::V4(a)) => {
+            bytes.push(4);
+            bytes.extend_from_slice(&a.octets());
+        }
+        Some(IpAddr::V6(a)) => {
+            bytes.push(16);
+            bytes.extend_from_slice(&a.octets());
+        }
+    }
+}
+
+fn push_port(bytes: &mut Vec<u8>, port: Option<u16>) {
+    match port {
+        None => bytes.push(0),
+        Some(port) => {
+            bytes.push(1);
+            bytes.extend_from_slice(&port.to_le_bytes());
+        }
+    }
+}
+
+fn origin_number(origin: Origin) -> u8 {
+    match origin {
+        Origin::Ebpf => 0,
+        Origin::Capture => 1,
+        Origin::Demo => 2,
+        Origin::Owner => 3,
+    }
+}
+
+/// The number of a scope in keys; also the order in which one is taken where addresses of several are merged.
+pub(crate) fn scope_number(scope: AddressScope) -> u8 {
+    match scope {
+        AddressScope::Private => 0,
+        AddressScope::Public => 1,
+        AddressScope::Loopback => 2,
+        AddressScope::LinkLocal => 3,
+        AddressScope::Multicast => 4,
+    }
+}
+
+fn attribution_number(attribution: Attribution) -> u8 {
+    match attribution {
+        Attribution::Exact => 0,
+        Attribution::Ambiguous => 1,
+        Attribution::None => 2,
+    }
+}
+
+fn reason_number(reason: NoneReason) -> u8 {
+    match reason {
+        NoneReason::Outside => 1,
+        NoneReason::UnknownPodAddress => 2,
+        NoneReason::BeforeHistory => 3,
+        NoneReason::NotYetReported => 4,
+        NoneReason::NoCluster => 5,
+    }
+}

@@ -1,0 +1,112 @@
+//! The edge: both stages as consumer groups with transactions, and the metadata that stage 1 joins with.
+
+use crate::history::SettingsHistory;
+use crate::settings::EnricherSettings;
+use anyhow::Context as _;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_flow::RecordSettings;
+use weir_schemas::settings::Settings;
+use weir_schemas::{decode, topics};
+use weir_service::{CancellationToken, Health, HintExt as _, Metrics};
+use weir_stream::{Log, Partitions, Start};
+
+mod encode;
+mod first;
+mod heartbeat;
+mod meters;
+mod metadata;
+mod second;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use meters::Meters;
+
+/// How long a small topic may take to read to its end.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What both stages need.
+struct Shared {
+    settings: EnricherSettings,
+    instance: String,
+    history: Arc<SettingsHistory>,
+    log: Log,
+    meters: Meters,
+    health: Health,
+    token: CancellationToken,
+}
+
+/// Runs both stages for one cluster until `token` is cancelled, then finishes the transaction in flight and leaves its
+/// groups.
+///
+/// # Errors
+/// What repeating cannot cure: no or unfit settings on the settings topic, topics with other partition counts, a group
+/// without positions on a log whose beginning is gone, positions of another version, unreadable metadata.
+pub async fn run(
+    settings: EnricherSettings,
+    log: Log,
+    metrics: &Metrics,
+    health: &Health,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let history = Arc::new(record_settings(&log, &settings.cluster).await?);
+    check_partitions(&log, &settings.cluster, &history).await?;
+    let meters = Meters::new(metrics);
+    // One stage's failure ends the other and the follower of metadata, without ending the caller's other services.
+    let token = token.child_token();
+    let _end = token.clone().drop_guard();
+    let followed = metadata::load(&log, &settings.cluster, &meters, health).await?;
+    let instance = settings.instance_name();
+    let shared =
+        Arc::new(Shared { settings, instance, history, log, meters, health: health.clone(), token: token.clone() });
+    let mut tasks = tokio::task::JoinSet::new();
+    let table = followed.table();
+    tasks.spawn(metadata::follow(shared.clone(), followed));
+    tasks.spawn(session::repeat(shared.clone(), 1, table.clone()));
+    tasks.spawn(session::repeat(shared, 2, table));
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        token.cancel();
+        let ended = ended.context("a task of the enricher ended by a panic").and_then(|result| result);
+        if outcome.is_ok() {
+            outcome = ended;
+        }
+    }
+    outcome
+}
+
+/// Reads the settings that decide records.
+async fn record_settings(log: &Log, cluster: &str) -> anyhow::Result<SettingsHistory> {
+    let mut reader = log.reader(topics::SETTINGS, Partitions::All, Start::Beginning).await?;
+    let mut entries = std::collections::BTreeMap::new();
+    for record in reader.read_to_end(IDLE).await? {
+        let Some(value) = &record.value else { continue };
+        let entry: Settings = decode(value)
+            .with_context(|| format!("topic {} offset {}", topics::SETTINGS, record.offset))
+            .hint("it was written by a newer version of weir; upgrade this one")?;
+        if entry.cluster == cluster {
+            let entry = RecordSettings::try_from(entry)?;
+            entries.insert(entry.valid_from, entry);
+        }
+    }
+    Ok(SettingsHistory::new(cluster, entries.into_values().collect())?)
+}
+
+/// Refuses topics whose partition counts are not those of the settings: keys would go elsewhere than markers say.
+async fn check_partitions(log: &Log, cluster: &str, history: &SettingsHistory) -> anyhow::Result<()> {
+    let latest = history.latest();
+    let expected = [
+        (topics::raw(cluster), latest.raw_partitions, "raw partitions (P)"),
+        (topics::partial(cluster), latest.internal_partitions, "internal partitions (R)"),
+    ];
+    for (topic, count, name) in expected {
+        let found = log.partition_count(&topic).await?;
+        if found != count {
+            return Err(anyhow::anyhow!("topic {topic} has {found} partitions, the settings of cluster {cluster} say {count} {name}"))
+                .hint("a partition count is a setting from a generation on: add a settings record before adding partitions; `weir doctor` shows both");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Values as records of topics, within the size that a broker takes.
+
+use anyhow::Context as _;
+use weir_schemas::checkpoint::Checkpoint;
+use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::enriched::Enriched;
+use weir_schemas::ledger::Ledger;
+use weir_schemas::partial::{Partial, PartialBatch, PartialMessage};
+use weir_schemas::{encode, topics};
+use weir_stream::{NewRecord, Record};
+
+/// The largest message that is written, bytes; brokers take 1 MiB by default.
+const LARGEST: usize = 900_000;
+
+/// The most bytes of a value that a dead letter keeps.
+const KEPT: usize = 512 * 1024;
+
+/// A message to an internal partition.
+fn internal(topic: &str, partition: i32, value: Vec<u8>) -> NewRecord {
+    let mut record = NewRecord::new(topic, bytes::Bytes::new(), value).to_partition(partition);
+    record.key = None;
+    record
+}
+
+pub(super) fn message(topic: &str, partition: i32, message: &PartialMessage) -> anyhow::Result<NewRecord> {
+    Ok(internal(topic, partition, encode(message).context("internal message")?))
+}
+
+/// A batch of partial records, in as many messages as it takes.
+pub(super) fn partials(
+    topic: &str,
+    partition: i32,
+    batch: PartialBatch,
+    records: &mut Vec<NewRecord>,
+) -> anyhow::Result<()> {
+    let mut waiting = vec![batch];
+    while let Some(batch) = waiting.pop() {
+        let mut message = PartialMessage::Partials(batch);
+        let value = encode(&message).context("internal message")?;
+        let PartialMessage::Partials(batch) = &mut message else { continue };
+        if value.len() <= LARGEST {
+            records.push(internal(topic, partition, value));
+        } else if let [partial] = batch.partials.as_mut_slice() {
+            anyhow::ensure!(shrink(partial), "a partial record without sets takes {} bytes", value.len());
+            waiting.push(batch.clone());
+        } else {
+            let half = batch.partials.split_off(batch.partials.len() / 2);
+            waiting.push(PartialBatch { partials: half, ..batch.clone() });
+            waiting.push(batch.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Leaves out the larger half of the sets of a record; what is left out is counted. Whether there was anything to leave out.
+fn shrink(partial: &mut Partial) -> bool {
+    fn halve<T>(set: &mut Vec<T>, more: &mut u64) -> bool {
+        let beyond = set.len() - set.len() / 2;
+        set.truncate(set.len() / 2);
+        *more = more.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
+        beyond > 0
+    }
+    let mut shrunk = halve(&mut partial.initiator_addresses, &mut partial.initiator.addresses_more);
+    shrunk |= halve(&mut partial.initiator_pods, &mut partial.initiator.pods_more);
+    shrunk |= halve(&mut partial.responder_addresses, &mut partial.responder.addresses_more);
+    shrunk |= halve(&mut partial.responder_pods, &mut partial.responder.pods_more);
+    shrunk
+}
+
+pub(super) fn enriched(record: &Enriched) -> anyhow::Result<NewRecord> {
+    Ok(NewRecord::new(topics::ENRICHED, record.id.clone(), encode(record).context("enriched record")?))
+}
+
+pub(super) fn checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<NewRecord> {
+    let key = format!("{}/{}", checkpoint.cluster, checkpoint.partition);
+    Ok(NewRecord::new(topics::checkpoint(&checkpoint.cluster), key, encode(checkpoint).context("checkpoint")?))
+}
+
+pub(super) fn ledger(line: &Ledger) -> anyhow::Result<NewRecord> {
+    let key = match line {
+        Ledger::Received(l) => format!("{}/received/{}/{}/{}/{}", l.cluster, l.partition, l.generation, l.node, l.boot),
+        Ledger::Stored(l) => {
+            format!("{}/stored/{}/{}/{}/{:?}", l.cluster, l.partition, l.generation, l.level, l.reporter)
+        }
+    };
+    Ok(NewRecord::new(topics::LEDGER, key, encode(line).context("ledger line")?))
+}
+
+/// The dead letter of a record.
+pub(super) fn dead_letter(record: &Record, cause: String) -> DeadLetter {
+    let value = record.value.as_ref();
+    DeadLetter {
+        cause,
+        topic: record.topic.to_string(),
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key.as_ref().map(|key| key.iter().copied().take(KEPT).collect()),
+        value: value.map(|value| value.iter().copied().take(KEPT).collect()),
+        length: value.map_or(0, |value| u64::try_from(value.len()).unwrap_or(u64::MAX)),
+    }
+}
+
+pub(super) fn dead(letter: &DeadLetter) -> anyhow::Result<NewRecord> {
+    let key = format!("{}/{}/{}", letter.topic, letter.partition, letter.offset);
+    Ok(NewRecord::new(topics::dead_letter(&letter.topic), key, encode(letter).context("dead letter")?))
+}

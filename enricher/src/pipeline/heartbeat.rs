@@ -1,0 +1,74 @@
+//! Raw heartbeats for partitions that nobody writes to: without them their windows would never close, and every
+//! generation of the cluster would wait for them. This is the only place of the enricher that looks at the clock for
+//! what it writes; what it writes is an ordinary message of the log.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+use weir_flow::time::floor_to;
+use weir_flow::{Millis, RecordSettings};
+use weir_schemas::raw::{Origin, RawBatch, Totals};
+
+/// When each owned partition was last heard of.
+pub(super) struct Silence {
+    heard: BTreeMap<i32, Instant>,
+    boot: String,
+    sequence: u64,
+}
+
+impl Silence {
+    pub(super) fn new(boot: String) -> Self {
+        Self { heard: BTreeMap::new(), boot, sequence: 0 }
+    }
+
+    /// Only these partitions are owned from now on.
+    pub(super) fn assign(&mut self, partitions: impl Iterator<Item = i32>, now: Instant) {
+        self.heard = partitions.map(|partition| (partition, now)).collect();
+    }
+
+    /// A partition had a message.
+    pub(super) fn heard(&mut self, partition: i32, now: Instant) {
+        self.heard.insert(partition, now);
+    }
+
+    /// The partitions that were silent for two ticks, with the heartbeat to write; each is due again after a tick.
+    pub(super) fn due(
+        &mut self,
+        settings: &RecordSettings,
+        now: Instant,
+        time: SystemTime,
+    ) -> Vec<(i32, RawBatch)> {
+        let tick = Duration::from_millis(u64::try_from(settings.tick).unwrap_or(1_000));
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let time = Millis::try_from(since).unwrap_or(0);
+        let mut due = Vec::new();
+        for (partition, heard) in &mut self.heard {
+            if now.duration_since(*heard) < tick * 2 {
+                continue;
+            }
+            *heard = now.checked_sub(tick).unwrap_or(now);
+            due.push((*partition, heartbeat(settings, *partition, &self.boot, self.sequence, time)));
+            self.sequence = self.sequence.saturating_add(1);
+        }
+        due
+    }
+}
+
+fn heartbeat(settings: &RecordSettings, partition: i32, boot: &str, sequence: u64, time: Millis) -> RawBatch {
+    RawBatch {
+        cluster: settings.cluster.clone(),
+        node: format!("owner/{partition}"),
+        boot: boot.to_owned(),
+        sequence,
+        // The last tick that is over, as an agent would say it.
+        tick: floor_to(time.saturating_sub(settings.tick), settings.tick),
+        tick_length: settings.tick,
+        ticks: 1,
+        part: 0,
+        parts: 1,
+        origin: Origin::Owner,
+        seen: Totals::default(),
+        published: Totals::default(),
+        lost: Vec::new(),
+        samples: Vec::new(),
+    }
+}

@@ -1,0 +1,113 @@
+//! A stage's life: make a producer and a consumer, work until something fails, drop both and everything in memory, and
+//! begin again from committed positions.
+
+use super::Shared;
+use super::metadata::SharedTable;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_stream::{
+    Assignor, ErrorKind, GroupConsumer, GroupMetadata, GroupSettings, NewRecord, OffsetAndMetadata, StreamError,
+    TopicPartition, TransactionSettings, TransactionalProducer,
+};
+
+/// Why a session ended.
+pub(super) enum Failure {
+    /// A new session may work.
+    Again(anyhow::Error),
+    /// A new session would fail the same way.
+    Final(anyhow::Error),
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        if error.kind() == ErrorKind::Invalid { Self::Final(error.into()) } else { Self::Again(error.into()) }
+    }
+}
+
+/// The clients of one session.
+pub(super) struct Clients {
+    pub(super) consumer: GroupConsumer,
+    pub(super) producer: TransactionalProducer,
+}
+
+/// Runs sessions of a stage until the token is cancelled.
+pub(super) async fn repeat(shared: Arc<Shared>, stage: u8, table: SharedTable) -> anyhow::Result<()> {
+    let mut wait = Duration::from_millis(100);
+    let condition = format!("enricher stage {stage}");
+    loop {
+        let outcome = if stage == 1 {
+            super::first::session(&shared, &table).await
+        } else {
+            super::second::session(&shared).await
+        };
+        let error = match outcome {
+            Ok(()) => return Ok(()),
+            Err(Failure::Final(error)) => return Err(error.context(format!("stage {stage} of cluster {}", shared.settings.cluster))),
+            Err(Failure::Again(error)) => error,
+        };
+        shared.meters.rebuilds.get_or_create(&[("stage", stage.to_string())]).inc();
+        shared.health.set_ready(&condition, false, format!("{error:#}"));
+        weir_service::rate_limited!(warn, stage, error = %format!("{error:#}"), "stage starts again from committed positions");
+        tokio::select! {
+            () = shared.token.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(shared.settings.retry_limit),
+        }
+    }
+}
+
+/// Makes the clients of a session: the producer first, so that a predecessor's open transaction is aborted before
+/// positions are fetched.
+pub(super) async fn clients(shared: &Shared, stage: u8, topic: &str) -> Result<Clients, Failure> {
+    let group = shared.settings.group(stage);
+    let mut transaction = TransactionSettings::new(format!("{group}-{}", shared.instance));
+    transaction.client_id = format!("weir-enricher-{stage}");
+    let producer = shared.log.transactional_producer(&transaction).await?;
+    let mut settings = GroupSettings::new(group, [topic]);
+    settings.client_id = format!("weir-enricher-{stage}");
+    settings.instance_id = Some(shared.instance.clone());
+    settings.assignor = Assignor::Range;
+    settings.max_bytes = usize::try_from(shared.settings.fetch_limit).unwrap_or(usize::MAX);
+    let consumer = shared.log.group_consumer(&settings)?;
+    Ok(Clients { consumer, producer })
+}
+
+/// Writes records and positions in one transaction. After an error nothing in memory counts any more.
+pub(super) async fn transact(
+    producer: &mut TransactionalProducer,
+    records: Vec<NewRecord>,
+    positions: &[(TopicPartition, OffsetAndMetadata)],
+    group: &GroupMetadata,
+) -> Result<(), StreamError> {
+    let outcome = attempt(producer, records, positions, group).await;
+    if let Err(error) = &outcome
+        && error.kind() == ErrorKind::Abortable
+    {
+        producer.abort().await?;
+    }
+    outcome
+}
+
+async fn attempt(
+    producer: &mut TransactionalProducer,
+    records: Vec<NewRecord>,
+    positions: &[(TopicPartition, OffsetAndMetadata)],
+    group: &GroupMetadata,
+) -> Result<(), StreamError> {
+    producer.begin().await?;
+    for record in records {
+        producer.send(record).await?;
+    }
+    producer.send_offsets(positions, group).await?;
+    producer.commit().await
+}
+
+/// What to do for a group that has no position on a log whose beginning is gone.
+pub(super) fn no_position(shared: &Shared, stage: u8, partition: &TopicPartition, log_start: i64) -> Failure {
+    let group = shared.settings.group(stage);
+    Failure::Final(anyhow::anyhow!(
+        "group {group} has no position for {partition}, and the log begins at offset {log_start}: starting there would \
+         lose what is missing without saying so; name a start with `weir enricher start-at --cluster {} --stage {stage}`, \
+         which records it",
+        shared.settings.cluster
+    ))
+}

@@ -1,0 +1,311 @@
+//! Stage 1: one raw partition, from its log to partial records.
+//!
+//! A [`Partition`] is a state machine without IO and without a clock. Everything that it writes is a function of the log
+//! up to some offset, of the metadata as of event time and of the settings; when it writes depends on H, never what.
+//!
+//! Every batch gets a closing generation as it is read. A generation is written once the frontier has passed it and
+//! metadata is complete beyond it. What a new owner has to read again begins at the lowest offset that holds a batch of
+//! a generation not yet written; empty batches of agents hold it too, because they prove that ticks were not missing.
+
+use crate::history::SettingsHistory;
+use crate::join::Join;
+use crate::position::Stage1Position;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_flow::time::{FOR_EVER, NEVER, floor_to, metadata_needed, placed_tick};
+use weir_flow::{Frontier, Millis, RecordSettings};
+use weir_schemas::checkpoint::Checkpoint;
+use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::ledger::Ledger;
+use weir_schemas::partial::{Marker, PartialBatch};
+use weir_schemas::raw::{Origin, RawBatch};
+
+mod aggregate;
+mod generation;
+
+#[cfg(test)]
+mod tests;
+
+use generation::{Generation, Waiting};
+
+/// What a raw message was.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A batch of this cluster.
+    Batch(RawBatch),
+    /// No batch, or not of this cluster.
+    Undecodable(DeadLetter),
+}
+
+/// A raw message as it stands in the log.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its offset.
+    pub offset: i64,
+    /// When the broker appended it, ms since the epoch.
+    pub append_time: Millis,
+    /// Bytes of the message, for the memory limit.
+    pub size: usize,
+    /// What it was.
+    pub content: Content,
+}
+
+/// What is written when generations are closed, in this order: partial records, markers, then the rest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closed {
+    /// Partial records by internal partition.
+    pub partials: Vec<(i32, PartialBatch)>,
+    /// Markers by internal partition, in ascending order of generation for each.
+    pub markers: Vec<(i32, Marker)>,
+    /// Where the partition stands.
+    pub checkpoint: Option<Checkpoint>,
+    /// Lines of the ledger.
+    pub ledger: Vec<Ledger>,
+    /// What could not be read.
+    pub dead: Vec<DeadLetter>,
+    /// How many samples went into partial records.
+    pub samples: u64,
+    /// How many generations held something.
+    pub generations: u64,
+}
+
+/// Counters of a partition since it was assigned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Batches read, heartbeats included.
+    pub batches: u64,
+    /// Batches of generations that were written before the partition was assigned.
+    pub repeated: u64,
+    /// Samples below the late bound.
+    pub too_late: u64,
+    /// Batches whose tick was clamped by the append time.
+    pub clamped: u64,
+    /// Samples written in a later generation than their window.
+    pub late: u64,
+    /// Samples in the catch-all records of levels with too many keys.
+    pub coarsened: u64,
+}
+
+/// One raw partition in memory.
+#[derive(Debug)]
+pub struct Partition {
+    cluster: Arc<str>,
+    partition: i32,
+    settings: Arc<SettingsHistory>,
+    next_offset: i64,
+    written: Millis,
+    frontier: Frontier,
+    open: BTreeMap<Millis, Generation>,
+    /// What came before the first batch ever, and so before there is a generation for it.
+    unplaced: Vec<(i64, DeadLetter)>,
+    counts: Counts,
+}
+
+impl Partition {
+    /// A partition as a new owner takes it over: it reads on from the position's offset.
+    #[must_use]
+    pub fn new(cluster: &str, partition: i32, settings: Arc<SettingsHistory>, position: Stage1Position) -> Self {
+        Self {
+            cluster: Arc::from(cluster),
+            partition,
+            settings,
+            next_offset: position.offset,
+            written: position.written,
+            frontier: Frontier::at(position.watermark),
+            open: BTreeMap::new(),
+            unplaced: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes the next message of the log. Messages come in the order of their offsets.
+    pub fn read(&mut self, input: Input) {
+        self.next_offset = input.offset.saturating_add(1);
+        match input.content {
+            Content::Batch(batch) => self.read_batch(input.offset, input.append_time, input.size, batch),
+            Content::Undecodable(letter) => self.read_undecodable(input.offset, letter),
+        }
+    }
+
+    fn read_batch(&mut self, offset: i64, append_time: Millis, size: usize, batch: RawBatch) {
+        let history = self.settings.clone();
+        let settings = history.at(batch.tick);
+        let before = self.frontier.watermark;
+        let (tick, clamped) = placed_tick(batch.tick, append_time, settings);
+        self.frontier.observe(tick, settings);
+        if before == NEVER && self.written == NEVER {
+            // Nothing can be in what the first batch has passed. Only the last generation of it is written, empty, so
+            // that stage 2 hears of this partition.
+            let passed = self.frontier.last_complete_window(settings);
+            self.written = passed.saturating_sub(settings.window);
+            self.place_unplaced(passed.saturating_add(settings.window));
+        }
+        self.counts.batches += 1;
+        let window = floor_to(tick, settings.window);
+        let generation = self.frontier.closing_generation(window, settings);
+        if batch.origin == Origin::Owner {
+            return;
+        }
+        if generation <= self.written {
+            self.counts.repeated += 1;
+            return;
+        }
+        self.counts.clamped += u64::from(clamped);
+        let samples = u64::try_from(batch.samples.len()).unwrap_or(u64::MAX);
+        let bound = self.frontier.watermark.max(if settings.live { append_time } else { NEVER });
+        let too_late = tick < bound.saturating_sub(settings.late_bound);
+        if too_late {
+            self.counts.too_late += samples;
+        } else if generation > window {
+            self.counts.late += samples;
+        }
+        let open = self.open.entry(generation).or_insert_with(|| Generation::new(offset, before));
+        open.take(Waiting { tick, window, clamped, too_late, size, batch }, generation, settings);
+    }
+
+    fn read_undecodable(&mut self, offset: i64, letter: DeadLetter) {
+        let before = self.frontier.watermark;
+        if before == NEVER {
+            self.unplaced.push((offset, letter));
+            return;
+        }
+        let settings = self.settings.at(before);
+        let generation = self.frontier.last_complete_window(settings).saturating_add(settings.window);
+        if generation > self.written {
+            self.open.entry(generation).or_insert_with(|| Generation::new(offset, before)).dead.push(letter);
+        }
+    }
+
+    fn place_unplaced(&mut self, generation: Millis) {
+        for (offset, letter) in std::mem::take(&mut self.unplaced) {
+            self.open.entry(generation).or_insert_with(|| Generation::new(offset, NEVER)).dead.push(letter);
+        }
+    }
+
+    /// Joins and adds up what metadata allows by now, so that closing has less to do.
+    pub fn advance(&mut self, join: &impl Join) {
+        let complete_to = join.complete_to();
+        for (generation, open) in &mut self.open {
+            let settings = self.settings.at(*generation);
+            open.advance(settings, complete_to, join, &mut self.counts);
+        }
+    }
+
+    /// The last generation that may be written now, given H; nothing when that is already written. At most `most`
+    /// generations that hold something are closed at once, and any number of empty ones.
+    #[must_use]
+    pub fn ready(&self, complete_to: Millis, most: usize) -> Option<Millis> {
+        let (watermark, written) = (self.frontier.watermark, self.written);
+        if watermark == NEVER || complete_to == NEVER {
+            return None;
+        }
+        let settings = self.settings.at(watermark);
+        let passed = self.frontier.last_complete_window(settings);
+        let known = if complete_to == FOR_EVER {
+            passed
+        } else {
+            Frontier::at(complete_to).last_complete_window(settings)
+        };
+        debug_assert!(complete_to == FOR_EVER || metadata_needed(known, settings) <= complete_to);
+        let mut last = passed.min(known);
+        if let Some((generation, _)) = self.open.range(..=last).nth(most.max(1)) {
+            last = generation.saturating_sub(settings.window);
+        }
+        (last > written).then_some(last)
+    }
+
+    /// Closes all generations up to `last`, which [`Partition::ready`] has named.
+    pub fn close(&mut self, last: Millis, join: &impl Join) -> Closed {
+        let mut closed = Closed::default();
+        let (history, cluster) = (self.settings.clone(), self.cluster.clone());
+        let mut marked = self.written;
+        while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() <= last) {
+            let (generation, open) = entry.remove_entry();
+            let settings = history.at(generation);
+            let missing = open.missing(generation, settings);
+            let of = generation::Of { cluster: &cluster, partition: self.partition, generation };
+            open.close(&of, settings, join, &mut self.counts, &mut closed);
+            marked = generation;
+            self.mark(generation, &missing, settings, &mut closed);
+        }
+        if marked < last {
+            self.mark(last, &[], history.at(last), &mut closed);
+        }
+        self.written = last;
+        let position = self.position();
+        closed.checkpoint = Some(Checkpoint {
+            cluster: self.cluster.to_string(),
+            partition: self.partition,
+            generation: position.written,
+            offset: position.offset,
+            watermark: position.watermark,
+        });
+        closed
+    }
+
+    fn mark(
+        &self,
+        generation: Millis,
+        missing: &[weir_schemas::partial::MissingTicks],
+        settings: &RecordSettings,
+        closed: &mut Closed,
+    ) {
+        // Internal partitions that come into force later must learn of what was written before, too.
+        let most = self.settings.latest().internal_partitions.max(settings.internal_partitions);
+        for internal in 0..most {
+            let marker = Marker {
+                cluster: self.cluster.to_string(),
+                partition: self.partition,
+                generation,
+                missing: missing.to_vec(),
+            };
+            closed.markers.push((internal, marker));
+        }
+    }
+
+    /// Where a new owner would start: O, T and M before O.
+    #[must_use]
+    pub fn position(&self) -> Stage1Position {
+        let held = self.open.values().map(|open| (open.first_offset, open.watermark_before)).min();
+        let unplaced = self.unplaced.first().map(|(offset, _)| (*offset, NEVER));
+        let (offset, watermark) =
+            held.into_iter().chain(unplaced).min().unwrap_or((self.next_offset, self.frontier.watermark));
+        Stage1Position { offset, written: self.written, watermark }
+    }
+
+    /// The next offset to read.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// M: the watermark.
+    #[must_use]
+    pub fn watermark(&self) -> Millis {
+        self.frontier.watermark
+    }
+
+    /// T: the last generation written.
+    #[must_use]
+    pub fn written(&self) -> Millis {
+        self.written
+    }
+
+    /// How many generations are open.
+    #[must_use]
+    pub fn open_generations(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.open.values().map(Generation::memory).sum::<usize>() + self.unplaced.len() * 1024
+    }
+
+    /// What was counted since the partition was assigned.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}

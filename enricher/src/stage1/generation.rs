@@ -1,0 +1,233 @@
+//! One open generation of a raw partition.
+
+use super::aggregate::Aggregate;
+use super::{Closed, Counts};
+use crate::join::Join;
+use crate::merge::{add_totals, sum};
+use crate::observe::{Place, stands_for_an_end};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use weir_flow::time::floor_to;
+use weir_flow::{Millis, RecordSettings};
+use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::ledger::{Ledger, Received};
+use weir_schemas::partial::MissingTicks;
+use weir_schemas::raw::{Loss, Point, RawBatch, Sample, Totals};
+
+/// Reason in the ledger: below the late bound.
+const TOO_LATE: &str = "too_late";
+/// Reason in the ledger: seen in transit, outside totals.
+const TRANSIT: &str = "outside_transit";
+/// Reason in the ledger: a tunnel's outer headers, outside totals.
+const UNDERLAY: &str = "outside_underlay";
+
+/// Memory that a decoded sample takes per byte of its message, roughly.
+const DECODED: usize = 8;
+
+/// A batch that is placed and waits for metadata.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) tick: Millis,
+    pub(super) window: Millis,
+    pub(super) clamped: bool,
+    pub(super) too_late: bool,
+    pub(super) size: usize,
+    pub(super) batch: RawBatch,
+}
+
+/// Which generation of which partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Of<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) partition: i32,
+    pub(super) generation: Millis,
+}
+
+/// What arrived of one start of one node's agent.
+#[derive(Debug, Default)]
+struct NodeLine {
+    sequences: Option<(u64, u64)>,
+    received: Totals,
+    seen: Totals,
+    agent_lost: Vec<Loss>,
+    lost: BTreeMap<&'static str, Totals>,
+    clamped: u64,
+}
+
+/// Everything of one generation that was read so far.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// Offset of the first message that is in it.
+    pub(super) first_offset: i64,
+    /// M before that offset.
+    pub(super) watermark_before: Millis,
+    pub(super) dead: Vec<DeadLetter>,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    aggregate: Aggregate,
+    lines: BTreeMap<(String, String), NodeLine>,
+    /// Parts that arrived by node and tick of the generation's own window.
+    ticks: BTreeMap<String, BTreeMap<Millis, BTreeSet<u32>>>,
+    /// The number of parts of ticks that were split.
+    parts: BTreeMap<(String, Millis), u32>,
+    samples: u64,
+}
+
+impl Generation {
+    pub(super) fn new(first_offset: i64, watermark_before: Millis) -> Self {
+        Self {
+            first_offset,
+            watermark_before,
+            dead: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            aggregate: Aggregate::default(),
+            lines: BTreeMap::new(),
+            ticks: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            samples: 0,
+        }
+    }
+
+    /// Takes a batch; it is added up once metadata is complete beyond its tick.
+    pub(super) fn take(&mut self, waiting: Waiting, generation: Millis, settings: &RecordSettings) {
+        self.book(&waiting);
+        if waiting.window == generation && !waiting.too_late {
+            self.note_ticks(&waiting, settings);
+        }
+        if !waiting.too_late && !waiting.batch.samples.is_empty() {
+            self.waiting_bytes += waiting.size;
+            self.waiting.push_back(waiting);
+        }
+    }
+
+    fn book(&mut self, waiting: &Waiting) {
+        let batch = &waiting.batch;
+        let line = self.lines.entry((batch.node.clone(), batch.boot.clone())).or_default();
+        let (first, last) = line.sequences.unwrap_or((batch.sequence, batch.sequence));
+        line.sequences = Some((first.min(batch.sequence), last.max(batch.sequence)));
+        if batch.sequence >= last {
+            line.seen = batch.seen;
+            line.agent_lost.clone_from(&batch.lost);
+        }
+        line.clamped += u64::from(waiting.clamped);
+        for sample in &batch.samples {
+            let totals = Totals { packets: sample.packets, bytes: sample.bytes, samples: 1 };
+            match outside(sample, waiting.too_late) {
+                None => add_totals(&mut line.received, &totals),
+                Some(reason) => add_totals(line.lost.entry(reason).or_default(), &totals),
+            }
+        }
+    }
+
+    fn note_ticks(&mut self, waiting: &Waiting, settings: &RecordSettings) {
+        let batch = &waiting.batch;
+        let end = waiting.window.saturating_add(settings.window);
+        let ticks = self.ticks.entry(batch.node.clone()).or_default();
+        let mut tick = waiting.tick;
+        for _ in 0..batch.ticks.max(1) {
+            if tick >= end {
+                break;
+            }
+            ticks.entry(tick).or_default().insert(batch.part);
+            if batch.parts > 1 {
+                let parts = self.parts.entry((batch.node.clone(), tick)).or_insert(1);
+                *parts = (*parts).max(batch.parts);
+            }
+            tick = floor_to(tick.saturating_add(settings.tick), settings.tick);
+        }
+    }
+
+    /// Adds up the batches whose tick metadata covers, in the order of the log: which keys are the first ones depends
+    /// on it.
+    pub(super) fn advance(
+        &mut self,
+        settings: &RecordSettings,
+        complete_to: Millis,
+        join: &impl Join,
+        counts: &mut Counts,
+    ) {
+        while self.waiting.front().is_some_and(|first| first.tick.saturating_add(settings.tick) <= complete_to) {
+            let Some(next) = self.waiting.pop_front() else { break };
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(next.size);
+            let place = Place { tick: next.tick, tick_length: settings.tick, node: &next.batch.node };
+            let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
+            let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
+            for sample in next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point)) {
+                let observation = crate::observe::observe(sample, &place, join);
+                let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
+                counts.coarsened += self.aggregate.add(&observation, &at, settings, join.cluster_known());
+                self.samples += 1;
+            }
+        }
+    }
+
+    /// Every node of which something of the window arrived in time, with the number of ticks that did not.
+    pub(super) fn missing(&self, generation: Millis, settings: &RecordSettings) -> Vec<MissingTicks> {
+        let whole = u32::try_from(settings.window / settings.tick).unwrap_or(u32::MAX);
+        let end = generation.saturating_add(settings.window);
+        let mut missing = Vec::new();
+        for (node, ticks) in &self.ticks {
+            let present = ticks.range(generation..end).filter(|(tick, parts)| {
+                let expected = self.parts.get(&(node.clone(), **tick)).copied().unwrap_or(1);
+                u32::try_from(parts.len()).unwrap_or(u32::MAX) >= expected
+            });
+            let present = u32::try_from(present.count()).unwrap_or(u32::MAX);
+            missing.push(MissingTicks { node: node.clone(), ticks: whole.saturating_sub(present) });
+        }
+        missing
+    }
+
+    /// Writes everything. Metadata must be complete beyond the generation.
+    pub(super) fn close(
+        mut self,
+        of: &Of<'_>,
+        settings: &RecordSettings,
+        join: &impl Join,
+        counts: &mut Counts,
+        closed: &mut Closed,
+    ) {
+        self.advance(settings, Millis::MAX, join, counts);
+        closed.generations += 1;
+        closed.samples = sum(closed.samples, self.samples);
+        closed.dead.append(&mut self.dead);
+        self.aggregate.close(of, settings.internal_partitions, &mut closed.partials);
+        for ((node, boot), line) in self.lines {
+            closed.ledger.push(Ledger::Received(line.into_received(of, node, boot)));
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.waiting_bytes.saturating_mul(DECODED) + self.aggregate.memory() + self.lines.len() * 512 + 256
+    }
+}
+
+/// Why a sample is not taken into records; nothing when it is.
+fn outside(sample: &Sample, too_late: bool) -> Option<&'static str> {
+    match sample.point {
+        _ if too_late => Some(TOO_LATE),
+        Point::Transit => Some(TRANSIT),
+        Point::Underlay => Some(UNDERLAY),
+        Point::Pod | Point::Host | Point::Capture => None,
+    }
+}
+
+impl NodeLine {
+    fn into_received(self, of: &Of<'_>, node: String, boot: String) -> Received {
+        let (first_sequence, last_sequence) = self.sequences.unwrap_or_default();
+        let lost = self.lost.into_iter().map(|(reason, lost)| Loss { reason: reason.to_owned(), lost }).collect();
+        Received {
+            cluster: of.cluster.to_owned(),
+            partition: of.partition,
+            generation: of.generation,
+            node,
+            boot,
+            first_sequence,
+            last_sequence,
+            received: self.received,
+            seen: self.seen,
+            agent_lost: self.agent_lost,
+            lost,
+            clamped: self.clamped,
+        }
+    }
+}

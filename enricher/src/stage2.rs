@@ -1,0 +1,240 @@
+//! Stage 2: one internal partition, from partial records of all raw partitions to enriched records.
+//!
+//! An [`InternalPartition`] is a state machine without IO and without a clock. A generation closes when every raw
+//! partition in force for it has said, by a marker, that it has written it; neither watermark nor grace is needed.
+
+use crate::history::SettingsHistory;
+use crate::key::Key;
+use crate::position::Stage2Position;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_flow::Millis;
+use weir_flow::time::NEVER;
+use weir_schemas::enriched::Enriched;
+use weir_schemas::ledger::Ledger;
+use weir_schemas::partial::{MissingTicks, Partial, PartialBatch, PartialMessage};
+
+mod arrival;
+mod close;
+
+#[cfg(test)]
+mod tests;
+
+/// Memory of a partial record without its sets, roughly.
+const PARTIAL: usize = 1_500;
+
+/// What is written when generations are closed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closed {
+    /// The records, in the order of generation, window, level and key.
+    pub records: Vec<Enriched>,
+    /// Lines of the ledger.
+    pub ledger: Vec<Ledger>,
+    /// How many partial records were merged.
+    pub partials: u64,
+    /// How many generations held something.
+    pub generations: u64,
+}
+
+/// Counters of an internal partition since it was assigned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Partial records read.
+    pub partials: u64,
+    /// Markers read.
+    pub markers: u64,
+    /// Partial records of generations that were closed or marked already.
+    pub repeated: u64,
+    /// Partial records that could not be placed: of a level that does not exist or of another cluster.
+    pub refused: u64,
+}
+
+/// What one raw partition knows of one record, by window and key.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// How many bytes of the key are the tuple.
+    pub(crate) routing: usize,
+    /// At most one partial of each raw partition: a repeat replaces its twin.
+    pub(crate) twins: BTreeMap<i32, Partial>,
+}
+
+/// One generation that is not closed.
+#[derive(Debug)]
+pub(crate) struct Held {
+    first_offset: i64,
+    /// By window (8 bytes, big-endian) and key.
+    pub(crate) slots: BTreeMap<Box<[u8]>, Slot>,
+    /// Ticks that were missing by node, by raw partition.
+    pub(crate) missing: BTreeMap<i32, Vec<MissingTicks>>,
+    memory: usize,
+}
+
+/// One internal partition in memory.
+#[derive(Debug)]
+pub struct InternalPartition {
+    cluster: Arc<str>,
+    partition: i32,
+    settings: Arc<SettingsHistory>,
+    next_offset: i64,
+    written: Millis,
+    held: BTreeMap<Millis, Held>,
+    markers: BTreeMap<i32, Millis>,
+    counts: Counts,
+}
+
+impl InternalPartition {
+    /// An internal partition as a new owner takes it over: it reads on from the position's offset.
+    #[must_use]
+    pub fn new(cluster: &str, partition: i32, settings: Arc<SettingsHistory>, position: Stage2Position) -> Self {
+        Self {
+            cluster: Arc::from(cluster),
+            partition,
+            settings,
+            next_offset: position.offset,
+            written: position.written,
+            held: BTreeMap::new(),
+            markers: BTreeMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes the next message of the log. Messages come in the order of their offsets.
+    pub fn read(&mut self, offset: i64, message: PartialMessage) {
+        self.next_offset = offset.saturating_add(1);
+        match message {
+            PartialMessage::Partials(batch) => self.read_partials(offset, batch),
+            PartialMessage::Marker(marker) => {
+                self.counts.markers += 1;
+                if marker.generation <= self.written || *marker.cluster != *self.cluster {
+                    return;
+                }
+                let held = self.hold(marker.generation, offset);
+                held.memory += marker.missing.len() * 64 + 64;
+                held.missing.insert(marker.partition, marker.missing);
+                let last = self.markers.entry(marker.partition).or_insert(NEVER);
+                *last = (*last).max(marker.generation);
+            }
+        }
+    }
+
+    fn read_partials(&mut self, offset: i64, batch: PartialBatch) {
+        let count = u64::try_from(batch.partials.len()).unwrap_or(u64::MAX);
+        self.counts.partials += count;
+        let (partition, generation) = (batch.partition, batch.generation);
+        if *batch.cluster != *self.cluster {
+            self.counts.refused += count;
+            return;
+        }
+        let marked = self.markers.get(&partition).copied().unwrap_or(NEVER);
+        if generation <= self.written || generation <= marked {
+            self.counts.repeated += count;
+            return;
+        }
+        let mut refused = 0;
+        let held = self.hold(generation, offset);
+        for partial in batch.partials {
+            let Some((bytes, routing)) = key_bytes(&partial) else {
+                refused += 1;
+                continue;
+            };
+            held.memory += memory_of(&partial);
+            let slot = held.slots.entry(bytes).or_insert_with(|| Slot { routing, twins: BTreeMap::new() });
+            slot.twins.insert(partition, partial);
+        }
+        self.counts.refused += refused;
+    }
+
+    fn hold(&mut self, generation: Millis, offset: i64) -> &mut Held {
+        self.held.entry(generation).or_insert_with(|| Held {
+            first_offset: offset,
+            slots: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            memory: 256,
+        })
+    }
+
+    /// The last generation that may be written now; nothing when that is already written. At most `most` generations
+    /// that hold something are closed at once.
+    #[must_use]
+    pub fn ready(&self, most: usize) -> Option<Millis> {
+        let mut last = self.settings.complete(|p| self.markers.get(&p).copied().unwrap_or(NEVER));
+        if let Some((generation, _)) = self.held.range(..=last).nth(most.max(1)) {
+            last = generation.saturating_sub(self.settings.at(*generation).window);
+        }
+        (last > self.written).then_some(last)
+    }
+
+    /// Closes all generations up to `last`, which [`InternalPartition::ready`] has named.
+    pub fn close(&mut self, last: Millis) -> Closed {
+        let mut closed = Closed::default();
+        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= last) {
+            let (generation, held) = entry.remove_entry();
+            let of = close::Of {
+                cluster: &self.cluster,
+                partition: self.partition,
+                generation,
+                settings: self.settings.at(generation),
+            };
+            close::close(held, &of, &mut closed);
+        }
+        self.written = last;
+        closed
+    }
+
+    /// Where a new owner would start: O and T.
+    #[must_use]
+    pub fn position(&self) -> Stage2Position {
+        let offset = self.held.values().map(|held| held.first_offset).min().unwrap_or(self.next_offset);
+        Stage2Position { offset, written: self.written }
+    }
+
+    /// The next offset to read.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// T: the last generation written.
+    #[must_use]
+    pub fn written(&self) -> Millis {
+        self.written
+    }
+
+    /// The last generation that each raw partition is known to have written, for those that are ahead of T.
+    #[must_use]
+    pub fn markers(&self) -> &BTreeMap<i32, Millis> {
+        &self.markers
+    }
+
+    /// How many generations are open.
+    #[must_use]
+    pub fn open_generations(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.held.values().map(|held| held.memory).sum()
+    }
+
+    /// What was counted since the partition was assigned.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// Window and key of a partial, and how many bytes of the key are the tuple.
+fn key_bytes(partial: &Partial) -> Option<(Box<[u8]>, usize)> {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&partial.window.to_be_bytes());
+    let routing = Key::of(partial)?.write(&mut bytes);
+    Some((bytes.into_boxed_slice(), routing))
+}
+
+fn memory_of(partial: &Partial) -> usize {
+    let addresses = partial.initiator_addresses.len() + partial.responder_addresses.len();
+    let pods = partial.initiator_pods.len() + partial.responder_pods.len();
+    PARTIAL + addresses * 24 + pods * 64
+}

@@ -1,0 +1,223 @@
+//! Closing a generation: partials of one key become one record.
+
+use super::arrival::{action, arrival};
+use super::{Closed, Held, Slot};
+use crate::key::record_id;
+use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
+use std::collections::{BTreeMap, BTreeSet};
+use weir_flow::{Address, Level, Millis, RecordSettings};
+use weir_schemas::enriched::{Attribution, Counters, Enriched, Kind, Report, Side};
+use weir_schemas::ledger::{Ledger, Reporter, Stored};
+use weir_schemas::partial::Partial;
+use weir_schemas::raw::Totals;
+
+/// Which generation of which internal partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Of<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) partition: i32,
+    pub(super) generation: Millis,
+    pub(super) settings: &'a RecordSettings,
+}
+
+/// A record with all its partials merged.
+struct Merged {
+    partial: Partial,
+    sets: [Sets; 2],
+}
+
+/// What stands behind one end.
+#[derive(Default)]
+struct Sets {
+    addresses: BTreeSet<Address>,
+    pods: BTreeSet<String>,
+    addresses_more: u64,
+    pods_more: u64,
+}
+
+/// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
+pub(super) type Missing = BTreeMap<String, u32>;
+
+pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
+    closed.generations += 1;
+    let mut missing = Missing::new();
+    for node in held.missing.into_values().flatten() {
+        // A node whose key moved to another partition within the window has ticks in both; the fewer are missing.
+        let ticks = missing.entry(node.node).or_insert(node.ticks);
+        *ticks = (*ticks).min(node.ticks);
+    }
+    let mut records: BTreeMap<Box<[u8]>, (usize, Merged)> = BTreeMap::new();
+    for (key, Slot { routing, twins }) in held.slots {
+        closed.partials += u64::try_from(twins.len()).unwrap_or(u64::MAX);
+        if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
+            records.insert(key, (routing, merged));
+        }
+    }
+    join_ambiguous(&mut records);
+    let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
+    for (key, (_, merged)) in records {
+        let key = key.get(8..).unwrap_or_default();
+        if let Some(record) = merged.finish(key, of, &missing) {
+            book(&record, &mut stored);
+            closed.records.push(record);
+        }
+    }
+    for ((level, is_responder), totals) in stored {
+        closed.ledger.push(Ledger::Stored(Stored {
+            cluster: of.cluster.to_owned(),
+            partition: of.partition,
+            generation: of.generation,
+            level,
+            reporter: if is_responder { Reporter::Responder } else { Reporter::Initiator },
+            stored: totals,
+            filtered: Totals::default(),
+            outside: Totals::default(),
+        }));
+    }
+}
+
+/// Adds a record to the ledger. Packets and bytes are each reporter's own; the samples of a record stand with the
+/// initiator's report where there is one, so that a level's samples are counted once.
+fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
+    let mut samples = record.samples;
+    let reports = [(false, &record.by_initiator), (true, &record.by_responder)];
+    for (is_responder, report) in reports {
+        let Some(report) = report else { continue };
+        let c = &report.counters;
+        let totals = Totals {
+            packets: sum(c.forward_packets, c.reverse_packets),
+            bytes: sum(c.forward_bytes, c.reverse_bytes),
+            samples: std::mem::take(&mut samples),
+        };
+        add_totals(stored.entry((record.level, is_responder)).or_default(), &totals);
+    }
+}
+
+/// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
+/// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
+fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
+    let mut joins: Vec<(Box<[u8]>, Box<[u8]>)> = Vec::new();
+    for (key, (routing, merged)) in records.iter() {
+        let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
+        let by_tuple = Level::from_number(i64::from(merged.partial.level)).is_some_and(Level::keeps_addresses);
+        if !ambiguous || !by_tuple || merged.partial.coarsened {
+            continue;
+        }
+        let tuple = key.get(..8 + routing).unwrap_or(key);
+        let same_tuple = records.range(Box::from(tuple)..).take_while(|(other, _)| other.starts_with(tuple));
+        let mut possible = same_tuple.filter(|(other, (_, target))| {
+            *other != key
+                && allows(&merged.partial.initiator, &target.partial.initiator)
+                && allows(&merged.partial.responder, &target.partial.responder)
+        });
+        if let (Some((target, _)), None) = (possible.next(), possible.next()) {
+            joins.push((key.clone(), target.clone()));
+        }
+    }
+    for (from, to) in joins {
+        if let Some((_, merged)) = records.remove(&from)
+            && let Some((_, target)) = records.get_mut(&to)
+        {
+            merge_counts(&mut target.partial, &merged.partial);
+        }
+    }
+}
+
+/// Whether several pods may be behind this end.
+fn is_open(side: &Side) -> bool {
+    side.pod_uid.is_none() && side.attribution == Attribution::Ambiguous
+}
+
+/// Whether a report that sees `side` may be one of the record that sees `target`.
+fn allows(side: &Side, target: &Side) -> bool {
+    if !is_open(side) {
+        return side.pod_uid == target.pod_uid && !is_open(target);
+    }
+    let (Some(_), Some(pod)) = (&target.pod_uid, &target.pod) else { return false };
+    let name = target.namespace.as_ref().map_or_else(|| pod.clone(), |namespace| format!("{namespace}/{pod}"));
+    side.candidates.contains(&name)
+}
+
+impl Sets {
+    fn merge(&mut self, other: Self) {
+        self.addresses.extend(other.addresses);
+        self.pods.extend(other.pods);
+        self.addresses_more = sum(self.addresses_more, other.addresses_more);
+        self.pods_more = sum(self.pods_more, other.pods_more);
+    }
+
+    fn put(self, side: &mut Side, limit: usize) {
+        let beyond = |length: usize| u64::try_from(length.saturating_sub(limit)).unwrap_or(u64::MAX);
+        side.addresses_more = sum(self.addresses_more, beyond(self.addresses.len()));
+        side.pods_more = sum(self.pods_more, beyond(self.pods.len()));
+        side.addresses = self.addresses.into_iter().take(limit).collect();
+        side.pods = self.pods.into_iter().take(limit).collect();
+    }
+}
+
+impl Merged {
+    fn new(mut partial: Partial) -> Self {
+        let take = |addresses: &mut Vec<Address>, pods: &mut Vec<String>, side: &mut Side| Sets {
+            addresses: std::mem::take(addresses).into_iter().collect(),
+            pods: std::mem::take(pods).into_iter().collect(),
+            addresses_more: std::mem::take(&mut side.addresses_more),
+            pods_more: std::mem::take(&mut side.pods_more),
+        };
+        let initiator = take(&mut partial.initiator_addresses, &mut partial.initiator_pods, &mut partial.initiator);
+        let responder = take(&mut partial.responder_addresses, &mut partial.responder_pods, &mut partial.responder);
+        Self { partial, sets: [initiator, responder] }
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        merge_record(&mut self.partial, &other.partial);
+        for (mine, theirs) in self.sets.iter_mut().zip(other.sets) {
+            mine.merge(theirs);
+        }
+        self
+    }
+
+    /// The record; nothing when all its counters are zero.
+    fn finish(self, key: &[u8], of: &Of<'_>, missing: &Missing) -> Option<Enriched> {
+        let Self { partial, sets: [initiator_sets, responder_sets] } = self;
+        let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
+        if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
+            return None;
+        }
+        let (arrival, reason) = arrival(&partial, of.generation, of.settings.window, missing);
+        let action = action(&partial);
+        let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
+        let (mut initiator, mut responder) = (partial.initiator, partial.responder);
+        initiator_sets.put(&mut initiator, limit);
+        responder_sets.put(&mut responder, limit);
+        settle_side(&mut initiator);
+        settle_side(&mut responder);
+        Some(Enriched {
+            id: record_id(of.cluster, partial.window, of.generation, partial.level, key),
+            correction: 0,
+            kind: Kind::Upsert,
+            origin: partial.origin,
+            cluster: of.cluster.to_owned(),
+            cluster_known: partial.cluster_known,
+            level: partial.level,
+            window: partial.window,
+            window_length: of.settings.window,
+            generation: of.generation,
+            semantics: u32::try_from(of.settings.semantics).unwrap_or(0),
+            initiator,
+            responder,
+            protocol: partial.protocol,
+            orientation_guessed: partial.orientation_guessed,
+            untranslated: partial.untranslated,
+            first_seen: partial.first_seen,
+            last_seen: partial.last_seen,
+            totals: partial.totals,
+            by_initiator: partial.by_initiator,
+            by_responder: partial.by_responder,
+            arrival,
+            arrival_reason: reason.to_owned(),
+            action,
+            coarsened: partial.coarsened,
+            samples: partial.samples,
+        })
+    }
+}

@@ -1,0 +1,397 @@
+//! An enriched record as an Elasticsearch document (ECS names), its index and its bulk operation. Pure.
+//!
+//! `source` is the initiator, `destination` the responder. What is absent is not written; flags are written only when
+//! they are true and counters of rare things only when they are not zero, because every field costs disk.
+
+use crate::index::{Index, IndexKind, TIMES};
+use crate::periods::Periods;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+use weir_elastic::bulk::{Operation, Target};
+use weir_flow::{Address, AddressScope, Millis, protocol};
+use weir_schemas::enriched::{Action, Arrival, Attribution, Enriched, Kind, Side};
+use weir_schemas::raw::Origin;
+
+mod report;
+mod side;
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+use report::Report;
+use side::{Identity, Party};
+
+/// The version of ECS whose field names are used.
+const ECS: &str = "8.17.0";
+
+/// Why a record can never be a document.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DocumentError {
+    /// The id is not 32 hexadecimal digits.
+    #[error("record id {0:?} is not 32 hexadecimal digits")]
+    Id(String),
+    /// A level that does not exist.
+    #[error("record {id}: there is no level {level}")]
+    Level {
+        /// The record.
+        id: String,
+        /// Its level.
+        level: u8,
+    },
+    /// A time that no date field takes.
+    #[error("record {id}: {field} is {time} ms since the epoch, outside of the years 1970 to 9999")]
+    Time {
+        /// The record.
+        id: String,
+        /// Which time.
+        field: &'static str,
+        /// The time.
+        time: Millis,
+    },
+    /// It could not be written as JSON.
+    #[error("record {id}: {cause}")]
+    Json {
+        /// The record.
+        id: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// A record made ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The index that must exist.
+    pub index: Index,
+    /// What is sent: a write or a delete, to the index's write alias.
+    pub operation: Operation,
+}
+
+/// Makes a record ready to be sent. The result is a function of record and settings alone.
+///
+/// # Errors
+/// When the record can never be written.
+pub fn prepare(record: &Enriched, periods: &Periods) -> Result<Prepared, DocumentError> {
+    check(record)?;
+    let period = periods.at(&record.cluster, record.window);
+    let index = Index::of(IndexKind::of(record.origin), record.level, record.window, period)
+        .ok_or_else(|| DocumentError::Level { id: record.id.clone(), level: record.level })?;
+    let alias = index.write_alias();
+    let target = Target { index: &alias, id: &record.id, version: u64::from(record.correction) + 1 };
+    let json = |cause: String| DocumentError::Json { id: record.id.clone(), cause };
+    let operation = match record.kind {
+        Kind::Delete => Operation::delete(target),
+        Kind::Upsert => {
+            let document = serde_json::to_vec(&Document::of(record)).map_err(|e| json(e.to_string()))?;
+            Operation::index(target, &document).map_err(|e| json(e.to_string()))?
+        }
+    };
+    Ok(Prepared { index, operation })
+}
+
+fn check(record: &Enriched) -> Result<(), DocumentError> {
+    if record.id.len() != 32 || !record.id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(DocumentError::Id(record.id.chars().take(64).collect()));
+    }
+    let reports = [&record.by_initiator, &record.by_responder];
+    let last_forward = reports.into_iter().flatten().filter_map(|r| r.last_forward);
+    let times = [
+        ("window", record.window),
+        ("generation", record.generation),
+        ("first_seen", record.first_seen),
+        ("last_seen", record.last_seen),
+    ];
+    match times.into_iter().chain(last_forward.map(|t| ("last_forward", t))).find(|(_, time)| !TIMES.contains(time)) {
+        Some((field, time)) => Err(DocumentError::Time { id: record.id.clone(), field, time }),
+        None => Ok(()),
+    }
+}
+
+/// The document of a record.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: Time,
+    ecs: Ecs,
+    event: Event,
+    source: Party<'a>,
+    destination: Party<'a>,
+    network: Network,
+    #[serde(skip_serializing_if = "Related::is_empty")]
+    related: Related,
+    orchestrator: Orchestrator<'a>,
+    observer: Observer,
+    weir: Weir<'a>,
+}
+
+#[derive(Serialize)]
+struct Ecs {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Event {
+    kind: &'static str,
+    category: [&'static str; 1],
+    #[serde(rename = "type")]
+    types: &'static [&'static str],
+    action: Action,
+    outcome: &'static str,
+    dataset: &'static str,
+    start: Time,
+    end: Time,
+    /// Nanoseconds, as ECS wants it.
+    duration: i64,
+}
+
+#[derive(Serialize)]
+struct Network {
+    bytes: u64,
+    packets: u64,
+    transport: String,
+    iana_number: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    family: Option<&'static str>,
+    direction: &'static str,
+}
+
+#[derive(Serialize)]
+struct Related {
+    ip: Vec<Ip>,
+}
+
+#[derive(Serialize)]
+struct Orchestrator<'a> {
+    cluster: Named<'a>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    platform: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Observer {
+    vendor: &'static str,
+    product: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Weir<'a> {
+    level: u8,
+    window_length: Millis,
+    generation: Time,
+    correction: u32,
+    origin: Origin,
+    cluster_known: bool,
+    semantics: u32,
+    arrival: Arrival,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    arrival_reason: &'a str,
+    #[serde(skip_serializing_if = "is_false")]
+    coarsened: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    orientation_guessed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    untranslated: bool,
+    samples: u64,
+    tiebreak: i64,
+    connections: Connections,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reporters: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drop_reasons: Vec<&'a str>,
+    #[serde(skip_serializing_if = "report::Flags::is_empty")]
+    tcp_flags: report::Flags,
+    source: Identity<'a>,
+    destination: Identity<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initiator: Option<Report<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responder: Option<Report<'a>>,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    started: u64,
+    ended: u64,
+}
+
+impl<'a> Document<'a> {
+    fn of(record: &'a Enriched) -> Self {
+        let totals = &record.totals;
+        Self {
+            timestamp: Time(record.window),
+            ecs: Ecs { version: ECS },
+            event: Event::of(record),
+            source: Party::of(&record.initiator, totals.forward_bytes, totals.forward_packets),
+            destination: Party::of(&record.responder, totals.reverse_bytes, totals.reverse_packets),
+            network: Network::of(record),
+            related: Related::of(record),
+            orchestrator: Orchestrator {
+                cluster: Named { name: &record.cluster },
+                platform: record.cluster_known.then_some("kubernetes"),
+            },
+            observer: Observer { vendor: "Weir", product: "weir", kind: "flow" },
+            weir: Weir::of(record),
+        }
+    }
+}
+
+impl Event {
+    fn of(record: &Enriched) -> Self {
+        let types: &[&str] = match record.action {
+            Action::Allow => &["connection", "allowed"],
+            Action::Deny => &["connection", "denied"],
+            Action::Mixed => &["connection", "allowed", "denied"],
+        };
+        let outcome = match (record.action, record.arrival) {
+            (Action::Deny, _) | (_, Arrival::Never) => "failure",
+            (Action::Mixed, _) => "unknown",
+            (Action::Allow, Arrival::Ok | Arrival::Unknown) => "success",
+        };
+        Self {
+            kind: "event",
+            category: ["network"],
+            types,
+            action: record.action,
+            outcome,
+            dataset: "weir.flows",
+            start: Time(record.first_seen),
+            end: Time(record.last_seen),
+            duration: record.last_seen.saturating_sub(record.first_seen).max(0).saturating_mul(1_000_000),
+        }
+    }
+}
+
+impl Network {
+    fn of(record: &Enriched) -> Self {
+        let totals = &record.totals;
+        Self {
+            bytes: sum(totals.forward_bytes, totals.reverse_bytes),
+            packets: sum(totals.forward_packets, totals.reverse_packets),
+            transport: protocol::name(record.protocol),
+            iana_number: record.protocol.to_string(),
+            family: family(record),
+            direction: direction(&record.initiator, &record.responder),
+        }
+    }
+}
+
+/// A sum that a `long` field takes.
+fn sum(a: u64, b: u64) -> u64 {
+    a.saturating_add(b).min(i64::MAX.unsigned_abs())
+}
+
+fn addresses(record: &Enriched) -> impl Iterator<Item = Address> {
+    let of = |side: &Side| side.address.into_iter().chain(side.addresses.clone());
+    of(&record.initiator).chain(of(&record.responder))
+}
+
+/// `ipv4` or `ipv6` when all addresses are of that family.
+fn family(record: &Enriched) -> Option<&'static str> {
+    let mut families = addresses(record).map(|a| a.ip().is_ipv4());
+    let first = families.next()?;
+    families.all(|f| f == first).then_some(if first { "ipv4" } else { "ipv6" })
+}
+
+/// The direction as a watcher at the cluster's border would say it.
+fn direction(initiator: &Side, responder: &Side) -> &'static str {
+    let inside = |side: &Side| side.attribution == Attribution::Exact || side.scope != AddressScope::Public;
+    match (inside(initiator), inside(responder)) {
+        (true, true) => "internal",
+        (true, false) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => "external",
+    }
+}
+
+impl Related {
+    fn of(record: &Enriched) -> Self {
+        let mut all: Vec<Address> = addresses(record).collect();
+        all.sort_unstable();
+        all.dedup();
+        Self { ip: all.into_iter().map(Ip).collect() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ip.is_empty()
+    }
+}
+
+impl<'a> Weir<'a> {
+    fn of(record: &'a Enriched) -> Self {
+        let reports = [record.by_initiator.as_ref(), record.by_responder.as_ref()];
+        let reporters = ["initiator", "responder"].into_iter().zip(reports).filter_map(|(n, r)| r.map(|_| n)).collect();
+        let reports = || reports.into_iter().flatten();
+        let mut drop_reasons: Vec<&str> = reports().flat_map(|r| &r.drops).map(|d| d.reason.as_str()).collect();
+        drop_reasons.sort_unstable();
+        drop_reasons.dedup();
+        Self {
+            level: record.level,
+            window_length: record.window_length,
+            generation: Time(record.generation),
+            correction: record.correction,
+            origin: record.origin,
+            cluster_known: record.cluster_known,
+            semantics: record.semantics,
+            arrival: record.arrival,
+            arrival_reason: &record.arrival_reason,
+            coarsened: record.coarsened,
+            orientation_guessed: record.orientation_guessed,
+            untranslated: record.untranslated,
+            samples: record.samples,
+            tiebreak: tiebreak(&record.id),
+            connections: Connections { started: record.totals.started, ended: record.totals.ended },
+            reporters,
+            drop_reasons,
+            tcp_flags: report::Flags::of(reports()),
+            source: Identity::of(&record.initiator),
+            destination: Identity::of(&record.responder),
+            initiator: record.by_initiator.as_ref().map(Report::of),
+            responder: record.by_responder.as_ref().map(Report::of),
+        }
+    }
+}
+
+/// The first 63 bits of the id: 8 bytes a document, where the id itself as a sortable field would be 32.
+fn tiebreak(id: &str) -> i64 {
+    let first = id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    i64::try_from(first >> 1).unwrap_or(i64::MAX)
+}
+
+/// A time as ISO 8601 in UTC with milliseconds; [`check`] has made sure that it is one.
+struct Time(Millis);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let time = Timestamp::from_millisecond(self.0).map_err(serde::ser::Error::custom)?;
+        serializer.collect_str(&format_args!("{time:.3}"))
+    }
+}
+
+/// An address as text.
+struct Ip(Address);
+
+impl Serialize for Ip {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}

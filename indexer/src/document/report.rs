@@ -1,0 +1,127 @@
+//! `weir.initiator` and `weir.responder`: what each reporter counted itself.
+
+use super::{Time, is_zero};
+use serde::Serialize;
+use weir_flow::protocol::{ACK, FIN, RST, SYN};
+use weir_schemas::enriched::{DropCounter, Report as Counted};
+use weir_schemas::raw::{DropClass, RoundTrip};
+
+/// TCP flags with their names (RFC 9293, RFC 3168).
+const FLAGS: [(u16, &str); 8] = [
+    (FIN, "FIN"),
+    (SYN, "SYN"),
+    (RST, "RST"),
+    (0x08, "PSH"),
+    (ACK, "ACK"),
+    (0x20, "URG"),
+    (0x40, "ECE"),
+    (0x80, "CWR"),
+];
+
+#[derive(Serialize)]
+pub(super) struct Report<'a> {
+    forward_bytes: u64,
+    forward_packets: u64,
+    reverse_bytes: u64,
+    reverse_packets: u64,
+    started: u64,
+    ended: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    retransmits: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip: Option<RoundTrip>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_forward: Option<Time>,
+    sampling: u32,
+    #[serde(skip_serializing_if = "Dropped::is_empty")]
+    dropped: Dropped,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    drops: &'a [DropCounter],
+}
+
+/// Sums of drops by class, so that they can be queried without the list.
+#[derive(Serialize)]
+struct Dropped {
+    #[serde(skip_serializing_if = "Amounts::is_empty")]
+    policy: Amounts,
+    #[serde(skip_serializing_if = "Amounts::is_empty")]
+    other: Amounts,
+}
+
+#[derive(Default, PartialEq, Serialize)]
+struct Amounts {
+    #[serde(skip_serializing_if = "is_zero")]
+    forward_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    forward_packets: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    reverse_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    reverse_packets: u64,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn of(report: &'a Counted) -> Self {
+        let counters = &report.counters;
+        Self {
+            forward_bytes: counters.forward_bytes,
+            forward_packets: counters.forward_packets,
+            reverse_bytes: counters.reverse_bytes,
+            reverse_packets: counters.reverse_packets,
+            started: counters.started,
+            ended: counters.ended,
+            retransmits: report.retransmits,
+            round_trip: report.round_trip,
+            last_forward: report.last_forward.map(Time),
+            sampling: report.sampling,
+            dropped: Dropped {
+                policy: Amounts::of(report, DropClass::Policy),
+                other: Amounts::of(report, DropClass::Other),
+            },
+            drops: &report.drops,
+        }
+    }
+}
+
+impl Dropped {
+    fn is_empty(&self) -> bool {
+        self.policy.is_empty() && self.other.is_empty()
+    }
+}
+
+impl Amounts {
+    fn of(report: &Counted, class: DropClass) -> Self {
+        report.drops.iter().filter(|d| d.class == class).fold(Self::default(), |sum, d| Self {
+            forward_bytes: super::sum(sum.forward_bytes, d.forward_bytes),
+            forward_packets: super::sum(sum.forward_packets, d.forward_packets),
+            reverse_bytes: super::sum(sum.reverse_bytes, d.reverse_bytes),
+            reverse_packets: super::sum(sum.reverse_packets, d.reverse_packets),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// TCP flags that either reporter saw, by direction.
+#[derive(Serialize)]
+pub(super) struct Flags {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forward: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reverse: Vec<&'static str>,
+}
+
+impl Flags {
+    pub(super) fn of<'a>(reports: impl Iterator<Item = &'a Counted>) -> Self {
+        let (forward, reverse) =
+            reports.fold((0, 0), |(f, r), report| (f | report.forward_tcp_flags, r | report.reverse_tcp_flags));
+        let names = |bits: u16| FLAGS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
+        Self { forward: names(forward), reverse: names(reverse) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.forward.is_empty() && self.reverse.is_empty()
+    }
+}

@@ -1,0 +1,183 @@
+use super::samples::{NOON, maximal, minimal};
+use super::*;
+use crate::index::{READ_ALIAS, TEMPLATE};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn document(record: &Enriched) -> Value {
+    serde_json::to_value(Document::of(record)).unwrap()
+}
+
+fn template() -> Value {
+    serde_json::from_str(TEMPLATE).unwrap()
+}
+
+/// Every leaf of the mapping with its type.
+fn mapped(properties: &Value, prefix: &str, found: &mut Vec<(String, String)>) {
+    for (name, field) in properties.as_object().unwrap() {
+        let path = format!("{prefix}{name}");
+        match field.get("properties") {
+            Some(inner) => mapped(inner, &format!("{path}."), found),
+            None => found.push((path, field["type"].as_str().unwrap().to_owned())),
+        }
+    }
+}
+
+/// Every leaf of a document with its value; a list is a leaf.
+fn written(value: &Value, prefix: &str, found: &mut Vec<(String, Value)>) {
+    for (name, field) in value.as_object().unwrap() {
+        let path = format!("{prefix}{name}");
+        match field {
+            Value::Object(_) => written(field, &format!("{path}."), found),
+            leaf => found.push((path, leaf.clone())),
+        }
+    }
+}
+
+fn fits(kind: &str, value: &Value) -> bool {
+    match (kind, value) {
+        ("object", Value::Array(_)) => true,
+        (_, Value::Array(values)) => !values.is_empty() && values.iter().all(|v| fits(kind, v)),
+        ("keyword", v) => v.is_string(),
+        ("ip", v) => v.as_str().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
+        ("date", v) => v.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+        ("boolean", v) => v.is_boolean(),
+        ("byte", v) => v.as_i64().is_some_and(|n| i8::try_from(n).is_ok()),
+        ("integer", v) => v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        ("long", v) => v.is_i64(),
+        _ => false,
+    }
+}
+
+fn assert_fits(record: &Enriched) -> BTreeSet<String> {
+    let (mut fields, mut leaves) = (vec![], vec![]);
+    mapped(&template()["template"]["mappings"]["properties"], "", &mut fields);
+    written(&document(record), "", &mut leaves);
+    let fields: std::collections::BTreeMap<_, _> = fields.into_iter().collect();
+    for (path, value) in &leaves {
+        let kind = fields.get(path).unwrap_or_else(|| panic!("{path} is not in the mapping"));
+        assert!(fits(kind, value), "{path}: {value} does not fit {kind}");
+    }
+    leaves.into_iter().map(|(path, _)| path).collect()
+}
+
+#[test]
+fn a_maximal_document_writes_exactly_the_fields_of_the_mapping() {
+    let mut fields = vec![];
+    mapped(&template()["template"]["mappings"]["properties"], "", &mut fields);
+    let mut mapped: BTreeSet<_> = fields.into_iter().map(|(path, _)| path).collect();
+    // Addresses of both families have no common type.
+    assert!(mapped.remove("network.type"));
+    assert_eq!(assert_fits(&maximal()), mapped);
+}
+
+#[test]
+fn the_mapping_is_strict_and_every_sort_field_is_in_it() {
+    let template = template();
+    assert_eq!(template["template"]["mappings"]["dynamic"], "strict");
+    assert!(template["template"]["aliases"].get(READ_ALIAS).is_some());
+    let mut fields = vec![];
+    mapped(&template["template"]["mappings"]["properties"], "", &mut fields);
+    for field in template["template"]["settings"]["index"]["sort"]["field"].as_array().unwrap() {
+        assert!(fields.iter().any(|(path, _)| Some(path.as_str()) == field.as_str()), "{field}");
+    }
+    assert!(fields.iter().all(|(_, kind)| kind != "text"));
+}
+
+#[test]
+fn golden_minimal_document() {
+    let expected: Value = serde_json::from_str(include_str!("../../tests/golden/minimal.json")).unwrap();
+    assert_eq!(document(&minimal()), expected, "{:#}", document(&minimal()));
+}
+
+#[test]
+fn golden_maximal_document() {
+    let expected: Value = serde_json::from_str(include_str!("../../tests/golden/maximal.json")).unwrap();
+    assert_eq!(document(&maximal()), expected, "{:#}", document(&maximal()));
+}
+
+#[test]
+fn the_two_directions_add_up_to_the_network_totals() {
+    let d = document(&maximal());
+    assert_eq!(
+        (&d["source"]["bytes"], &d["destination"]["bytes"], &d["network"]["bytes"]),
+        (&json!(1_000), &json!(9_000), &json!(10_000))
+    );
+}
+
+#[test]
+fn the_operation_goes_to_the_write_alias_with_the_correction_as_version() {
+    let prepared = prepare(&maximal(), &Periods::default()).unwrap();
+    assert_eq!(prepared.index.to_string(), "weir-flows-l2-2026.11.22");
+    let text = String::from_utf8(prepared.operation.as_bytes().to_vec()).unwrap();
+    let (action, document) = text.split_once('\n').unwrap();
+    let action: Value = serde_json::from_str(action).unwrap();
+    let expected = json!({"index": {"_index": "weir-flows-l2-2026.11.22-write", "_id": maximal().id, "version": 3, "version_type": "external_gte"}});
+    assert_eq!(action, expected);
+    assert_eq!(serde_json::from_str::<Value>(document).unwrap(), self::document(&maximal()));
+}
+
+#[test]
+fn a_delete_has_no_document() {
+    let prepared = prepare(&Enriched { kind: Kind::Delete, ..maximal() }, &Periods::default()).unwrap();
+    let text = String::from_utf8(prepared.operation.as_bytes().to_vec()).unwrap();
+    assert!(text.starts_with(r#"{"delete":"#) && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn what_can_never_be_written_is_refused_with_its_reason() {
+    let refused = |record: Enriched| prepare(&record, &Periods::default()).unwrap_err().to_string();
+    assert!(refused(Enriched { id: "x".into(), ..maximal() }).contains("32 hexadecimal"));
+    assert!(refused(Enriched { level: 4, ..maximal() }).contains("level 4"));
+    assert!(refused(Enriched { first_seen: -5, ..maximal() }).contains("first_seen"));
+    assert!(refused(Enriched { window: i64::MAX, ..maximal() }).contains("window"));
+}
+
+#[test]
+fn directions_are_those_of_the_clusters_border() {
+    let side = |attribution, scope| Side { attribution, scope, ..samples::empty_side() };
+    let pod = side(Attribution::Exact, AddressScope::Private);
+    let internet = side(Attribution::None, AddressScope::Public);
+    let pod_with_public_address = side(Attribution::Exact, AddressScope::Public);
+    assert_eq!(direction(&pod, &internet), "outbound");
+    assert_eq!(direction(&internet, &pod), "inbound");
+    assert_eq!(direction(&pod, &pod_with_public_address), "internal");
+    assert_eq!(direction(&internet, &internet), "external");
+}
+
+#[test]
+fn denied_and_lost_traffic_is_a_failure() {
+    let outcome = |action, arrival| document(&Enriched { action, arrival, ..maximal() })["event"]["outcome"].clone();
+    assert_eq!(outcome(Action::Deny, Arrival::Unknown), "failure");
+    assert_eq!(outcome(Action::Allow, Arrival::Never), "failure");
+    assert_eq!(outcome(Action::Mixed, Arrival::Ok), "unknown");
+    assert_eq!(outcome(Action::Allow, Arrival::Unknown), "success");
+}
+
+proptest! {
+    #[test]
+    fn any_counters_and_names_fit_the_mapping(
+        forward in 0..=i64::MAX.unsigned_abs(), reverse in 0..=i64::MAX.unsigned_abs(),
+        namespace in ".{0,80}", late in 0i64..100_000_000, seconds in 0i64..200_000_000_000,
+    ) {
+        let mut record = maximal();
+        record.totals.forward_bytes = forward;
+        record.totals.reverse_bytes = reverse;
+        record.initiator.namespace = Some(namespace);
+        record.window = seconds;
+        record.generation = seconds + late;
+        record.first_seen = seconds + late;
+        record.last_seen = seconds;
+        assert_fits(&record);
+        let prepared = prepare(&record, &Periods::default()).unwrap();
+        prop_assert_eq!(prepared.operation.as_bytes().iter().filter(|b| **b == b'\n').count(), 2);
+        prop_assert_eq!(prepare(&record, &Periods::default()).unwrap(), prepared);
+    }
+}
+
+#[test]
+fn the_time_of_noon_is_written_as_such() {
+    assert_eq!(document(&minimal())["@timestamp"], "2026-11-22T12:00:00.000Z");
+    assert_eq!(NOON % 60_000, 0);
+}

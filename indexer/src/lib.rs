@@ -1,0 +1,137 @@
+//! Writes enriched flows to Elasticsearch, each exactly once.
+//!
+//! The way of a record: [`pipeline`] reads and batches it, [`document`] makes a document of it and says which [`index`]
+//! it belongs to, [`sender`] sends it as [`delivery`] decides, and its position is committed when it is stored.
+//! Index and id are functions of the record, so a retry, a crash and a replay overwrite the same document.
+
+pub mod delivery;
+pub mod document;
+pub mod index;
+pub mod periods;
+pub mod pipeline;
+pub mod sender;
+
+mod dated;
+mod indices;
+mod metrics;
+mod settings;
+
+pub use metrics::IndexerMetrics;
+pub use settings::IndexerSettings;
+
+use crate::dated::Dated;
+use crate::delivery::Patience;
+use crate::indices::Indices;
+use crate::pipeline::Pipeline;
+use crate::sender::Sender;
+use anyhow::Context as _;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use weir_elastic::{Elastic, ErrorKind};
+use weir_schemas::topics;
+use weir_service::{Health, HintExt as _, Metrics};
+use weir_stream::{Log, ProducerSettings, TopicSpec};
+
+/// Longest wait before Kafka or the engine is asked again while the indexer starts.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Indexes `flows.enriched.v1` until it is told to stop.
+///
+/// # Errors
+/// When settings cannot work, or records would be missing without anybody having said so. What may pass (Kafka or the
+/// engine being away) is waited for.
+pub async fn run(
+    settings: IndexerSettings,
+    log: Log,
+    elastic: Elastic,
+    metrics: &Metrics,
+    health: &Health,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = IndexerMetrics::new(metrics);
+    health.set_ready(sender::CONDITION, false, "not asked yet");
+    health.set_ready(pipeline::CONDITION, false, "no partitions are assigned yet");
+    let indices = Indices::new(elastic.clone(), metrics.clone()).context("index template")?;
+    let dated = Dated::default();
+    let started = async {
+        let reader = start_log(&log, &dated, health).await?;
+        start_engine(&elastic, &indices, health).await?;
+        anyhow::Ok(reader)
+    };
+    let reader = tokio::select! {
+        () = token.cancelled() => return Ok(()),
+        reader = started => reader?,
+    };
+    let stop_following = token.child_token();
+    let follower = tokio::spawn(dated.clone().follow(log.clone(), reader, stop_following.clone()));
+    let dead_letters = log.producer(&ProducerSettings::new("weir-indexer")).context("dead-letter producer")?;
+    let sender = Sender::new(elastic, indices, dead_letters, Patience::default(), metrics.clone(), health.clone());
+    let pipeline = Pipeline::new(settings, sender, dated, metrics, health.clone());
+    let ended = pipeline.run(&log, topics::ENRICHED, &token).await;
+    stop_following.cancel();
+    follower.await.context("settings reader")?;
+    ended
+}
+
+/// Makes sure of the topics that the indexer needs besides its input, and reads the dated settings.
+async fn start_log(log: &Log, dated: &Dated, health: &Health) -> anyhow::Result<weir_stream::Reader> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        let attempt = async {
+            log.ensure_topics(&topics_needed()).await?;
+            dated.read(log).await
+        };
+        match attempt.await {
+            Ok(reader) => return Ok(reader),
+            Err(error) if error.kind() == weir_stream::ErrorKind::Invalid => {
+                return Err(error).context("topics of the indexer");
+            }
+            Err(error) => {
+                health.set_ready(pipeline::CONDITION, false, error.to_string());
+                warn!(%error, "kafka is not ready, waiting");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}
+
+fn topics_needed() -> Vec<TopicSpec> {
+    let dead = topics::dead_letter(topics::ENRICHED);
+    topics::of(topics::DEFAULT_CLUSTER, 1, 1, 1)
+        .into_iter()
+        .filter(|topic| topic.name == dead || topic.name == topics::SETTINGS)
+        .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
+        .collect()
+}
+
+/// Waits for the engine and puts the index template, where that is allowed.
+async fn start_engine(elastic: &Elastic, indices: &Indices, health: &Health) -> anyhow::Result<()> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        let attempt = async {
+            let engine = elastic.info().await?;
+            info!(engine = engine.distribution, version = engine.version, "connected");
+            indices.put_template().await
+        };
+        match attempt.await {
+            Ok(()) => break,
+            Err(error) if error.kind == ErrorKind::Auth && error.status == Some(403) => {
+                warn!(%error, "the index template is not put; indices are made without it");
+                break;
+            }
+            Err(error) if error.kind == ErrorKind::Rejected => {
+                return Err(error).context("index template").hint("is this version of the engine supported?");
+            }
+            Err(error) => {
+                health.set_ready(sender::CONDITION, false, error.to_string());
+                warn!(%error, "elasticsearch is not ready, waiting");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+    health.set_ready(sender::CONDITION, true, "");
+    Ok(())
+}

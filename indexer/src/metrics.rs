@@ -1,0 +1,73 @@
+//! What the indexer counts.
+
+use weir_service::Metrics;
+use weir_service::metrics::{Counter, Family, Gauge, Histogram, Label, SECONDS};
+
+/// The indexer's metrics.
+#[derive(Clone, Debug)]
+pub struct IndexerMetrics {
+    /// Records read.
+    pub records: Counter,
+    /// Operations finished, by what became of them.
+    pub operations: Family<Label, Counter>,
+    /// Bulk requests sent.
+    pub bulks: Counter,
+    /// Bytes of bulk requests sent.
+    pub bulk_bytes: Counter,
+    /// Time from sending a bulk to its answer, s.
+    pub bulk_seconds: Histogram,
+    /// Waits, by reason.
+    pub waits: Family<Label, Counter>,
+    /// Bulks that stand still because of an alarm.
+    pub alarms: Gauge,
+    /// Bytes of records that are not stored yet.
+    pub held_bytes: Gauge,
+    /// Records that were deleted from the topic before they were read.
+    pub expired: Counter,
+    /// Commits that failed.
+    pub commit_errors: Counter,
+    /// Indices created.
+    pub indices_created: Counter,
+}
+
+impl IndexerMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            records: metrics.counter("weir_indexer_records", "enriched records read"),
+            operations: metrics.counter_family(
+                "weir_indexer_operations",
+                "operations finished, by fate: stored, superseded by a higher correction, or dead-lettered",
+            ),
+            bulks: metrics.counter("weir_indexer_bulks", "bulk requests sent"),
+            bulk_bytes: metrics.counter("weir_indexer_bulk_bytes", "bytes of bulk requests sent"),
+            bulk_seconds: metrics.histogram(
+                "weir_indexer_bulk_seconds",
+                "time from a bulk request to its answer",
+                SECONDS,
+            ),
+            waits: metrics.counter_family("weir_indexer_waits", "waits before a bulk was sent again, by reason"),
+            alarms: metrics.gauge("weir_indexer_alarms", "bulks that stand still until the engine or a person acts"),
+            held_bytes: metrics.gauge("weir_indexer_held_bytes", "bytes of records read and not yet stored"),
+            expired: metrics
+                .counter("weir_indexer_expired_records", "offsets deleted from the topic before they were read"),
+            commit_errors: metrics
+                .counter("weir_indexer_commit_errors", "commits of positions that failed and are repeated"),
+            indices_created: metrics.counter("weir_indexer_indices_created", "indices created"),
+        }
+    }
+
+    /// Counts operations with this fate.
+    pub fn finished(&self, fate: &str, operations: usize) {
+        if operations > 0 {
+            let count = u64::try_from(operations).unwrap_or(u64::MAX);
+            self.operations.get_or_create(&[("fate", fate.to_owned())]).inc_by(count);
+        }
+    }
+
+    /// Counts a wait.
+    pub fn waited(&self, reason: &str) {
+        self.waits.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+}

@@ -1,0 +1,382 @@
+//! From the topic to the engine: reads, batches, sends several bulks at once and commits what is stored.
+//!
+//! A position is committed only when every record before it is stored or a dead letter. A crash at any moment therefore
+//! repeats some records, and a repeat overwrites the same document with the same bytes.
+
+use crate::dated::Dated;
+use crate::document::{Prepared, prepare};
+use crate::metrics::IndexerMetrics;
+use crate::periods::Periods;
+use crate::sender::{Entry, Sender};
+use crate::settings::IndexerSettings;
+use anyhow::Context as _;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use weir_schemas::enriched::Enriched;
+use weir_service::{Health, rate_limited};
+use weir_stream::position::Tracker;
+use weir_stream::{
+    AssignedPartition, Event, GroupConsumer, GroupSettings, Log, OffsetAndMetadata, Record, TopicPartition,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The condition that says whether the topic is read.
+pub(crate) const CONDITION: &str = "kafka";
+/// How long one look at the topic may take.
+const POLL: Duration = Duration::from_millis(200);
+/// How often positions are committed at most.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long records in hand may take to be stored when the process stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait before joining the group anew after an error.
+const REJOIN: Duration = Duration::from_secs(2);
+/// The most operations in one bulk, whatever their size.
+const BULK_OPERATIONS: usize = 20_000;
+
+/// What one bulk's task hands back: the assignment it belongs to, its positions, and its bytes in memory.
+type Done = (u64, Vec<(TopicPartition, i64)>, usize);
+
+/// A record that waits for its bulk.
+struct Waiting {
+    entry: Entry,
+    since: Instant,
+}
+
+/// What is in hand between topic and engine.
+pub struct Pipeline {
+    settings: IndexerSettings,
+    sender: Arc<Sender>,
+    dated: Dated,
+    metrics: IndexerMetrics,
+    health: Health,
+    /// Counts assignments, so that what an older one started cannot finish positions of this one.
+    epoch: u64,
+    trackers: BTreeMap<TopicPartition, Tracker>,
+    committed: BTreeMap<TopicPartition, i64>,
+    last_commit: Instant,
+    waiting: VecDeque<Waiting>,
+    waiting_bulk_bytes: usize,
+    held_bytes: usize,
+    tasks: JoinSet<Done>,
+    paused: bool,
+}
+
+impl Pipeline {
+    /// With nothing in hand.
+    #[must_use]
+    pub fn new(
+        settings: IndexerSettings,
+        sender: Arc<Sender>,
+        dated: Dated,
+        metrics: IndexerMetrics,
+        health: Health,
+    ) -> Self {
+        Self {
+            settings,
+            sender,
+            dated,
+            metrics,
+            health,
+            epoch: 0,
+            trackers: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            last_commit: Instant::now(),
+            waiting: VecDeque::new(),
+            waiting_bulk_bytes: 0,
+            held_bytes: 0,
+            tasks: JoinSet::new(),
+            paused: false,
+        }
+    }
+
+    /// Reads `topic` until it is told to stop.
+    ///
+    /// # Errors
+    /// When records would be missing without anybody having said so, or the settings cannot work.
+    pub async fn run(mut self, log: &Log, topic: &str, token: &CancellationToken) -> anyhow::Result<()> {
+        let group = self.group(topic);
+        while !token.is_cancelled() {
+            let mut consumer = log.group_consumer(&group).context("join consumer group")?;
+            let ended = self.member(&mut consumer, token).await;
+            self.clear();
+            consumer.close().await;
+            match ended {
+                Ok(()) => return Ok(()),
+                Err(Ended::Fatal(error)) => return Err(error),
+                Err(Ended::Rejoin(error)) => {
+                    self.health.set_ready(CONDITION, false, error.to_string());
+                    warn!(%error, "left the consumer group, joining again");
+                    tokio::select! { () = token.cancelled() => {}, () = tokio::time::sleep(REJOIN) => {} }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self, topic: &str) -> GroupSettings {
+        GroupSettings {
+            instance_id: self.settings.indexer_instance.clone(),
+            max_bytes: usize::try_from(self.settings.indexer_memory / 2).unwrap_or(usize::MAX),
+            ..GroupSettings::new(self.settings.indexer_group.clone(), [topic])
+        }
+    }
+
+    /// One membership, until it is told to stop or the membership ends.
+    async fn member(&mut self, consumer: &mut GroupConsumer, token: &CancellationToken) -> Result<(), Ended> {
+        loop {
+            self.launch(false);
+            let due = self.due();
+            tokio::select! {
+                () = token.cancelled() => break,
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.finished(done)?,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                event = consumer.next(POLL) => {
+                    let event = event.map_err(|e| Ended::Rejoin(e.into()))?;
+                    self.take(event, consumer).await?;
+                }
+            }
+            self.pace(consumer).await?;
+            if self.last_commit.elapsed() >= COMMIT_EVERY {
+                self.commit(consumer).await;
+            }
+        }
+        self.drain().await?;
+        self.commit(consumer).await;
+        Ok(())
+    }
+
+    async fn take(&mut self, event: Event, consumer: &mut GroupConsumer) -> Result<(), Ended> {
+        match event {
+            Event::Assigned { partitions, .. } => {
+                self.clear();
+                let starts = self.starts(&partitions).map_err(Ended::Fatal)?;
+                info!(partitions = starts.len(), "partitions assigned");
+                self.health.set_ready(CONDITION, true, "");
+                consumer.start(&starts).await.map_err(|e| Ended::Rejoin(e.into()))?;
+            }
+            Event::Revoked { partitions, done } => {
+                self.commit(consumer).await;
+                info!(partitions = partitions.len(), "partitions revoked");
+                self.clear();
+                done.done();
+            }
+            Event::Lost { partitions, done } => {
+                warn!(partitions = partitions.len(), "partitions lost");
+                self.clear();
+                done.done();
+            }
+            Event::Records(records) => self.read(records),
+            Event::OutOfRange { partition, position, log_start } => {
+                self.expired(&partition, position, log_start);
+                consumer.seek(&partition, log_start).await.map_err(|e| Ended::Rejoin(e.into()))?;
+            }
+            Event::Idle => {}
+        }
+        Ok(())
+    }
+
+    /// Where each partition begins, and a tracker for it.
+    fn starts(&mut self, partitions: &[AssignedPartition]) -> anyhow::Result<Vec<(TopicPartition, i64)>> {
+        let mut starts = Vec::with_capacity(partitions.len());
+        for assigned in partitions {
+            let committed = assigned.committed.as_ref().map(|c| c.offset);
+            let start = start(committed, assigned.log_start, self.settings.indexer_accept_gap)
+                .with_context(|| format!("partition {}", assigned.partition))?;
+            if start.expired > 0 {
+                self.expired(&assigned.partition, start.offset - start.expired, start.offset);
+            }
+            self.trackers.insert(assigned.partition.clone(), Tracker::new(start.offset));
+            self.committed.insert(assigned.partition.clone(), committed.unwrap_or(i64::MIN));
+            starts.push((assigned.partition.clone(), start.offset));
+        }
+        Ok(starts)
+    }
+
+    fn expired(&self, partition: &TopicPartition, position: i64, log_start: i64) {
+        let lost = u64::try_from(log_start.saturating_sub(position)).unwrap_or(0);
+        self.metrics.expired.inc_by(lost);
+        error!(%partition, position, log_start, "records were deleted from the topic before they were indexed; raise the topic's retention");
+    }
+
+    fn read(&mut self, records: Vec<Record>) {
+        let periods = self.dated.now();
+        let since = Instant::now();
+        for record in records {
+            let known = self.trackers.get_mut(&record.topic_partition()).is_some_and(|t| t.take(record.offset));
+            if !known {
+                continue;
+            }
+            self.metrics.records.inc();
+            let entry = Entry { prepared: read(&record, &periods), record };
+            self.waiting_bulk_bytes += entry.bulk_bytes();
+            self.held_bytes += entry.held_bytes();
+            self.waiting.push_back(Waiting { entry, since });
+        }
+        self.show();
+    }
+
+    /// When the oldest waiting record must go, if a bulk may go at all.
+    fn due(&self) -> Option<Instant> {
+        let free = self.tasks.len() < usize::from(self.settings.indexer_concurrency);
+        self.waiting.front().filter(|_| free).map(|w| w.since + self.settings.indexer_bulk_wait)
+    }
+
+    /// Starts as many bulks as are full or due, or all that there are.
+    fn launch(&mut self, all: bool) {
+        let full = usize::try_from(self.settings.indexer_bulk_bytes).unwrap_or(usize::MAX);
+        while let Some(due) = self.due() {
+            if !all && self.waiting_bulk_bytes < full && self.waiting.len() < BULK_OPERATIONS && Instant::now() < due {
+                return;
+            }
+            let mut entries = Vec::new();
+            let mut size = 0;
+            while size < full && entries.len() < BULK_OPERATIONS {
+                let Some(waiting) = self.waiting.pop_front() else { break };
+                size += waiting.entry.bulk_bytes();
+                entries.push(waiting.entry);
+            }
+            self.waiting_bulk_bytes = self.waiting_bulk_bytes.saturating_sub(size);
+            let (sender, epoch) = (self.sender.clone(), self.epoch);
+            self.tasks.spawn(async move {
+                sender.deliver(&entries).await;
+                let held = entries.iter().map(Entry::held_bytes).sum();
+                (epoch, entries.into_iter().map(|e| (e.record.topic_partition(), e.record.offset)).collect(), held)
+            });
+        }
+    }
+
+    fn finished(&mut self, done: Result<Done, JoinError>) -> Result<(), Ended> {
+        let (epoch, positions, held) = match done {
+            Ok(done) => done,
+            Err(error) if error.is_cancelled() => return Ok(()),
+            Err(error) => return Err(Ended::Fatal(anyhow::Error::new(error).context("bulk task"))),
+        };
+        if epoch == self.epoch {
+            self.held_bytes = self.held_bytes.saturating_sub(held);
+            for (partition, offset) in positions {
+                if let Some(tracker) = self.trackers.get_mut(&partition) {
+                    tracker.finish(offset);
+                }
+            }
+            self.show();
+        }
+        Ok(())
+    }
+
+    /// Stops reading when too much is in hand, and goes on when half of it is stored.
+    async fn pace(&mut self, consumer: &mut GroupConsumer) -> Result<(), Ended> {
+        let limit = usize::try_from(self.settings.indexer_memory / 2).unwrap_or(usize::MAX);
+        let change = if self.paused { self.held_bytes < limit / 2 } else { self.held_bytes >= limit };
+        if !change {
+            return Ok(());
+        }
+        let partitions: Vec<TopicPartition> = self.trackers.keys().cloned().collect();
+        let changed = if self.paused { consumer.resume(&partitions).await } else { consumer.pause(&partitions).await };
+        changed.map_err(|e| Ended::Rejoin(e.into()))?;
+        self.paused = !self.paused;
+        Ok(())
+    }
+
+    /// Commits what is stored. An error is no harm: the positions are committed later, or read again by the next owner.
+    async fn commit(&mut self, consumer: &mut GroupConsumer) {
+        self.last_commit = Instant::now();
+        let changed: Vec<(TopicPartition, OffsetAndMetadata)> = self
+            .trackers
+            .iter()
+            .filter(|(partition, tracker)| self.committed.get(partition).is_none_or(|c| *c < tracker.committable()))
+            .map(|(partition, tracker)| (partition.clone(), OffsetAndMetadata::new(tracker.committable(), "")))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        match consumer.commit(&changed).await {
+            Ok(()) => {
+                self.committed.extend(changed.into_iter().map(|(partition, position)| (partition, position.offset)));
+            }
+            Err(error) => {
+                self.metrics.commit_errors.inc();
+                rate_limited!(warn, "positions are not committed: {error}");
+            }
+        }
+    }
+
+    /// Stores what is in hand before the process stops, as far as the engine lets it.
+    async fn drain(&mut self) -> Result<(), Ended> {
+        let until = Instant::now() + DRAIN;
+        loop {
+            self.launch(true);
+            if self.tasks.is_empty() {
+                return Ok(());
+            }
+            match tokio::time::timeout_at(until, self.tasks.join_next()).await {
+                Ok(Some(done)) => self.finished(done)?,
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    info!("stopping with records in hand, which will be read again");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Drops everything in hand: another member, or this one later, reads it again.
+    fn clear(&mut self) {
+        self.epoch += 1;
+        self.tasks.abort_all();
+        self.trackers.clear();
+        self.committed.clear();
+        self.waiting.clear();
+        self.waiting_bulk_bytes = 0;
+        self.held_bytes = 0;
+        self.paused = false;
+        self.show();
+    }
+
+    fn show(&self) {
+        self.metrics.held_bytes.set(i64::try_from(self.held_bytes).unwrap_or(i64::MAX));
+    }
+}
+
+/// Why a membership ended.
+enum Ended {
+    /// The process must stop.
+    Fatal(anyhow::Error),
+    /// The group must be joined anew.
+    Rejoin(anyhow::Error),
+}
+
+/// Reads one record as far as it can be read.
+fn read(record: &Record, periods: &Periods) -> Result<Prepared, String> {
+    let value = record.value.as_ref().ok_or("record without a value")?;
+    let enriched: Enriched = weir_schemas::decode(value).map_err(|e| e.to_string())?;
+    prepare(&enriched, periods).map_err(|e| e.to_string())
+}
+
+/// Where a partition begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Begin {
+    offset: i64,
+    /// Offsets that were deleted before they were read.
+    expired: i64,
+}
+
+/// A partition without a position begins at 0, and elsewhere only when a person said so; one whose position was deleted
+/// goes on at what is left, and says what it lost.
+fn start(committed: Option<i64>, log_start: i64, accept_gap: bool) -> anyhow::Result<Begin> {
+    match committed {
+        Some(offset) if offset < log_start => Ok(Begin { offset: log_start, expired: log_start - offset }),
+        Some(offset) => Ok(Begin { offset, expired: 0 }),
+        None if log_start == 0 => Ok(Begin { offset: 0, expired: 0 }),
+        None if accept_gap => Ok(Begin { offset: log_start, expired: log_start }),
+        None => Err(anyhow::anyhow!(
+            "the group has no position and records before offset {log_start} were deleted: start with --indexer-accept-gap to index what is left"
+        )),
+    }
+}

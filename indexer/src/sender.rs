@@ -1,0 +1,277 @@
+//! Sends one bulk until every operation is finished: the IO around [`Delivery`].
+
+use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
+use crate::document::Prepared;
+use crate::index::Index;
+use crate::indices::Indices;
+use crate::metrics::IndexerMetrics;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use weir_elastic::bulk::{Answer, Body, Cause, Item, Operation};
+use weir_elastic::{Elastic, Error};
+use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::topics;
+use weir_service::{Health, rate_limited};
+use weir_stream::{NewRecord, Producer, Record};
+
+/// The condition that says whether records reach the engine.
+pub(crate) const CONDITION: &str = "elasticsearch";
+/// The longest value that a dead letter keeps, bytes.
+const DEAD_LETTER_LIMIT: usize = 512 * 1024;
+/// The cause of records that are no message of the topic, or can never be a document.
+const UNREADABLE: &str = "unreadable_record";
+
+/// A record on its way.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As it was read.
+    pub record: Record,
+    /// Ready to be sent, or why it can never be.
+    pub prepared: Result<Prepared, String>,
+}
+
+impl Entry {
+    /// What it takes in a bulk, bytes.
+    #[must_use]
+    pub fn bulk_bytes(&self) -> usize {
+        self.prepared.as_ref().map_or(0, |p| p.operation.len())
+    }
+
+    /// What it takes in memory, bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        const OVERHEAD: usize = 256;
+        self.record.size() + self.bulk_bytes() + OVERHEAD
+    }
+}
+
+/// Everything that bulks share.
+#[derive(Debug)]
+pub struct Sender {
+    elastic: Elastic,
+    indices: Indices,
+    dead_letters: Producer,
+    patience: Patience,
+    refusals: Mutex<Refusals>,
+    metrics: IndexerMetrics,
+    health: Health,
+}
+
+/// Counts a bulk that stands still, as long as it does, also when its task is aborted.
+struct Alarm<'a> {
+    sender: &'a Sender,
+    raised: bool,
+}
+
+impl Alarm<'_> {
+    fn set(&mut self, why: Option<&Why>) {
+        match (self.raised, why) {
+            (false, Some(_)) => {
+                self.raised = true;
+                self.sender.metrics.alarms.inc();
+            }
+            (true, None) => {
+                self.raised = false;
+                // Another bulk may still stand still; only the last one to go says that all is well.
+                if self.sender.metrics.alarms.dec() == 1 {
+                    self.sender.health.set_ready(CONDITION, true, "");
+                }
+            }
+            _ => {}
+        }
+        if let Some(why) = why {
+            self.sender.health.set_ready(CONDITION, false, describe(why));
+        }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.set(None);
+    }
+}
+
+fn describe(why: &Why) -> String {
+    match why {
+        Why::Busy | Why::NoIndex => why.as_str().to_owned(),
+        Why::Unavailable(text) | Why::Forbidden(text) | Why::Unbelievable(text) => text.clone(),
+        Why::Refusals(text) => {
+            format!(
+                "more than 1 % of the records fail for one cause, so nothing is dead-lettered: {text}; is the index's mapping older than this version?"
+            )
+        }
+    }
+}
+
+impl Sender {
+    /// Ready to send.
+    #[must_use]
+    pub fn new(
+        elastic: Elastic,
+        indices: Indices,
+        dead_letters: Producer,
+        patience: Patience,
+        metrics: IndexerMetrics,
+        health: Health,
+    ) -> Arc<Self> {
+        let refusals = Mutex::default();
+        Arc::new(Self { elastic, indices, dead_letters, patience, refusals, metrics, health })
+    }
+
+    /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
+    /// because every operation may be repeated.
+    pub async fn deliver(&self, entries: &[Entry]) {
+        let unreadable: Vec<(&Entry, &String)> =
+            entries.iter().filter_map(|e| e.prepared.as_ref().err().map(|cause| (e, cause))).collect();
+        let sendable: Vec<(&Entry, &Prepared)> =
+            entries.iter().filter_map(|e| e.prepared.as_ref().ok().map(|prepared| (e, prepared))).collect();
+        // Side by side, so that unreadable records that stand still hold no good ones.
+        tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable));
+    }
+
+    async fn send(&self, entries: &[(&Entry, &Prepared)]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut delivery = Delivery::new(entries.len(), self.patience);
+        let mut alarm = Alarm { sender: self, raised: false };
+        loop {
+            let batch = delivery.batch().to_vec();
+            let next = match self.attempt(entries, &batch).await {
+                Ok(answer) => {
+                    let outcome = delivery.answered(&answer, &mut self.refusals(), rand::random());
+                    for position in &outcome.missing {
+                        self.indices.forget(entries[*position].1.index);
+                    }
+                    self.settle(&outcome, |position| entries[position].0).await;
+                    outcome.next
+                }
+                Err(error) => delivery.failed(&error, rand::random()),
+            };
+            if !self.go_on(next, &mut alarm).await {
+                return;
+            }
+        }
+    }
+
+    /// Makes the indices and sends one batch.
+    async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize]) -> Result<Answer, Error> {
+        let indices: BTreeSet<Index> = batch.iter().map(|position| entries[*position].1.index).collect();
+        for index in indices {
+            self.indices.ensure(index).await?;
+        }
+        let operations = batch.iter().map(|position| -> &Operation { &entries[*position].1.operation });
+        let body = Body::of(operations);
+        self.metrics.bulks.inc();
+        self.metrics.bulk_bytes.inc_by(u64::try_from(body.size()).unwrap_or(u64::MAX));
+        let begun = Instant::now();
+        let answer = self.elastic.bulk(&body).await;
+        self.metrics.bulk_seconds.observe(begun.elapsed().as_secs_f64());
+        answer
+    }
+
+    /// Unreadable records go through the same guard as refused documents: many at once are a wrong version of this
+    /// program, not bad records.
+    async fn bury_unreadable(&self, entries: &[(&Entry, &String)]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut delivery = Delivery::new(entries.len(), self.patience);
+        let mut alarm = Alarm { sender: self, raised: false };
+        loop {
+            let item = |position: &usize| Item {
+                status: 400,
+                error: Some(Cause { code: UNREADABLE.to_owned(), reason: entries[*position].1.clone() }),
+            };
+            let answer = Answer { items: delivery.batch().iter().map(item).collect(), took: 0 };
+            let outcome = delivery.answered(&answer, &mut self.refusals(), rand::random());
+            self.settle(&outcome, |position| entries[position].0).await;
+            if !self.go_on(outcome.next, &mut alarm).await {
+                return;
+            }
+        }
+    }
+
+    /// Writes dead letters and counts. A dead letter is acknowledged before its record counts as finished.
+    async fn settle<'a>(&self, outcome: &Outcome, entry: impl Fn(usize) -> &'a Entry) {
+        for (position, cause) in &outcome.dead {
+            self.bury(&entry(*position).record, &format!("{}: {}", cause.code, cause.reason)).await;
+        }
+        self.metrics.finished("stored", outcome.stored.len());
+        self.metrics.finished("superseded", outcome.superseded.len());
+        self.metrics.finished("dead", outcome.dead.len());
+    }
+
+    async fn bury(&self, record: &Record, cause: &str) {
+        rate_limited!(warn, topic = %record.topic, partition = record.partition, offset = record.offset, "record goes to the dead-letter topic: {cause}");
+        let mut wait = self.patience.pause;
+        loop {
+            match self.write_dead_letter(record, cause).await {
+                Ok(()) => return,
+                Err(error) => rate_limited!(error, "dead letter is not written, trying again: {error:#}"),
+            }
+            self.metrics.waited("dead_letter");
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(self.patience.longest);
+        }
+    }
+
+    async fn write_dead_letter(&self, record: &Record, cause: &str) -> anyhow::Result<()> {
+        let value = weir_schemas::encode(&dead_letter(record, cause))?;
+        let topic = topics::dead_letter(&record.topic);
+        let letter = NewRecord { key: record.key.clone(), ..NewRecord::new(topic, Vec::new(), value) };
+        self.dead_letters.send(letter)?.await?;
+        Ok(())
+    }
+
+    /// Waits as the state machine says; false when it is finished.
+    async fn go_on(&self, next: Next, alarm: &mut Alarm<'_>) -> bool {
+        match next {
+            Next::Finished => false,
+            Next::More => {
+                alarm.set(None);
+                true
+            }
+            Next::Wait(wait, why) => {
+                self.metrics.waited(why.as_str());
+                alarm.set(Some(&why).filter(|why| why.is_alarm()));
+                if why.is_alarm() {
+                    rate_limited!(warn, reason = why.as_str(), wait = %Millis(wait), "bulk waits: {}", describe(&why));
+                }
+                tokio::time::sleep(wait).await;
+                true
+            }
+        }
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The dead letter of a record: a function of the record and the cause.
+fn dead_letter(record: &Record, cause: &str) -> DeadLetter {
+    let cut = |bytes: &bytes::Bytes| bytes[..bytes.len().min(DEAD_LETTER_LIMIT)].to_vec();
+    let length = record.value.as_ref().map_or(0, bytes::Bytes::len);
+    DeadLetter {
+        cause: cause.replace(['\n', '\r'], " "),
+        topic: record.topic.to_string(),
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key.as_ref().map(cut),
+        value: record.value.as_ref().map(cut),
+        length: u64::try_from(length).unwrap_or(u64::MAX),
+    }
+}
+
+/// A wait as milliseconds in a log line.
+struct Millis(Duration);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ms", self.0.as_millis())
+    }
+}

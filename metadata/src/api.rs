@@ -1,0 +1,178 @@
+//! The Kubernetes API: the only place that knows the client.
+
+use crate::cluster::{Change, Event, Item, WATCHED, Watched};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
+use kube::{Client, Config};
+use std::path::Path;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+mod follow;
+mod probe;
+
+pub(crate) use probe::Probed;
+
+/// How long the API server may take to answer at the start.
+const START: Duration = Duration::from_secs(10);
+/// Events that wait to be taken; a watch that is ahead waits in turn.
+const QUEUE: usize = 8_192;
+
+/// Why the Kubernetes API cannot be used.
+#[derive(Debug, Error)]
+pub enum KubeError {
+    /// The kubeconfig cannot be read, or names what is not in it.
+    #[error("kubeconfig {0}: {1}; check --kubeconfig and --kube-context")]
+    Kubeconfig(String, String),
+    /// Not inside a cluster.
+    #[error(
+        "not inside a cluster: {0}; --in-cluster needs a pod with a service account's token, elsewhere give --kubeconfig"
+    )]
+    InCluster(String),
+    /// A certificate or key cannot be used.
+    #[error("kubernetes client: {0}; check the certificates and keys in the kubeconfig")]
+    Client(String),
+    /// No answer.
+    #[error("kubernetes API at {0}: {1}; check the server's address and that it can be reached from here")]
+    Unreachable(String, String),
+    /// Not allowed.
+    #[error("kubernetes API at {0} refuses to list {1}: {2}; grant get, list and watch on it")]
+    Refused(String, &'static str, String),
+}
+
+/// The API of one cluster.
+#[derive(Clone)]
+pub(crate) struct Kube {
+    client: Client,
+    address: String,
+}
+
+impl std::fmt::Debug for Kube {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kube").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Something that the API told, or that asking it came to.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A watch told something.
+    Event(Box<Event>),
+    /// A probe was answered.
+    Probed(Probed),
+    /// A watch or a probe failed, and is tried again.
+    Failed {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Kube {
+    /// A client by kubeconfig, or that of the pod. Nothing is asked of the API yet.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub(crate) async fn new(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, KubeError> {
+        let config = match kubeconfig {
+            Some(path) => {
+                let wrong = |error: kube::config::KubeconfigError| {
+                    KubeError::Kubeconfig(path.display().to_string(), chain(&error))
+                };
+                let file = Kubeconfig::read_from(path).map_err(wrong)?;
+                let options = KubeConfigOptions { context: context.map(ToOwned::to_owned), ..Default::default() };
+                Config::from_custom_kubeconfig(file, &options).await.map_err(wrong)?
+            }
+            None => Config::incluster().map_err(|error| KubeError::InCluster(chain(&error)))?,
+        };
+        let address = config.cluster_url.to_string();
+        let client = Client::try_from(config).map_err(|error| KubeError::Client(chain(&error)))?;
+        Ok(Self { client, address })
+    }
+
+    /// Asks for one object of each kind: whether the API answers, and whether it may be read.
+    ///
+    /// # Errors
+    /// When it does not answer within ten seconds, or refuses.
+    pub(crate) async fn check(&self) -> Result<(), KubeError> {
+        let one = ListParams::default().limit(1);
+        let lists = async {
+            self.may(Watched::Pod, Api::<Pod>::all(self.client.clone()).list(&one).await.map(drop))?;
+            self.may(Watched::Node, Api::<Node>::all(self.client.clone()).list(&one).await.map(drop))?;
+            self.may(Watched::Namespace, Api::<Namespace>::all(self.client.clone()).list(&one).await.map(drop))?;
+            self.may(Watched::Service, Api::<Service>::all(self.client.clone()).list(&one).await.map(drop))?;
+            self.may(
+                Watched::ReplicaSet,
+                Api::<ReplicaSet>::all(self.client.clone()).list_metadata(&one).await.map(drop),
+            )?;
+            self.may(Watched::Job, Api::<Job>::all(self.client.clone()).list_metadata(&one).await.map(drop))
+        };
+        let waited = || KubeError::Unreachable(self.address.clone(), format!("no answer in {} s", START.as_secs()));
+        tokio::time::timeout(START, lists).await.map_err(|_| waited())?
+    }
+
+    fn may(&self, watched: Watched, answer: kube::Result<()>) -> Result<(), KubeError> {
+        match answer {
+            Ok(()) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                Err(KubeError::Refused(self.address.clone(), watched.name(), status.message.clone()))
+            }
+            Err(error) => Err(KubeError::Unreachable(self.address.clone(), chain(&error))),
+        }
+    }
+
+    /// Watches all kinds and probes, until the token is cancelled. The tasks end with the set that is returned.
+    #[must_use]
+    pub(crate) fn watch(&self, token: &CancellationToken) -> (mpsc::Receiver<Told>, JoinSet<()>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let mut tasks = JoinSet::new();
+        let client = &self.client;
+        let pods: Api<Pod> = Api::all(client.clone());
+        let nodes: Api<Node> = Api::all(client.clone());
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let services: Api<Service> = Api::all(client.clone());
+        let sets: Api<PartialObjectMeta<ReplicaSet>> = Api::all(client.clone());
+        let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
+        let run = |watched| (watched, sender.clone(), token.clone());
+        tasks.spawn(follow::follow(pods, run(Watched::Pod), |pod| Item::Pod(Box::new(pod))));
+        tasks.spawn(follow::follow(nodes, run(Watched::Node), |node| Item::Node(Box::new(node))));
+        tasks.spawn(follow::follow(namespaces, run(Watched::Namespace), |it| Item::Namespace(Box::new(it))));
+        tasks.spawn(follow::follow(services, run(Watched::Service), |service| Item::Service(Box::new(service))));
+        tasks.spawn(follow::follow(sets, run(Watched::ReplicaSet), |set| Item::ReplicaSet(Box::new(set.metadata))));
+        tasks.spawn(follow::follow(jobs, run(Watched::Job), |job| Item::Job(Box::new(job.metadata))));
+        tasks.spawn(probe::probe(client.clone(), sender, token.clone()));
+        (receiver, tasks)
+    }
+}
+
+impl Told {
+    fn event(watched: Watched, version: u64, change: Change) -> Self {
+        Self::Event(Box::new(Event { watched, arrival: crate::now(), version, change }))
+    }
+}
+
+/// What a probe found, by the kinds' numbers.
+type Found = [u64; WATCHED];
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,181 @@
+//! One kind's list and watch.
+//!
+//! The watch is asked for a few seconds at a time: before its end the API server tells up to which version everything has
+//! been told, which between such ends it does once a minute only, and a connection that is dead without saying so is
+//! noticed at once. An error is followed by a pause that doubles.
+
+use super::{Told, chain};
+use crate::cluster::{Change, Item, Watched};
+use futures::StreamExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+/// How long one watch is asked for, s: the API server sends a bookmark two seconds before the end.
+const ROTATION: u32 = 3;
+/// After this silence, which is longer than a whole watch, a connection is given up.
+const SILENCE: Duration = Duration::from_secs(12);
+/// Objects in one page of a list.
+const PAGE: u32 = 1_000;
+/// Pauses after errors.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// Why a watch ended.
+enum End {
+    /// As asked.
+    Rotation,
+    /// The version is too old: list again.
+    Gone,
+    /// An error: the same version may be tried again.
+    Failed(String),
+    /// Nobody listens any more.
+    Closed,
+}
+
+/// Where a watch tells, and until when.
+pub(super) type Run = (Watched, Sender<Told>, CancellationToken);
+
+/// Lists and watches until the token is cancelled.
+pub(super) async fn follow<K>(api: Api<K>, (watched, sender, token): Run, item: fn(K) -> Item)
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let work = async {
+        let mut pause = PAUSE.0;
+        loop {
+            match list(&api).await {
+                Ok((objects, version)) => {
+                    let items = objects.into_iter().map(item).collect();
+                    if sender.send(Told::event(watched, number(&version), Change::Listed(items))).await.is_err() {
+                        return;
+                    }
+                    pause = PAUSE.0;
+                    if rotate(&api, watched, &sender, version, item).await {
+                        return;
+                    }
+                }
+                Err(error) => fail(&sender, watched, chain(&error)).await,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    };
+    tokio::select! {
+        () = token.cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn fail(sender: &Sender<Told>, watched: Watched, why: String) {
+    // When nobody listens any more, the next event finds out.
+    let _ = sender.send(Told::Failed { what: watched.name(), why }).await;
+}
+
+/// Everything at one version.
+async fn list<K>(api: &Api<K>) -> kube::Result<(Vec<K>, String)>
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned,
+{
+    let mut objects = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        objects.extend(page.items);
+        let version = page.metadata.resource_version.unwrap_or_default();
+        match page.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => params = params.continue_token(&next),
+            None => return Ok((objects, version)),
+        }
+    }
+}
+
+/// Watches again and again from a version; whether nobody listens any more.
+async fn rotate<K>(
+    api: &Api<K>,
+    watched: Watched,
+    sender: &Sender<Told>,
+    mut version: String,
+    item: fn(K) -> Item,
+) -> bool
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut pause = PAUSE.0;
+    loop {
+        match watch(api, watched, sender, &mut version, item).await {
+            End::Rotation => pause = PAUSE.0,
+            End::Gone => return false,
+            End::Closed => return true,
+            End::Failed(why) => {
+                fail(sender, watched, why).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+async fn watch<K>(
+    api: &Api<K>,
+    watched: Watched,
+    sender: &Sender<Told>,
+    version: &mut String,
+    item: fn(K) -> Item,
+) -> End
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let params = WatchParams::default().timeout(ROTATION);
+    let stream = match tokio::time::timeout(SILENCE, api.watch(&params, version)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return failed(&error),
+        Err(_) => return End::Failed(format!("no answer in {} s", SILENCE.as_secs())),
+    };
+    let mut stream = std::pin::pin!(stream);
+    loop {
+        let event = match tokio::time::timeout(SILENCE, stream.next()).await {
+            Ok(Some(Ok(event))) => event,
+            Ok(Some(Err(error))) => return failed(&error),
+            Ok(None) => return End::Rotation,
+            Err(_) => return End::Failed(format!("silent for {} s", SILENCE.as_secs())),
+        };
+        let change = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                *version = version_of(&object);
+                Change::Applied(item(object))
+            }
+            WatchEvent::Deleted(object) => {
+                *version = version_of(&object);
+                Change::Deleted(item(object))
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                *version = bookmark.metadata.resource_version;
+                Change::Passed
+            }
+            WatchEvent::Error(status) if status.code == 410 => return End::Gone,
+            WatchEvent::Error(status) => return End::Failed(status.message.clone()),
+        };
+        if sender.send(Told::event(watched, number(version), change)).await.is_err() {
+            return End::Closed;
+        }
+    }
+}
+
+fn failed(error: &kube::Error) -> End {
+    match error {
+        kube::Error::Api(status) if status.code == 410 => End::Gone,
+        error => End::Failed(chain(error)),
+    }
+}
+
+fn version_of<K: kube::Resource>(object: &K) -> String {
+    object.meta().resource_version.clone().unwrap_or_default()
+}
+
+/// A version as a number, which they are since Kubernetes 1.35 says so and have always been; 0 proves nothing.
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}

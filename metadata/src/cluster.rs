@@ -1,0 +1,373 @@
+//! What the watches of a cluster tell, in the order in which it may enter the history. Pure.
+//!
+//! Nothing enters before every kind has been listed once, so that owner chains are complete. A pod whose ReplicaSet or
+//! Job is not known yet waits for it, until the watch of that kind has passed the pod's own version: then it is gone.
+
+use crate::observe;
+use crate::owners::{Middle, Owners};
+use crate::revisions::{History, Kind, Observed};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::{BTreeSet, VecDeque};
+use weir_flow::Millis;
+use weir_schemas::metadata::Revision;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest that a pod waits for its owner, ms: versions of different kinds need not be comparable.
+const WAIT: Millis = 10_000;
+
+/// The number of kinds that are watched.
+pub const WATCHED: usize = 6;
+
+/// A kind that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Pods.
+    Pod,
+    /// Nodes.
+    Node,
+    /// Namespaces.
+    Namespace,
+    /// Services.
+    Service,
+    /// `ReplicaSets`, their metadata only.
+    ReplicaSet,
+    /// Jobs, their metadata only.
+    Job,
+}
+
+impl Watched {
+    /// Its number, below [`WATCHED`].
+    #[must_use]
+    pub fn number(self) -> usize {
+        match self {
+            Self::Pod => 0,
+            Self::Node => 1,
+            Self::Namespace => 2,
+            Self::Service => 3,
+            Self::ReplicaSet => 4,
+            Self::Job => 5,
+        }
+    }
+
+    /// Its name in the API, in the plural.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Node => "nodes",
+            Self::Namespace => "namespaces",
+            Self::Service => "services",
+            Self::ReplicaSet => "replicasets",
+            Self::Job => "jobs",
+        }
+    }
+}
+
+/// An object of a watched kind.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A node.
+    Node(Box<Node>),
+    /// A namespace.
+    Namespace(Box<Namespace>),
+    /// A service.
+    Service(Box<Service>),
+    /// A `ReplicaSet`'s metadata.
+    ReplicaSet(Box<ObjectMeta>),
+    /// A job's metadata.
+    Job(Box<ObjectMeta>),
+}
+
+/// What a watch tells.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// All objects of the kind, at a version.
+    Listed(Vec<Item>),
+    /// An object is new or was changed.
+    Applied(Item),
+    /// An object is gone; as it last was.
+    Deleted(Item),
+    /// Nothing but a version.
+    Passed,
+}
+
+/// Something that a watch told.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The kind.
+    pub watched: Watched,
+    /// When it arrived, ms since the epoch.
+    pub arrival: Millis,
+    /// The version up to which the watch has now told everything.
+    pub version: u64,
+    /// What it told.
+    pub change: Change,
+}
+
+struct Waiting {
+    pod: Box<Pod>,
+    arrival: Millis,
+    version: u64,
+}
+
+/// The cluster as far as it has been told.
+#[derive(Default)]
+pub struct Cluster {
+    /// Agents that a setting names.
+    agents: Vec<Observed>,
+    owners: Owners,
+    listed: [bool; WATCHED],
+    reached: [u64; WATCHED],
+    early: Vec<Event>,
+    waiting: VecDeque<Waiting>,
+    /// Pods that were asked to end and were waited for.
+    ending: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("listed", &self.listed).field("waiting", &self.waiting.len()).finish()
+    }
+}
+
+impl Cluster {
+    /// A cluster of which nothing has been told, with the agents that a setting names.
+    #[must_use]
+    pub fn new(agents: Vec<Observed>) -> Self {
+        Self { agents, ..Self::default() }
+    }
+
+    /// Whether every kind has been listed, so that the history can be written.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed.iter().all(|listed| *listed)
+    }
+
+    /// How many pods wait for their owners.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes an event; the revisions to write.
+    #[must_use]
+    pub fn take(&mut self, event: Event, history: &mut History) -> Vec<Revision> {
+        let number = event.watched.number();
+        let was_listed = self.is_listed();
+        if let Some(reached) = self.reached.get_mut(number) {
+            *reached = event.version.max(*reached);
+        }
+        if let (Change::Listed(_), Some(listed)) = (&event.change, self.listed.get_mut(number)) {
+            *listed = true;
+        }
+        let now = event.arrival;
+        if self.own(&event) {
+            return if was_listed { self.release(now, history) } else { self.begin(history) };
+        }
+        if !was_listed {
+            self.early.push(event);
+            return self.begin(history);
+        }
+        let mut revisions = self.enter(event, history);
+        revisions.extend(self.release(now, history));
+        revisions
+    }
+
+    /// When everything is listed, what came before may enter.
+    fn begin(&mut self, history: &mut History) -> Vec<Revision> {
+        if !self.is_listed() {
+            return Vec::new();
+        }
+        let early = std::mem::take(&mut self.early);
+        let now = early.iter().map(|event| event.arrival).max().unwrap_or_default();
+        let mut revisions: Vec<Revision> = Vec::new();
+        for agent in self.agents.clone() {
+            revisions.extend(history.observe(agent, now));
+        }
+        revisions.extend(early.into_iter().flat_map(|event| self.enter(event, history)));
+        revisions
+    }
+
+    /// Takes what only owner chains need; whether it was that.
+    fn own(&mut self, event: &Event) -> bool {
+        let kind = match event.watched {
+            Watched::ReplicaSet => Middle::ReplicaSet,
+            Watched::Job => Middle::Job,
+            _ => return false,
+        };
+        match &event.change {
+            Change::Listed(items) => {
+                let metas: Vec<ObjectMeta> = items.iter().filter_map(meta_of).cloned().collect();
+                self.owners.replace(kind, &metas, event.arrival);
+            }
+            Change::Applied(item) => meta_of(item).into_iter().for_each(|meta| self.owners.learn(kind, meta)),
+            Change::Deleted(item) => {
+                meta_of(item).into_iter().for_each(|meta| self.owners.lose(kind, meta, event.arrival));
+            }
+            Change::Passed => {}
+        }
+        true
+    }
+
+    fn enter(&mut self, event: Event, history: &mut History) -> Vec<Revision> {
+        let Event { watched, arrival, version, change } = event;
+        match change {
+            Change::Passed => Vec::new(),
+            Change::Applied(Item::Pod(pod)) => self.pod(pod, arrival, version, history),
+            Change::Applied(item) => observe_item(&item).map_or_else(Vec::new, |seen| history.observe(seen, arrival)),
+            Change::Deleted(item) => self.deleted(&item, arrival, history),
+            Change::Listed(items) => self.relisted(watched, items, arrival, history),
+        }
+    }
+
+    fn pod(&mut self, pod: Box<Pod>, arrival: Millis, version: u64, history: &mut History) -> Vec<Revision> {
+        let uid = observe::pod_uid(&pod);
+        let queued = self.waiting.iter().any(|waiting| observe::pod_uid(&waiting.pod) == uid);
+        if queued || self.must_wait(&pod, arrival, version, arrival) {
+            self.waiting.push_back(Waiting { pod, arrival, version });
+            return Vec::new();
+        }
+        self.observe_pod(&pod, arrival, history)
+    }
+
+    fn must_wait(&self, pod: &Pod, arrival: Millis, version: u64, now: Millis) -> bool {
+        let Some(middle) = self.owners.missing(&pod.metadata) else { return false };
+        let watched = match middle {
+            Middle::ReplicaSet => Watched::ReplicaSet,
+            Middle::Job => Watched::Job,
+        };
+        let passed = self.reached.get(watched.number()).is_some_and(|reached| *reached >= version);
+        !passed && now.saturating_sub(arrival) < WAIT
+    }
+
+    /// Pods whose wait is over, in the order of their arrival.
+    fn release(&mut self, now: Millis, history: &mut History) -> Vec<Revision> {
+        let mut revisions = Vec::new();
+        let mut still: VecDeque<Waiting> = VecDeque::new();
+        let mut held: BTreeSet<String> = BTreeSet::new();
+        while let Some(waiting) = self.waiting.pop_front() {
+            let uid = observe::pod_uid(&waiting.pod);
+            if held.contains(&uid) || self.must_wait(&waiting.pod, waiting.arrival, waiting.version, now) {
+                held.insert(uid);
+                still.push_back(waiting);
+            } else {
+                revisions.extend(self.observe_pod(&waiting.pod, waiting.arrival, history));
+            }
+        }
+        self.waiting = still;
+        revisions
+    }
+
+    fn observe_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
+        let seen = observe::pod(pod, self.owners.top(&pod.metadata), arrival);
+        let uid = seen.uid.clone();
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.ending.insert(uid.clone());
+        }
+        let mut revisions = history.observe(seen, arrival);
+        match observe::agent(pod) {
+            Some(agent) => revisions.extend(history.observe(agent, arrival)),
+            None => revisions.extend(history.vanish(Kind::Agent, &uid, observe::agent_end(pod), arrival)),
+        }
+        revisions
+    }
+
+    fn deleted(&mut self, item: &Item, arrival: Millis, history: &mut History) -> Vec<Revision> {
+        if let Item::Pod(pod) = item {
+            return self.deleted_pod(pod, arrival, history);
+        }
+        let Some(seen) = observe_item(item) else { return Vec::new() };
+        let ended = meta_of(item).and_then(|meta| observe::deleted(meta, arrival));
+        history.vanish(Kind::of(&seen.object), &seen.uid, ended, arrival).into_iter().collect()
+    }
+
+    fn deleted_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
+        let uid = observe::pod_uid(pod);
+        let (queued, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| observe::pod_uid(&waiting.pod) == uid);
+        self.waiting = others;
+        let mut revisions = Vec::new();
+        for waiting in queued {
+            revisions.extend(self.observe_pod(&waiting.pod, waiting.arrival, history));
+        }
+        let ended = observe::pod_end(pod, arrival, self.ending.remove(&uid));
+        let agent_ended = observe::agent_end(pod).or(ended);
+        revisions.extend(history.vanish(Kind::Agent, &uid, agent_ended, arrival));
+        revisions.extend(history.vanish(Kind::Pod, &uid, ended, arrival));
+        revisions
+    }
+
+    /// A new list: what is not in it went unseen.
+    fn relisted(
+        &mut self,
+        watched: Watched,
+        items: Vec<Item>,
+        arrival: Millis,
+        history: &mut History,
+    ) -> Vec<Revision> {
+        let kind = match watched {
+            Watched::Pod => Kind::Pod,
+            Watched::Node => Kind::Node,
+            Watched::Namespace => Kind::Namespace,
+            Watched::Service => Kind::Service,
+            Watched::ReplicaSet | Watched::Job => return Vec::new(),
+        };
+        let mut present: BTreeSet<String> = BTreeSet::new();
+        let mut agents: BTreeSet<String> = BTreeSet::new();
+        let mut revisions = Vec::new();
+        for item in items {
+            match item {
+                Item::Pod(pod) => {
+                    present.insert(observe::pod_uid(&pod));
+                    agents.extend(observe::agent(&pod).map(|agent| agent.uid));
+                    let version = version_of(&pod.metadata);
+                    revisions.extend(self.pod(pod, arrival, version, history));
+                }
+                item => {
+                    if let Some(seen) = observe_item(&item) {
+                        present.insert(seen.uid.clone());
+                        revisions.extend(history.observe(seen, arrival));
+                    }
+                }
+            }
+        }
+        if kind == Kind::Pod {
+            self.ending.retain(|uid| present.contains(uid));
+            // Agents that a setting names are in no list of pods.
+            agents.extend(self.agents.iter().map(|agent| agent.uid.clone()));
+            revisions.extend(history.retain(Kind::Agent, &agents, arrival));
+        }
+        revisions.extend(history.retain(kind, &present, arrival));
+        revisions
+    }
+}
+
+/// The version of an object; 0 where it is not a number, so that nothing waits for it.
+#[must_use]
+pub fn version_of(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+fn meta_of(item: &Item) -> Option<&ObjectMeta> {
+    Some(match item {
+        Item::Pod(pod) => &pod.metadata,
+        Item::Node(node) => &node.metadata,
+        Item::Namespace(namespace) => &namespace.metadata,
+        Item::Service(service) => &service.metadata,
+        Item::ReplicaSet(meta) | Item::Job(meta) => meta,
+    })
+}
+
+fn observe_item(item: &Item) -> Option<Observed> {
+    match item {
+        Item::Node(node) => Some(observe::node(node)),
+        Item::Namespace(namespace) => Some(observe::namespace(namespace)),
+        Item::Service(service) => Some(observe::service(service)),
+        Item::Pod(_) | Item::ReplicaSet(_) | Item::Job(_) => None,
+    }
+}

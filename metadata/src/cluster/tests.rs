@@ -1,0 +1,141 @@
+use super::*;
+use serde_json::json;
+use weir_schemas::metadata::Object;
+
+fn event(watched: Watched, version: u64, change: Change) -> Event {
+    Event { watched, arrival: i64::try_from(version).unwrap() * 1_000, version, change }
+}
+
+fn pod_of(name: &str, version: u64, more: serde_json::Value) -> Item {
+    let mut pod = json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
+        "creationTimestamp": "1970-01-01T00:00:01Z", "ownerReferences": [{"apiVersion": "apps/v1",
+        "kind": "ReplicaSet", "name": "web-5f", "uid": "r", "controller": true}]}, "spec": {"nodeName": "n", "containers": []}});
+    for (key, value) in more.as_object().unwrap() {
+        pod[key] = value.clone();
+    }
+    Item::Pod(Box::new(serde_json::from_value(pod).unwrap()))
+}
+
+fn pod(name: &str, version: u64) -> Item {
+    pod_of(name, version, json!({}))
+}
+
+fn set() -> Item {
+    Item::ReplicaSet(Box::new(
+        serde_json::from_value(
+            json!({"name": "web-5f", "namespace": "shop", "ownerReferences": [{"apiVersion": "apps/v1",
+            "kind": "Deployment", "name": "web", "uid": "d", "controller": true}]}),
+        )
+        .unwrap(),
+    ))
+}
+
+const ALL: [Watched; 6] =
+    [Watched::Pod, Watched::Node, Watched::Namespace, Watched::Service, Watched::ReplicaSet, Watched::Job];
+
+/// A cluster in which everything was listed, and was empty, at version 1.
+fn listed(agents: Vec<Observed>) -> (Cluster, History, Vec<Revision>) {
+    let (mut cluster, mut history) = (Cluster::new(agents), History::new("c"));
+    let mut revisions = Vec::new();
+    for watched in ALL {
+        revisions.extend(cluster.take(event(watched, 1, Change::Listed(vec![])), &mut history));
+    }
+    (cluster, history, revisions)
+}
+
+fn workloads(revisions: &[Revision]) -> Vec<(String, String)> {
+    let of = |revision: &Revision| match &revision.object {
+        Object::Pod(pod) => Some((pod.workload_kind.clone(), pod.workload.clone())),
+        _ => None,
+    };
+    revisions.iter().filter_map(of).collect()
+}
+
+fn web() -> Vec<(String, String)> {
+    vec![("Deployment".to_owned(), "web".to_owned())]
+}
+
+#[test]
+fn nothing_enters_before_every_kind_is_listed() {
+    let (mut cluster, mut history) = (Cluster::default(), History::new("c"));
+    assert_eq!(cluster.take(event(Watched::Pod, 5, Change::Listed(vec![pod("a", 4)])), &mut history), vec![]);
+    for watched in [Watched::Node, Watched::Namespace, Watched::Service, Watched::Job] {
+        assert_eq!(cluster.take(event(watched, 5, Change::Listed(vec![])), &mut history), vec![]);
+    }
+    let revisions = cluster.take(event(Watched::ReplicaSet, 5, Change::Listed(vec![set()])), &mut history);
+    assert!(cluster.is_listed());
+    assert_eq!(workloads(&revisions), web());
+}
+
+#[test]
+fn a_pod_waits_for_its_replica_set() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    assert_eq!(cluster.take(event(Watched::Pod, 9, Change::Applied(pod("a", 9))), &mut history), vec![]);
+    assert_eq!(cluster.waiting(), 1);
+    let revisions = cluster.take(event(Watched::ReplicaSet, 8, Change::Applied(set())), &mut history);
+    assert_eq!((workloads(&revisions), cluster.waiting()), (web(), 0));
+}
+
+#[test]
+fn a_pod_does_not_wait_for_one_that_is_gone() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let _ = cluster.take(event(Watched::Pod, 9, Change::Applied(pod("a", 9))), &mut history);
+    assert_eq!(cluster.take(event(Watched::ReplicaSet, 8, Change::Passed), &mut history), vec![]);
+    let revisions = cluster.take(event(Watched::ReplicaSet, 9, Change::Passed), &mut history);
+    assert_eq!(workloads(&revisions), [("ReplicaSet".to_owned(), "web-5f".to_owned())]);
+}
+
+#[test]
+fn a_pod_that_ends_while_it_waits_is_opened_and_closed() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let _ = cluster.take(event(Watched::Pod, 9, Change::Applied(pod("a", 9))), &mut history);
+    let revisions = cluster.take(event(Watched::Pod, 10, Change::Deleted(pod("a", 10))), &mut history);
+    assert_eq!(revisions.len(), 2);
+    assert!(revisions[1].valid_to.is_some());
+    assert_eq!((cluster.waiting(), history.open()), (0, 0));
+}
+
+#[test]
+fn a_new_list_closes_what_went_unseen() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let _ = cluster.take(event(Watched::ReplicaSet, 2, Change::Applied(set())), &mut history);
+    for name in ["a", "b"] {
+        let _ = cluster.take(event(Watched::Pod, 3, Change::Applied(pod(name, 3))), &mut history);
+    }
+    history.promise(4_000);
+    let revisions = cluster.take(event(Watched::Pod, 9, Change::Listed(vec![pod("a", 3)])), &mut history);
+    assert_eq!(revisions.len(), 1);
+    let end = revisions[0].valid_to.unwrap();
+    assert_eq!((revisions[0].name.as_str(), end.earliest, end.latest), ("b", 4_001, 9_000));
+}
+
+#[test]
+fn an_agent_is_one_while_its_pod_is_ready() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let agent = |ready: &str, version| {
+        let meta = json!({"name": "g", "namespace": "weir", "uid": "g", "creationTimestamp": "1970-01-01T00:00:01Z",
+            "labels": {"app.kubernetes.io/name": "weir-agent"}});
+        let status =
+            json!({"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:00:03Z"}]});
+        pod_of("g", version, json!({"metadata": meta, "status": status}))
+    };
+    let kinds = |revisions: &[Revision]| -> Vec<(Kind, bool)> {
+        revisions.iter().map(|r| (Kind::of(&r.object), r.valid_to.is_some())).collect()
+    };
+    let ready = cluster.take(event(Watched::Pod, 4, Change::Applied(agent("True", 4))), &mut history);
+    assert_eq!(kinds(&ready), [(Kind::Pod, false), (Kind::Agent, false)]);
+    let unready = cluster.take(event(Watched::Pod, 5, Change::Applied(agent("False", 5))), &mut history);
+    assert_eq!(kinds(&unready), [(Kind::Agent, true)]);
+    let again = cluster.take(event(Watched::Pod, 6, Change::Applied(agent("True", 6))), &mut history);
+    assert_eq!((kinds(&again), again[0].revision), (vec![(Kind::Agent, false)], 2));
+    let gone = cluster.take(event(Watched::Pod, 7, Change::Deleted(agent("True", 7))), &mut history);
+    assert_eq!(kinds(&gone), [(Kind::Agent, true), (Kind::Pod, true)]);
+}
+
+#[test]
+fn agents_of_a_setting_are_in_no_list_and_stay() {
+    let (mut cluster, mut history, first) = listed(vec![crate::host::agent("n", &[])]);
+    assert_eq!(first.len(), 1);
+    assert_eq!(cluster.take(event(Watched::Pod, 9, Change::Listed(vec![])), &mut history), vec![]);
+    assert_eq!(history.open(), 1);
+}

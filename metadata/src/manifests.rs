@@ -1,0 +1,211 @@
+//! Kubernetes objects from files: manifests, and dumps of `kubectl get -o yaml|json`.
+//!
+//! Parsing is pure; [`Folder`] reads the files. Only pods that show an address (`status.podIP(s)`, or the annotation
+//! `weir.dev/address`) can name flows: what a Deployment would create has none.
+
+use crate::observe;
+use crate::owners::{Middle, Owners};
+use crate::revisions::Observed;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use thiserror::Error;
+use weir_flow::Millis;
+use weir_schemas::metadata::Object;
+
+mod folder;
+
+#[cfg(test)]
+mod tests;
+
+pub use folder::{Folder, FolderError, Scan};
+
+/// Lists inside lists deeper than this are refused.
+const DEPTH: usize = 4;
+
+/// Why a file is no manifest.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{file}, document {document}: {message}")]
+pub struct ManifestError {
+    /// The file's path.
+    pub file: String,
+    /// Which of the file's documents, from 1; empty ones do not count.
+    pub document: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// An object that matters.
+#[derive(Clone, Debug)]
+enum Item {
+    Pod(Box<Pod>),
+    Node(Box<Node>),
+    Namespace(Box<Namespace>),
+    Service(Box<Service>),
+    Owned(Middle, Box<ObjectMeta>),
+    /// A kind whose pods have no addresses here.
+    Workload,
+}
+
+/// The objects of one file.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    items: Vec<Item>,
+    ignored: usize,
+}
+
+/// What all files show together.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The objects, sorted by kind and UID, each once.
+    pub objects: Vec<Observed>,
+    /// Pods without an address.
+    pub pods_without_address: usize,
+    /// Deployments and the like: they name no flow.
+    pub workloads: usize,
+    /// Objects of kinds that do not matter here.
+    pub ignored: usize,
+    /// Objects that stand in more than one place; the last file in order counts.
+    pub repeated: usize,
+}
+
+/// Reads one file's text: JSON when it begins with a brace, else YAML of any number of documents.
+///
+/// # Errors
+/// The first document that is no Kubernetes object.
+pub fn parse(file: &str, text: &str) -> Result<Contents, ManifestError> {
+    let mut contents = Contents::default();
+    let fail = |document: usize, message: String| ManifestError { file: file.to_owned(), document, message };
+    if text.trim_start().starts_with('{') {
+        let value: Value = serde_json::from_str(text).map_err(|error| fail(1, format!("not JSON: {error}")))?;
+        take(&mut contents, value, 0).map_err(|message| fail(1, message))?;
+        return Ok(contents);
+    }
+    let mut bytes = text.as_bytes();
+    // Without snippets: a manifest may hold secrets, and errors are logged.
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
+            max_documents: 1_000_000,
+            max_total_scalar_bytes: 1 << 30,
+        },
+    };
+    for (index, value) in serde_saphyr::read_with_options::<_, Value>(&mut bytes, options).enumerate() {
+        let document = index + 1;
+        let value = value.map_err(|error| fail(document, format!("not YAML: {}", first_line(&error.to_string()))))?;
+        take(&mut contents, value, 0).map_err(|message| fail(document, message))?;
+    }
+    Ok(contents)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), String> {
+    let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, version) = (field("kind"), field("apiVersion"));
+    if kind.is_empty() {
+        return Err("no kind: not a Kubernetes object".to_owned());
+    }
+    if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
+        if depth >= DEPTH {
+            return Err(format!("{kind} inside lists more than {DEPTH} deep"));
+        }
+        let element = kind.strip_suffix("List").unwrap_or_default().to_owned();
+        let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else { return Ok(()) };
+        for (index, mut item) in items.into_iter().enumerate() {
+            // The elements of a typed list need not repeat their kind.
+            if let (Some(map), false) = (item.as_object_mut(), element.is_empty()) {
+                map.entry("kind").or_insert_with(|| Value::String(element.clone()));
+                map.entry("apiVersion").or_insert_with(|| Value::String(version.clone()));
+            }
+            take(contents, item, depth + 1).map_err(|message| format!("item {}: {message}", index + 1))?;
+        }
+        return Ok(());
+    }
+    let item = match (kind.as_str(), version.as_str()) {
+        ("Pod", "v1") => Item::Pod(Box::new(typed(&kind, value)?)),
+        ("Node", "v1") => Item::Node(Box::new(typed(&kind, value)?)),
+        ("Namespace", "v1") => Item::Namespace(Box::new(typed(&kind, value)?)),
+        ("Service", "v1") => Item::Service(Box::new(typed(&kind, value)?)),
+        ("ReplicaSet", "apps/v1") => Item::Owned(Middle::ReplicaSet, Box::new(metadata(&kind, &mut value)?)),
+        ("Job", "batch/v1") => Item::Owned(Middle::Job, Box::new(metadata(&kind, &mut value)?)),
+        ("Deployment" | "StatefulSet" | "DaemonSet", _) | ("CronJob", "batch/v1") => Item::Workload,
+        _ => {
+            contents.ignored += 1;
+            return Ok(());
+        }
+    };
+    contents.items.push(item);
+    Ok(())
+}
+
+fn typed<K: DeserializeOwned + k8s_openapi::Metadata<Ty = ObjectMeta>>(kind: &str, value: Value) -> Result<K, String> {
+    let object: K = serde_json::from_value(value).map_err(|error| format!("{kind}: {error}"))?;
+    if object.metadata().name.as_deref().unwrap_or_default().is_empty() {
+        return Err(format!("{kind} without metadata.name"));
+    }
+    Ok(object)
+}
+
+fn metadata(kind: &str, value: &mut Value) -> Result<ObjectMeta, String> {
+    let meta = value.get_mut("metadata").map(Value::take).unwrap_or_default();
+    serde_json::from_value(meta).map_err(|error| format!("{kind} metadata: {error}"))
+}
+
+/// A namespaced object in a manifest without a namespace is in `default`, where it would be created.
+fn placed(meta: &ObjectMeta) -> ObjectMeta {
+    let mut meta = meta.clone();
+    if meta.namespace.as_deref().unwrap_or_default().is_empty() {
+        meta.namespace = Some("default".to_owned());
+    }
+    meta
+}
+
+/// What the files show together, in the order given.
+pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Millis) -> Shown {
+    let mut owners = Owners::default();
+    for item in files.clone().flat_map(|contents| &contents.items) {
+        if let Item::Owned(kind, meta) = item {
+            owners.learn(*kind, &placed(meta));
+        }
+    }
+    let mut shown = Shown::default();
+    let mut objects: BTreeMap<(crate::revisions::Kind, String), Observed> = BTreeMap::new();
+    for contents in files {
+        shown.ignored += contents.ignored;
+        for item in &contents.items {
+            let observed = match item {
+                Item::Pod(pod) => {
+                    let mut pod = (**pod).clone();
+                    pod.metadata = placed(&pod.metadata);
+                    observe::pod(&pod, owners.top(&pod.metadata), arrival)
+                }
+                Item::Node(node) => observe::node(node),
+                Item::Namespace(namespace) => observe::namespace(namespace),
+                Item::Service(service) => {
+                    let mut service = (**service).clone();
+                    service.metadata = placed(&service.metadata);
+                    observe::service(&service)
+                }
+                Item::Owned(..) => continue,
+                Item::Workload => {
+                    shown.workloads += 1;
+                    continue;
+                }
+            };
+            if matches!(&observed.object, Object::Pod(pod) if pod.addresses.is_empty()) {
+                shown.pods_without_address += 1;
+            }
+            let place = (crate::revisions::Kind::of(&observed.object), observed.uid.clone());
+            shown.repeated += usize::from(objects.insert(place, observed).is_some());
+        }
+    }
+    shown.objects = objects.into_values().collect();
+    shown
+}

@@ -1,0 +1,169 @@
+//! Kubernetes objects as what the history keeps of them. Pure: the time of arrival is an argument.
+//!
+//! Which time bounds what (Kubernetes 1.29 and later):
+//!
+//! | event | not before | not after |
+//! |---|---|---|
+//! | an object exists | `creationTimestamp` | the same second |
+//! | a pod holds its addresses | condition `PodScheduled`, else creation | condition `PodReadyToStartContainers`, else the first container's start, else arrival |
+//! | a pod gives its addresses back by ending | the last container's end | arrival |
+//! | a pod is deleted | the last container's end, else the request to delete | arrival; half a minute later if it was not seen ending, because then nobody waited for its containers |
+//! | an agent is ready, or no longer | condition `Ready` | the same second |
+//! | anything else changes | the last heartbeat | arrival |
+//!
+//! Labels that were changed before an object was first seen count from its beginning.
+
+use crate::bounds::{always, between, written};
+use crate::revisions::Observed;
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeMap;
+use weir_flow::{Address, Millis, protocol};
+use weir_schemas::metadata::{self, Bound, BoundSource, Object};
+
+mod pod;
+
+#[cfg(test)]
+mod tests;
+
+pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, controller, pod, pod_end, pod_uid};
+
+/// The most labels kept of one object.
+pub const LABELS: usize = 64;
+
+/// Milliseconds of a Kubernetes time.
+#[must_use]
+pub fn millis(time: &Time) -> Millis {
+    time.0.as_millisecond()
+}
+
+/// Labels as `k=v`, sorted by key, at most [`LABELS`]; a map is sorted already.
+fn labels(labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
+    labels.into_iter().flatten().take(LABELS).map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// How many labels of an object were left out.
+#[must_use]
+pub fn labels_dropped(meta: &ObjectMeta) -> usize {
+    meta.labels.as_ref().map_or(0, |labels| labels.len().saturating_sub(LABELS))
+}
+
+/// From when an object exists; always without a time.
+fn created(meta: &ObjectMeta) -> Bound {
+    meta.creation_timestamp.as_ref().map_or_else(always, |time| written(millis(time), BoundSource::Creation))
+}
+
+/// The object's UID; for one without (a manifest) a UUID made of kind, namespace and name.
+fn uid(kind: &str, meta: &ObjectMeta) -> String {
+    if let Some(uid) = meta.uid.as_deref().filter(|uid| !uid.is_empty()) {
+        return uid.to_owned();
+    }
+    made_uid(kind, text(&meta.namespace), text(&meta.name))
+}
+
+/// The UID of an object that has none of its own.
+#[must_use]
+pub fn made_uid(kind: &str, namespace: &str, name: &str) -> String {
+    /// The space of names in which such UIDs are made; any fixed value would do.
+    const SPACE: uuid::Uuid = uuid::Uuid::from_u128(0x8d0c_2f4e_65c1_5b0e_9a54_77c0_57e1_0001);
+    uuid::Uuid::new_v5(&SPACE, format!("{kind}/{namespace}/{name}").as_bytes()).to_string()
+}
+
+fn text(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or_default()
+}
+
+fn parse_addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Address> {
+    let mut addresses: Vec<Address> = texts.filter_map(|text| text.trim().parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn observed(kind: &str, meta: &ObjectMeta, object: Object) -> Observed {
+    Observed {
+        uid: uid(kind, meta),
+        namespace: text(&meta.namespace).to_owned(),
+        name: text(&meta.name).to_owned(),
+        labels: labels(meta.labels.as_ref()),
+        object,
+        since: Some(created(meta)),
+        addressed: None,
+        owner_known: true,
+    }
+}
+
+/// When an object was deleted, as far as its own times tell.
+#[must_use]
+pub fn deleted(meta: &ObjectMeta, arrival: Millis) -> Option<Bound> {
+    let deletion = millis(meta.deletion_timestamp.as_ref()?);
+    let grace = meta.deletion_grace_period_seconds.unwrap_or(0).saturating_mul(1000);
+    Some(between(deletion.saturating_sub(grace), arrival, BoundSource::Deletion))
+}
+
+/// A node.
+#[must_use]
+pub fn node(node: &Node) -> Observed {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let addresses = addresses.filter(|address| matches!(address.type_.as_str(), "InternalIP" | "ExternalIP"));
+    let mut pod_networks: Vec<String> = Vec::new();
+    if let Some(spec) = &node.spec {
+        pod_networks.extend(spec.pod_cidrs.iter().flatten().cloned());
+        pod_networks.extend(spec.pod_cidr.iter().cloned());
+    }
+    pod_networks.retain(|network| !network.is_empty());
+    pod_networks.sort_unstable();
+    pod_networks.dedup();
+    let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
+    let object = metadata::Node {
+        addresses: parse_addresses(addresses.map(|address| address.address.as_str())),
+        pod_networks,
+        zone: zone.cloned().unwrap_or_default(),
+    };
+    observed("node", &node.metadata, Object::Node(object))
+}
+
+/// A namespace.
+#[must_use]
+pub fn namespace(namespace: &Namespace) -> Observed {
+    let phase = namespace.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    observed("namespace", &namespace.metadata, Object::Namespace(metadata::Namespace { phase }))
+}
+
+/// A service.
+#[must_use]
+pub fn service(service: &Service) -> Observed {
+    let mut addresses: Vec<&str> = Vec::new();
+    let mut ports = Vec::new();
+    let mut selector = Vec::new();
+    if let Some(spec) = &service.spec {
+        addresses.extend(spec.cluster_ips.iter().flatten().map(String::as_str));
+        addresses.extend(spec.cluster_ip.as_deref());
+        addresses.extend(spec.external_ips.iter().flatten().map(String::as_str));
+        addresses.extend(spec.load_balancer_ip.as_deref());
+        selector = labels(spec.selector.as_ref());
+        ports = spec.ports.iter().flatten().filter_map(service_port).collect();
+    }
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
+    addresses.extend(ingress.iter().filter_map(|ingress| ingress.ip.as_deref()));
+    let addresses = parse_addresses(addresses.into_iter());
+    observed("service", &service.metadata, Object::Service(metadata::Service { addresses, ports, selector }))
+}
+
+fn service_port(port: &k8s_openapi::api::core::v1::ServicePort) -> Option<metadata::ServicePort> {
+    let number = u16::try_from(port.port).ok()?;
+    let (target, target_name) = match &port.target_port {
+        Some(IntOrString::Int(target)) => (u16::try_from(*target).ok()?, String::new()),
+        Some(IntOrString::String(name)) => (0, name.clone()),
+        None => (number, String::new()),
+    };
+    Some(metadata::ServicePort {
+        name: port.name.clone().unwrap_or_default(),
+        port: number,
+        protocol: protocol::parse(port.protocol.as_deref().unwrap_or("TCP"))?,
+        target,
+        target_name,
+    })
+}

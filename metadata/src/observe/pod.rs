@@ -1,0 +1,196 @@
+//! Pods, and the agents among them.
+
+use super::{created, deleted, millis, observed, parse_addresses, text};
+use crate::bounds::{SECOND_ROUNDED, between, written};
+use crate::revisions::Observed;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use weir_flow::{Address, Millis};
+use weir_schemas::metadata::{self, Bound, BoundSource, Object};
+
+/// The label by which the agents' pods are known.
+const AGENT_LABEL: (&str, &str) = ("app.kubernetes.io/name", "weir-agent");
+
+/// An annotation that gives a pod in a manifest its addresses, separated by commas.
+pub const ADDRESS_ANNOTATION: &str = "weir.dev/address";
+
+/// The annotation of a pod that a kubelet runs from a file: the UID by which the node knows it, which is not the API's.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// How long the containers of a pod may go on when nobody waited for their end.
+const UNAWAITED_END: Millis = 30_000;
+
+/// The top of a pod's owner chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Kind; empty for a pod without an owner.
+    pub kind: String,
+    /// Name; the pod's own without an owner.
+    pub name: String,
+    /// Whether the chain could be followed to its top.
+    pub known: bool,
+}
+
+/// The controller that owns an object: kind, name and UID.
+#[must_use]
+pub fn controller(meta: &ObjectMeta) -> Option<(&str, &str, &str)> {
+    let owners = meta.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+    Some((&owner.kind, &owner.name, &owner.uid))
+}
+
+/// A pod, with the top of its owner chain, as it arrived.
+#[must_use]
+pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
+    let spec = pod.spec.as_ref();
+    let ended = has_ended(pod);
+    let addresses = if ended { Vec::new() } else { addresses(pod) };
+    let object = metadata::Pod {
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+        service_account: spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
+        workload_kind: owner.kind,
+        workload: owner.name,
+        phase: text(&pod.status.as_ref().and_then(|status| status.phase.clone())).to_owned(),
+        containers: containers(pod),
+        addresses,
+    };
+    let has_addresses = !object.addresses.is_empty();
+    let mut seen = observed("pod", &pod.metadata, Object::Pod(object));
+    seen.uid = pod_uid(pod);
+    seen.owner_known = owner.known;
+    if pod.metadata.creation_timestamp.is_some() {
+        if has_addresses {
+            let held = holds_addresses(pod, arrival);
+            seen.since = Some(held);
+            seen.addressed = Some(held);
+        } else if ended {
+            seen.addressed = last_end(pod).map(|end| between(end, arrival, BoundSource::Status));
+        }
+    }
+    seen
+}
+
+/// When a deleted pod gave its addresses back, as far as its own times tell; `awaited` if it was seen ending before it
+/// was gone, so that its node took part.
+#[must_use]
+pub fn pod_end(pod: &Pod, arrival: Millis, awaited: bool) -> Option<Bound> {
+    if let Some(end) = last_end(pod) {
+        return Some(between(end, arrival, BoundSource::Status));
+    }
+    let mut bound = deleted(&pod.metadata, arrival)?;
+    if !awaited && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        bound.latest = bound.latest.saturating_add(UNAWAITED_END);
+    }
+    Some(bound)
+}
+
+/// The agent that a pod is while it is ready.
+#[must_use]
+pub fn agent(pod: &Pod) -> Option<Observed> {
+    let ready = agent_condition(pod).filter(|condition| condition.status == "True")?;
+    let node = pod.spec.as_ref()?.node_name.clone()?;
+    let agent = metadata::Agent { node, networks: Vec::new(), one_observer: false };
+    let mut seen = observed("agent", &pod.metadata, Object::Agent(agent));
+    seen.uid = pod_uid(pod);
+    seen.labels = Vec::new();
+    let since = ready.last_transition_time.as_ref().map(|time| written(millis(time), BoundSource::Status));
+    seen.since = Some(since.unwrap_or_else(|| created(&pod.metadata)));
+    Some(seen)
+}
+
+/// When an agent's pod ceased to be ready, as far as its own times tell.
+#[must_use]
+pub fn agent_end(pod: &Pod) -> Option<Bound> {
+    let ready = agent_condition(pod).filter(|condition| condition.status != "True")?;
+    ready.last_transition_time.as_ref().map(|time| written(millis(time), BoundSource::Status))
+}
+
+fn agent_condition(pod: &Pod) -> Option<&PodCondition> {
+    let labels = pod.metadata.labels.as_ref()?;
+    if labels.get(AGENT_LABEL.0).map(String::as_str) != Some(AGENT_LABEL.1) {
+        return None;
+    }
+    condition(pod, "Ready")
+}
+
+/// The UID by which the pod's node knows it.
+#[must_use]
+pub fn pod_uid(pod: &Pod) -> String {
+    let annotations = pod.metadata.annotations.as_ref();
+    let mirrored = annotations.and_then(|annotations| annotations.get(MIRROR_ANNOTATION)).cloned();
+    mirrored.unwrap_or_else(|| super::uid("pod", &pod.metadata))
+}
+
+fn addresses(pod: &Pod) -> Vec<Address> {
+    let mut texts: Vec<&str> = Vec::new();
+    if let Some(status) = &pod.status {
+        texts.extend(status.pod_ips.iter().flatten().map(|entry| entry.ip.as_str()));
+        texts.extend(status.pod_ip.as_deref());
+    }
+    let annotation = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDRESS_ANNOTATION));
+    if let Some(annotation) = annotation.filter(|_| pod.metadata.creation_timestamp.is_none()) {
+        texts.extend(annotation.split(','));
+    }
+    parse_addresses(texts.into_iter())
+}
+
+/// A pod that has run to its end keeps its addresses in its status but no longer holds them.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == type_)
+}
+
+fn condition_time(pod: &Pod, type_: &str) -> Option<Millis> {
+    let condition = condition(pod, type_).filter(|condition| condition.status == "True")?;
+    condition.last_transition_time.as_ref().map(millis)
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|status| {
+        let initial = status.init_container_statuses.iter().flatten();
+        initial.chain(status.container_statuses.iter().flatten())
+    })
+}
+
+fn containers(pod: &Pod) -> Vec<String> {
+    let ids = statuses(pod).filter_map(|status| status.container_id.as_deref());
+    let mut ids: Vec<String> = ids.map(|id| id.rsplit("://").next().unwrap_or(id).to_owned()).collect();
+    ids.retain(|id| !id.is_empty());
+    ids.sort_unstable();
+    ids
+}
+
+fn holds_addresses(pod: &Pod, arrival: Millis) -> Bound {
+    let created = created(&pod.metadata).earliest;
+    let earliest = condition_time(pod, "PodScheduled").unwrap_or(created).max(created);
+    let sandbox = condition_time(pod, "PodReadyToStartContainers").map(|time| time.saturating_add(SECOND_ROUNDED));
+    match sandbox.or_else(|| first_start(pod)) {
+        Some(latest) if latest >= earliest => between(earliest, latest, BoundSource::Status),
+        _ => between(earliest, arrival, BoundSource::Arrival),
+    }
+}
+
+fn first_start(pod: &Pod) -> Option<Millis> {
+    let started = |state: &Option<ContainerState>| -> Option<Millis> {
+        let state = state.as_ref()?;
+        let running = state.running.as_ref().and_then(|running| running.started_at.as_ref());
+        let terminated = state.terminated.as_ref().and_then(|terminated| terminated.started_at.as_ref());
+        running.or(terminated).map(millis)
+    };
+    let first = statuses(pod).flat_map(|status| [started(&status.last_state), started(&status.state)]).flatten().min();
+    first.map(|time| time.saturating_add(SECOND_ROUNDED))
+}
+
+/// When the last container ended, if all have.
+fn last_end(pod: &Pod) -> Option<Millis> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref().filter(|statuses| !statuses.is_empty())?;
+    containers.iter().try_fold(Millis::MIN, |last, status| {
+        let terminated = status.state.as_ref()?.terminated.as_ref()?;
+        terminated.finished_at.as_ref().map(|time| last.max(millis(time)))
+    })
+}

@@ -1,0 +1,146 @@
+use super::*;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+const CREATED: &str = "2026-01-01T00:00:00Z";
+/// [`CREATED`] in milliseconds.
+const T: Millis = 1_767_225_600_000;
+
+fn seen(status: serde_json::Value) -> Observed {
+    let pod: Pod = pod_of(status, json!({}));
+    super::pod(&pod, Owner { kind: "Deployment".to_owned(), name: "web".to_owned(), known: true }, T + 90_000)
+}
+
+fn pod_of(status: serde_json::Value, more: serde_json::Value) -> Pod {
+    let mut meta = json!({"name": "web-1", "namespace": "shop", "uid": "u", "creationTimestamp": CREATED,
+        "labels": {"b": "2", "a": "1"}});
+    for (key, value) in more.as_object().unwrap() {
+        meta[key] = value.clone();
+    }
+    serde_json::from_value(json!({"metadata": meta, "status": status,
+        "spec": {"nodeName": "n", "serviceAccountName": "sa", "containers": []}}))
+    .unwrap()
+}
+
+fn object(seen: &Observed) -> &metadata::Pod {
+    let Object::Pod(pod) = &seen.object else { panic!() };
+    pod
+}
+
+#[test]
+fn a_pod_without_an_address_exists_from_its_creation() {
+    let seen = seen(json!({"phase": "Pending"}));
+    assert_eq!(seen.since, Some(Bound { earliest: T, latest: T + 999, source: BoundSource::Creation }));
+    assert_eq!(seen.labels, ["a=1", "b=2"]);
+    let pod = object(&seen);
+    assert_eq!((pod.node.as_str(), pod.service_account.as_str(), pod.workload.as_str()), ("n", "sa", "web"));
+}
+
+#[test]
+fn addresses_are_held_from_scheduling_to_the_sandbox() {
+    let seen = seen(json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+        "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:03Z"},
+            {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-01-01T00:00:07Z"}]}));
+    let held = Bound { earliest: T + 3_000, latest: T + 7_999, source: BoundSource::Status };
+    assert_eq!((seen.since, seen.addressed), (Some(held), Some(held)));
+    assert_eq!(object(&seen).addresses.len(), 2);
+}
+
+#[test]
+fn without_that_condition_the_first_start_counts_and_else_the_arrival() {
+    let started =
+        seen(json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "a", "ready": true, "restartCount": 1,
+        "image": "i", "imageID": "", "containerID": "containerd://abc",
+        "lastState": {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:05Z"}},
+        "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}}}]}));
+    assert_eq!(started.since, Some(Bound { earliest: T, latest: T + 5_999, source: BoundSource::Status }));
+    assert_eq!(object(&started).containers, ["abc"]);
+    let arrived = seen(json!({"podIP": "10.0.0.1"}));
+    assert_eq!(arrived.since, Some(Bound { earliest: T, latest: T + 90_000, source: BoundSource::Arrival }));
+}
+
+fn ended() -> serde_json::Value {
+    json!({"phase": "Succeeded", "podIP": "10.0.0.1", "containerStatuses": [{"name": "a", "ready": false,
+        "restartCount": 0, "image": "i", "imageID": "", "state": {"terminated": {"exitCode": 0,
+        "finishedAt": "2026-01-01T00:00:30Z"}}}]})
+}
+
+#[test]
+fn a_completed_pod_gives_its_address_back() {
+    let seen = seen(ended());
+    assert_eq!(object(&seen).addresses, vec![]);
+    let end = Bound { earliest: T + 30_000, latest: T + 90_000, source: BoundSource::Status };
+    assert_eq!(seen.addressed, Some(end));
+    assert_eq!(pod_end(&pod_of(ended(), json!({})), T + 90_000, false), Some(end));
+}
+
+#[test]
+fn a_deleted_pod_ends_between_the_request_and_the_arrival() {
+    let more = json!({"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30});
+    let pod = pod_of(json!({"podIP": "10.0.0.1"}), more);
+    let end = |latest| Some(Bound { earliest: T + 30_000, latest, source: BoundSource::Deletion });
+    assert_eq!(pod_end(&pod, T + 50_000, true), end(T + 50_000));
+    assert_eq!(pod_end(&pod, T + 50_000, false), end(T + 80_000), "nobody waited for its containers");
+    assert_eq!(pod_end(&pod_of(json!({}), json!({})), T, false), None);
+}
+
+#[test]
+fn a_pod_from_a_nodes_file_has_the_uid_that_the_node_knows() {
+    let annotations = json!({"annotations": {"kubernetes.io/config.mirror": "0123abcd"}});
+    let pod = pod_of(json!({}), annotations);
+    assert_eq!(pod_uid(&pod), "0123abcd");
+}
+
+#[test]
+fn ready_agents_cover_their_node() {
+    let status = |ready: &str| json!({"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:09Z"}]});
+    let labels = json!({"labels": {"app.kubernetes.io/name": "weir-agent"}});
+    let bound = Bound { earliest: T + 9_000, latest: T + 9_999, source: BoundSource::Status };
+    let ready = agent(&pod_of(status("True"), labels.clone())).unwrap();
+    assert_eq!(ready.since, Some(bound));
+    assert!(matches!(ready.object, Object::Agent(agent) if agent.node == "n" && !agent.one_observer));
+    let unready = pod_of(status("False"), labels);
+    assert_eq!((agent(&unready), agent_end(&unready)), (None, Some(bound)));
+    assert_eq!(agent(&pod_of(status("True"), json!({}))), None, "any other pod is no agent");
+}
+
+#[test]
+fn nodes_and_services_give_their_addresses() {
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n", "uid": "u", "creationTimestamp": CREATED,
+        "labels": {"topology.kubernetes.io/zone": "z"}}, "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00::/64"]},
+        "status": {"addresses": [{"type": "InternalIP", "address": "172.18.0.1"}, {"type": "Hostname", "address": "n"}]}}))
+    .unwrap();
+    let Object::Node(node) = super::node(&node).object else { panic!() };
+    assert_eq!((node.addresses.len(), node.pod_networks.len(), node.zone.as_str()), (1, 2, "z"));
+    let service: Service = serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "shop"}, "spec": {
+        "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00:96::1"], "externalIPs": ["192.0.2.1"],
+        "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}, {"port": 53, "protocol": "UDP"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}, {"hostname": "x"}]}}}))
+    .unwrap();
+    let seen = super::service(&service);
+    assert_eq!(seen.since, Some(crate::bounds::always()));
+    let Object::Service(service) = seen.object else { panic!() };
+    assert_eq!((service.addresses.len(), service.selector.as_slice()), (4, &["app=web".to_owned()][..]));
+    let ports: Vec<(u16, u8, u16, &str)> =
+        service.ports.iter().map(|p| (p.port, p.protocol, p.target, p.target_name.as_str())).collect();
+    assert_eq!(ports, [(80, 6, 0, "http"), (53, 17, 53, "")]);
+    let headless: Service =
+        serde_json::from_value(json!({"metadata": {"name": "h"}, "spec": {"clusterIP": "None"}})).unwrap();
+    assert!(matches!(super::service(&headless).object, Object::Service(service) if service.addresses.is_empty()));
+}
+
+#[test]
+fn uids_of_manifests_are_made_of_their_names() {
+    assert_eq!(made_uid("pod", "a", "b"), made_uid("pod", "a", "b"));
+    assert_ne!(made_uid("pod", "a", "b"), made_uid("pod", "b", "a"));
+    assert_ne!(made_uid("pod", "a", "b"), made_uid("service", "a", "b"));
+}
+
+#[test]
+fn labels_are_limited_and_the_rest_is_counted() {
+    let labels: BTreeMap<String, String> = (0..100).map(|i| (format!("k{i:03}"), String::new())).collect();
+    let meta = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
+    assert_eq!(super::labels(meta.labels.as_ref()).len(), LABELS);
+    assert_eq!(labels_dropped(&meta), 36);
+}

@@ -1,0 +1,303 @@
+//! The history of every object as a state machine: what a source shows goes in, what the topic needs comes out.
+//!
+//! An object's *identity content* is its namespace, name, labels and what flows are named or placed by (addresses, node,
+//! workload, …), but neither its phase nor its containers, which are status. A change of content closes the open revision
+//! and opens the next, both at one bound; anything else writes nothing. What is learnt after a heartbeat is clipped to
+//! after it. After a restart the topic itself is the memory: [`History::restore`] takes what it holds.
+
+use crate::bounds::{between, clip};
+use std::collections::{BTreeMap, BTreeSet};
+use weir_flow::Millis;
+use weir_flow::time::{FOR_EVER, NEVER};
+use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Revision};
+
+#[cfg(test)]
+mod tests;
+
+/// The kinds, as they stand in keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Pods.
+    Pod,
+    /// Nodes.
+    Node,
+    /// Namespaces.
+    Namespace,
+    /// Services.
+    Service,
+    /// Agents.
+    Agent,
+}
+
+impl Kind {
+    /// The kind of an object.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        match object {
+            Object::Pod(_) => Self::Pod,
+            Object::Node(_) => Self::Node,
+            Object::Namespace(_) => Self::Namespace,
+            Object::Service(_) => Self::Service,
+            Object::Agent(_) => Self::Agent,
+        }
+    }
+
+    /// Its name in keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::Namespace => "namespace",
+            Self::Service => "service",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// The topic's key of a revision.
+#[must_use]
+pub fn key(revision: &Revision) -> String {
+    let kind = Kind::of(&revision.object).name();
+    format!("{}/{kind}/{}/{}", revision.cluster, revision.uid, revision.revision)
+}
+
+/// An object as a source shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// UID.
+    pub uid: String,
+    /// Namespace; empty for cluster-wide objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Labels as `k=v`, sorted by key.
+    pub labels: Vec<String>,
+    /// What is particular to the kind.
+    pub object: Object,
+    /// From when this content holds, as far as the object's own times tell: for an object that was not known.
+    pub since: Option<Bound>,
+    /// When the content last changed, as far as the object's own times tell: for an object that was known with other
+    /// addresses. Without it, a change lies between the last heartbeat and its arrival.
+    pub addressed: Option<Bound>,
+    /// Whether the owner chain could be followed to its top; if not, a workload that is already known stays.
+    pub owner_known: bool,
+}
+
+/// The open revision of an object, and how many there have been.
+#[derive(Clone, Debug)]
+struct Line {
+    last: u64,
+    open: Option<Revision>,
+}
+
+/// All objects of one cluster.
+#[derive(Debug)]
+pub struct History {
+    cluster: String,
+    heartbeat: Millis,
+    lines: BTreeMap<(Kind, String), Line>,
+}
+
+impl History {
+    /// An empty history.
+    #[must_use]
+    pub fn new(cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), heartbeat: NEVER, lines: BTreeMap::new() }
+    }
+
+    /// The last heartbeat written; [`NEVER`] before the first.
+    #[must_use]
+    pub fn heartbeat(&self) -> Millis {
+        self.heartbeat
+    }
+
+    /// The number of objects that are valid now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.lines.values().filter(|line| line.open.is_some()).count()
+    }
+
+    /// Takes a message that the topic already holds, in any order. Other clusters' messages are ignored.
+    pub fn restore(&mut self, message: &Metadata) {
+        match message {
+            Metadata::Heartbeat(heartbeat) if heartbeat.cluster == self.cluster => self.promise(heartbeat.complete_to),
+            Metadata::Revision(revision) if revision.cluster == self.cluster => {
+                let place = (Kind::of(&revision.object), revision.uid.clone());
+                let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
+                if revision.revision >= line.last {
+                    line.last = revision.revision;
+                    line.open = revision.valid_to.is_none().then(|| revision.clone());
+                }
+            }
+            Metadata::Heartbeat(_) | Metadata::Revision(_) => {}
+        }
+    }
+
+    /// Notes that a heartbeat was written. It is never lowered, but that "for ever" ends where a later one says so.
+    pub fn promise(&mut self, complete_to: Millis) {
+        if complete_to > self.heartbeat || self.heartbeat == FOR_EVER {
+            self.heartbeat = complete_to;
+        }
+    }
+
+    /// Ends a promise for ever, which an earlier run without a source that could change has made: from `now` on there
+    /// is more to learn. Nothing before changes.
+    pub fn reopen(&mut self, now: Millis) {
+        if self.heartbeat == FOR_EVER {
+            self.heartbeat = now;
+        }
+    }
+
+    /// The heartbeat message for a time.
+    #[must_use]
+    pub fn heartbeat_message(
+        &self,
+        complete_to: Millis,
+        proof: weir_schemas::metadata::Proof,
+        cluster_known: bool,
+    ) -> Heartbeat {
+        Heartbeat { cluster: self.cluster.clone(), complete_to, proof, cluster_known }
+    }
+
+    /// Takes an object as it is at `arrival`; the revisions to write, in order: the closed one first.
+    #[must_use]
+    pub fn observe(&mut self, observed: Observed, arrival: Millis) -> Vec<Revision> {
+        let place = (Kind::of(&observed.object), observed.uid.clone());
+        let heartbeat = self.heartbeat;
+        let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
+        let mut next = Revision {
+            cluster: self.cluster.clone(),
+            uid: observed.uid,
+            revision: line.last.saturating_add(1),
+            namespace: observed.namespace,
+            name: observed.name,
+            labels: observed.labels,
+            valid_from: between(arrival, arrival, BoundSource::Arrival),
+            valid_to: None,
+            object: observed.object,
+        };
+        let mut written = Vec::with_capacity(2);
+        if let Some(open) = &mut line.open {
+            if !observed.owner_known {
+                keep_workload(open, &mut next);
+            }
+            if same_content(open, &next) {
+                take_status(open, next);
+                return written;
+            }
+            let bound = clip(change(open, &next, observed.addressed, heartbeat, arrival), heartbeat);
+            let mut closed = open.clone();
+            closed.valid_to = Some(not_before(bound, open.valid_from));
+            next.valid_from = closed.valid_to.unwrap_or(bound);
+            written.push(closed);
+        } else {
+            // An object that comes back under its UID (a manifest) holds from its return, not from its beginning.
+            let known = |bound: &Bound| bound.source != BoundSource::Always || heartbeat == NEVER;
+            let since = observed.since.filter(known).filter(|_| line.last == 0);
+            let bound = since.unwrap_or_else(|| arrived(heartbeat, arrival));
+            next.valid_from = clip(bound, heartbeat);
+        }
+        line.last = next.revision;
+        line.open = Some(next.clone());
+        written.push(next);
+        written
+    }
+
+    /// Takes that an object is gone, as learnt at `arrival`; `ended` is what its own times tell.
+    #[must_use]
+    pub fn vanish(&mut self, kind: Kind, uid: &str, ended: Option<Bound>, arrival: Millis) -> Option<Revision> {
+        let heartbeat = self.heartbeat;
+        let line = self.lines.get_mut(&(kind, uid.to_owned()))?;
+        let mut closed = line.open.take()?;
+        let bound = clip(ended.unwrap_or_else(|| arrived(heartbeat, arrival)), heartbeat);
+        closed.valid_to = Some(not_before(bound, closed.valid_from));
+        Some(closed)
+    }
+
+    /// Takes that only these objects of a kind exist, as after a new list: the others are gone since some time after the
+    /// last heartbeat, when they were still there.
+    #[must_use]
+    pub fn retain(&mut self, kind: Kind, present: &BTreeSet<String>, arrival: Millis) -> Vec<Revision> {
+        let gone: Vec<String> = self
+            .lines
+            .iter()
+            .filter(|((of, uid), line)| *of == kind && line.open.is_some() && !present.contains(uid))
+            .map(|((_, uid), _)| uid.clone())
+            .collect();
+        gone.iter().filter_map(|uid| self.vanish(kind, uid, None, arrival)).collect()
+    }
+
+    /// UIDs of a kind that are valid now, with the open revision.
+    pub fn open_of(&self, kind: Kind) -> impl Iterator<Item = &Revision> {
+        self.lines.iter().filter(move |((of, _), _)| *of == kind).filter_map(|(_, line)| line.open.as_ref())
+    }
+}
+
+/// Between the last heartbeat, which promised the former state, and the arrival.
+fn arrived(heartbeat: Millis, arrival: Millis) -> Bound {
+    let earliest = if heartbeat == NEVER { arrival } else { heartbeat.saturating_add(1) };
+    between(earliest, arrival, BoundSource::Arrival)
+}
+
+/// When the content changed: other addresses are dated by the pod's own status, anything else by the watch.
+fn change(open: &Revision, next: &Revision, addressed: Option<Bound>, heartbeat: Millis, arrival: Millis) -> Bound {
+    match addressed {
+        Some(bound) if addresses(&open.object) != addresses(&next.object) => bound,
+        _ => arrived(heartbeat.max(open.valid_from.earliest), arrival),
+    }
+}
+
+/// A revision cannot end before it can have begun.
+fn not_before(end: Bound, begin: Bound) -> Bound {
+    if end.earliest >= begin.earliest && end.latest >= begin.latest {
+        return end;
+    }
+    between(end.earliest.max(begin.earliest), end.latest.max(begin.latest), end.source)
+}
+
+fn addresses(object: &Object) -> &[weir_flow::Address] {
+    match object {
+        Object::Pod(pod) => &pod.addresses,
+        Object::Node(node) => &node.addresses,
+        Object::Service(service) => &service.addresses,
+        Object::Namespace(_) | Object::Agent(_) => &[],
+    }
+}
+
+fn same_content(a: &Revision, b: &Revision) -> bool {
+    a.namespace == b.namespace
+        && a.name == b.name
+        && a.labels == b.labels
+        && match (&a.object, &b.object) {
+            (Object::Pod(a), Object::Pod(b)) => {
+                a.addresses == b.addresses
+                    && a.host_network == b.host_network
+                    && a.node == b.node
+                    && a.service_account == b.service_account
+                    && a.workload_kind == b.workload_kind
+                    && a.workload == b.workload
+            }
+            (Object::Namespace(_), Object::Namespace(_)) => true,
+            (a, b) => a == b,
+        }
+}
+
+/// Status rides along with the next writing of the revision.
+fn take_status(open: &mut Revision, seen: Revision) {
+    match (&mut open.object, seen.object) {
+        (Object::Pod(open), Object::Pod(seen)) => {
+            open.phase = seen.phase;
+            open.containers = seen.containers;
+        }
+        (Object::Namespace(open), Object::Namespace(seen)) => open.phase = seen.phase,
+        _ => {}
+    }
+}
+
+fn keep_workload(open: &Revision, next: &mut Revision) {
+    if let (Object::Pod(open), Object::Pod(next)) = (&open.object, &mut next.object) {
+        next.workload_kind.clone_from(&open.workload_kind);
+        next.workload.clone_from(&open.workload);
+    }
+}

@@ -1,0 +1,308 @@
+use super::*;
+use crate::bounds::{always, written};
+use crate::observe::{self, Owner};
+use k8s_openapi::api::core::v1::Pod as KubePod;
+use proptest::prelude::*;
+use serde_json::json;
+use weir_flow::Address;
+use weir_join::{Ask, Table};
+use weir_schemas::enriched::{Attribution, Side};
+use weir_schemas::metadata::{Pod, Proof};
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn seen(uid: &str, addresses: &[&str], label: &str) -> Observed {
+    let pod = Pod { addresses: addresses.iter().map(|text| address(text)).collect(), ..Pod::default() };
+    Observed {
+        uid: uid.to_owned(),
+        namespace: "shop".to_owned(),
+        name: format!("pod-{uid}"),
+        labels: vec![format!("app={label}")],
+        object: Object::Pod(pod),
+        since: Some(written(1_000, BoundSource::Creation)),
+        addressed: None,
+        owner_known: true,
+    }
+}
+
+#[test]
+fn a_change_closes_and_opens_at_one_bound() {
+    let mut history = History::new("c");
+    let first = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    assert_eq!(first.len(), 1);
+    assert_eq!((first[0].revision, first[0].valid_from.earliest), (1, 1_000));
+    history.promise(5_000);
+    let second = history.observe(seen("a", &["10.0.0.1"], "y"), 7_000);
+    let [closed, opened] = &second[..] else { panic!("{second:?}") };
+    assert_eq!((closed.revision, opened.revision), (1, 2));
+    assert_eq!(closed.valid_to, Some(opened.valid_from));
+    assert_eq!(opened.valid_from, Bound { earliest: 5_001, latest: 7_000, source: BoundSource::Arrival });
+    assert_eq!(closed.labels, ["app=x"]);
+}
+
+#[test]
+fn status_alone_writes_nothing_and_rides_along_later() {
+    let mut history = History::new("c");
+    let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    let mut running = seen("a", &["10.0.0.1"], "x");
+    if let Object::Pod(pod) = &mut running.object {
+        pod.phase = "Running".to_owned();
+        pod.containers = vec!["c1".to_owned()];
+    }
+    assert_eq!(history.observe(running, 2_000), vec![]);
+    let closed = history.vanish(Kind::Pod, "a", None, 3_000).unwrap();
+    assert!(matches!(closed.object, Object::Pod(pod) if pod.phase == "Running" && pod.containers == ["c1"]));
+}
+
+#[test]
+fn what_is_learnt_after_a_heartbeat_is_clipped_to_after_it() {
+    let mut history = History::new("c");
+    history.promise(10_000);
+    let written = history.observe(seen("a", &["10.0.0.1"], "x"), 12_000);
+    assert_eq!(written[0].valid_from, Bound { earliest: 10_001, latest: 10_001, source: BoundSource::Clipped });
+    history.promise(20_000);
+    let ended = Some(Bound { earliest: 15_000, latest: 22_000, source: BoundSource::Deletion });
+    let closed = history.vanish(Kind::Pod, "a", ended, 22_000).unwrap();
+    assert_eq!(closed.valid_to, Some(Bound { earliest: 20_001, latest: 22_000, source: BoundSource::Clipped }));
+    assert_eq!(history.vanish(Kind::Pod, "a", None, 23_000), None, "only once");
+}
+
+#[test]
+fn without_times_it_is_always_valid_unless_a_heartbeat_was_before() {
+    let manifest = || Observed { since: Some(always()), ..seen("a", &["10.0.0.1"], "x") };
+    let mut history = History::new("c");
+    assert_eq!(history.observe(manifest(), 5_000)[0].valid_from, always());
+    let mut history = History::new("c");
+    history.promise(4_000);
+    let later = history.observe(manifest(), 5_000);
+    assert_eq!(later[0].valid_from, Bound { earliest: 4_001, latest: 5_000, source: BoundSource::Arrival });
+}
+
+#[test]
+fn an_owner_that_cannot_be_followed_any_more_does_not_change_the_workload() {
+    let mut history = History::new("c");
+    let with = |workload: &str, known| {
+        let mut seen = seen("a", &["10.0.0.1"], "x");
+        if let Object::Pod(pod) = &mut seen.object {
+            pod.workload = workload.to_owned();
+        }
+        Observed { owner_known: known, ..seen }
+    };
+    let _ = history.observe(with("web", true), 1_500);
+    assert_eq!(history.observe(with("web-5f", false), 2_000), vec![]);
+    assert_eq!(history.observe(with("other", true), 3_000).len(), 2);
+}
+
+#[test]
+fn a_restart_writes_nothing_anew_and_closes_what_disappeared() {
+    let mut history = History::new("c");
+    let mut topic: Vec<Metadata> = Vec::new();
+    for uid in ["a", "b"] {
+        topic.extend(history.observe(seen(uid, &["10.0.0.1"], "x"), 1_500).into_iter().map(Metadata::Revision));
+    }
+    topic.push(Metadata::Heartbeat(history.heartbeat_message(5_000, Proof::Probed, true)));
+    let mut again = History::new("c");
+    topic.iter().for_each(|message| again.restore(message));
+    assert_eq!((again.heartbeat(), again.open()), (5_000, 2));
+    assert_eq!(again.observe(seen("a", &["10.0.0.1"], "x"), 60_000), vec![]);
+    let closed = again.retain(Kind::Pod, &BTreeSet::from(["a".to_owned()]), 60_000);
+    assert_eq!(closed.len(), 1);
+    assert_eq!(
+        (closed[0].uid.as_str(), closed[0].valid_to),
+        ("b", Some(Bound { earliest: 5_001, latest: 60_000, source: BoundSource::Arrival }))
+    );
+}
+
+#[test]
+fn ordinals_go_on_when_an_object_comes_back() {
+    let mut history = History::new("c");
+    let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    history.promise(2_000);
+    let _ = history.vanish(Kind::Pod, "a", None, 3_000);
+    let back = history.observe(seen("a", &["10.0.0.1"], "x"), 9_000);
+    assert_eq!((back[0].revision, back[0].valid_from.earliest, back[0].valid_from.latest), (2, 2_001, 9_000));
+}
+
+#[test]
+fn other_clusters_are_not_restored() {
+    let mut other = History::new("d");
+    let written = other.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    let mut history = History::new("c");
+    history.restore(&Metadata::Revision(written[0].clone()));
+    history.restore(&Metadata::Heartbeat(other.heartbeat_message(9, Proof::Probed, true)));
+    assert_eq!((history.open(), history.heartbeat()), (0, NEVER));
+}
+
+/// What may happen to one of a few pods.
+#[derive(Clone, Debug)]
+enum Step {
+    Seen(u8, Vec<u8>, u8),
+    Gone(u8),
+    Heartbeat,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u8..4, prop::collection::vec(0u8..3, 0..2), 0u8..2).prop_map(|(pod, held, label)| Step::Seen(pod, held, label)),
+        2 => (0u8..4).prop_map(Step::Gone),
+        2 => Just(Step::Heartbeat),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn sides(table: &Table, until: Millis) -> Vec<Side> {
+    let ask = |at: Millis, number: u8, uid: Option<&str>| {
+        let address = address(&format!("10.0.0.{number}"));
+        table.side(&Ask { pod_uid: uid, ..Ask::address(at, address) })
+    };
+    let mut sides = Vec::new();
+    for at in (1..=until).step_by(500) {
+        sides.extend((0..3).map(|number| ask(at, number, None)));
+        sides.extend(["0", "1"].map(|uid| ask(at, 0, Some(uid))));
+    }
+    sides
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn nothing_before_a_heartbeat_ever_changes(steps in prop::collection::vec(step(), 1..40)) {
+        let mut history = History::new("c");
+        let mut topic: Vec<Metadata> = Vec::new();
+        let mut promised: Vec<(Millis, Vec<Side>)> = Vec::new();
+        let table = |topic: &[Metadata]| {
+            let mut table = Table::new("c", 1);
+            topic.iter().for_each(|message| table.apply(0, message));
+            table
+        };
+        let mut time = 1_000;
+        topic.push(Metadata::Heartbeat(history.heartbeat_message(time, Proof::Probed, true)));
+        history.promise(time);
+        for step in steps {
+            time += 700;
+            match step {
+                Step::Seen(pod, held, label) => {
+                    let held: Vec<String> = held.iter().map(|number| format!("10.0.0.{number}")).collect();
+                    let held: Vec<&str> = held.iter().map(String::as_str).collect();
+                    let seen = seen(&pod.to_string(), &held, &label.to_string());
+                    topic.extend(history.observe(seen, time).into_iter().map(Metadata::Revision));
+                }
+                Step::Gone(pod) => {
+                    let ended = Some(Bound { earliest: time - 2_000, latest: time, source: BoundSource::Deletion });
+                    let gone = history.vanish(Kind::Pod, &pod.to_string(), ended, time);
+                    topic.extend(gone.map(Metadata::Revision));
+                }
+                Step::Heartbeat => {
+                    topic.push(Metadata::Heartbeat(history.heartbeat_message(time, Proof::Probed, true)));
+                    history.promise(time);
+                    promised.push((time, sides(&table(&topic), time)));
+                }
+                Step::Restart => {
+                    let mut again = History::new("c");
+                    topic.iter().for_each(|message| again.restore(message));
+                    prop_assert_eq!(again.open(), history.open());
+                    history = again;
+                }
+            }
+        }
+        let table = table(&topic);
+        for (until, then) in promised {
+            prop_assert_eq!(sides(&table, until), then);
+        }
+    }
+
+    /// Pods hold one address one after the other; the API tells with delays, in whole seconds. Whoever is named held it.
+    #[test]
+    fn nobody_is_misnamed_whatever_the_delays(
+        lives in prop::collection::vec((0i64..4_000, 0i64..4_000, 0i64..30_000, 1i64..9_000, 0i64..5_000, 0i64..5_000), 1..6),
+        beats in prop::collection::vec(500i64..20_000, 1..20),
+    ) {
+        let truth = lives.iter().fold((100_000, Vec::new()), |(time, mut truth), life| {
+            let (gap, setting_up, status_delay, length, notice, aftermath) = *life;
+            let created = time + gap;
+            let begin = created + setting_up;
+            let end = begin + length;
+            truth.push((created, begin, begin + status_delay, end, end - notice.min(length), end + aftermath));
+            (end, truth)
+        }).1;
+        let mut events: Vec<(Millis, usize, u8)> = Vec::new();
+        for (uid, (created, _, told, _, _, gone)) in truth.iter().enumerate() {
+            events.push((*created, uid, 0));
+            if told < gone {
+                events.push((*told, uid, 1));
+            }
+            events.push((*gone, uid, 2));
+        }
+        let mut beat = 100_000;
+        for gap in beats {
+            beat += gap;
+            events.push((beat, 0, 3));
+        }
+        events.sort_unstable();
+        let (mut history, mut table) = (History::new("c"), Table::new("c", 1));
+        let first = history.heartbeat_message(0, Proof::Manifests, true);
+        table.apply(0, &Metadata::Heartbeat(first));
+        for (time, uid, what) in events {
+            let (created, begin, _, _, asked, _) = truth[uid];
+            let pod = |told: bool| kube_pod(uid, created, told.then_some(begin));
+            let revisions = match what {
+                0 => history.observe(observe::pod(&pod(false), owner(), time), time),
+                1 => history.observe(observe::pod(&pod(true), owner(), time), time),
+                2 => {
+                    let mut last = pod(true);
+                    last.metadata.deletion_timestamp = Some(stamp(asked));
+                    last.metadata.deletion_grace_period_seconds = Some(0);
+                    history.vanish(Kind::Pod, &uid.to_string(), observe::pod_end(&last, time, true), time).into_iter().collect()
+                }
+                _ => {
+                    let heartbeat = history.heartbeat_message(time, Proof::Probed, true);
+                    history.promise(time);
+                    table.apply(0, &Metadata::Heartbeat(heartbeat));
+                    Vec::new()
+                }
+            };
+            revisions.into_iter().for_each(|revision| table.apply(0, &Metadata::Revision(revision)));
+        }
+        for at in (100_000..250_000).step_by(97) {
+            let side = table.side(&Ask::address(at, address("10.0.0.1")));
+            if side.attribution == Attribution::Exact {
+                let uid: usize = side.pod_uid.unwrap().parse().unwrap();
+                let (_, begin, _, end, ..) = truth[uid];
+                prop_assert!(begin <= at && at < end, "{at}: {uid} held it from {begin} to {end}");
+            }
+        }
+    }
+}
+
+fn owner() -> Owner {
+    Owner { kind: String::new(), name: "x".to_owned(), known: true }
+}
+
+fn stamp(time: Millis) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+    // Kubernetes rounds down to whole seconds.
+    serde_json::from_value(json!(rounded(time))).unwrap()
+}
+
+fn rounded(time: Millis) -> String {
+    jiff::Timestamp::from_second(time / 1000).unwrap().to_string()
+}
+
+fn kube_pod(uid: usize, created: Millis, sandbox: Option<Millis>) -> KubePod {
+    let mut conditions =
+        vec![json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": rounded(created)})];
+    if let Some(sandbox) = sandbox {
+        conditions.push(json!({
+            "type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": rounded(sandbox)}));
+    }
+    serde_json::from_value(json!({
+        "metadata": {"name": format!("pod-{uid}"), "namespace": "shop", "uid": uid.to_string(),
+            "creationTimestamp": rounded(created)},
+        "spec": {"nodeName": "n", "containers": []},
+        "status": {"conditions": conditions, "podIP": sandbox.map(|_| "10.0.0.1")}
+    }))
+    .unwrap()
+}

@@ -1,0 +1,344 @@
+//! The service: a source, the history, the topic.
+
+use crate::api::{Kube, Told};
+use crate::cluster::{Cluster, Event, WATCHED};
+use crate::freshness::Freshness;
+use crate::host::{self, Host};
+use crate::manifests::{Folder, Shown};
+use crate::now;
+use crate::revisions::{History, Kind, Observed};
+use crate::settings::{MetadataSettings, Source};
+use crate::writer::{Writer, WriterError};
+use anyhow::{Context as _, bail};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
+use weir_flow::Millis;
+use weir_flow::time::{FOR_EVER, NEVER};
+use weir_schemas::metadata::{Proof, Revision};
+use weir_service::{Health, Metrics};
+use weir_stream::Log;
+
+mod meters;
+
+#[cfg(test)]
+mod tests;
+
+use meters::Meters;
+
+/// Time between two scans of manifests.
+const SCAN: Duration = Duration::from_secs(2);
+/// Time between two looks at what a heartbeat may promise.
+const TICK: Duration = Duration::from_millis(500);
+/// Pauses before beginning anew.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A heartbeat that is older than this makes the service not ready.
+const STALE: Millis = 60_000;
+/// The condition of health.
+const CONDITION: &str = "metadata";
+
+/// The kinds that manifests and a host have.
+const KINDS: [Kind; 5] = [Kind::Pod, Kind::Node, Kind::Namespace, Kind::Service, Kind::Agent];
+
+/// A source that has been checked.
+enum Ready {
+    Kubernetes(Kube),
+    Manifests(Folder),
+    Host,
+}
+
+/// What every part of the service has.
+struct Session<'a> {
+    settings: &'a MetadataSettings,
+    log: &'a Log,
+    meters: Meters,
+    health: &'a Health,
+    token: CancellationToken,
+}
+
+/// Writes metadata until `token` is cancelled.
+///
+/// # Errors
+/// At the start: settings, a kubeconfig or manifests that cannot be used, or an API server that does not answer. Later:
+/// only what no retry can help, such as a topic that holds something else.
+pub async fn run(
+    settings: MetadataSettings,
+    log: Log,
+    metrics: &Metrics,
+    health: &Health,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    settings.validate()?;
+    health.set_ready(CONDITION, false, "starting");
+    let mut source = prepare(&settings).await?;
+    let session = Session { settings: &settings, log: &log, meters: Meters::new(metrics), health, token };
+    let mut pause = PAUSE.0;
+    loop {
+        let began = tokio::time::Instant::now();
+        let error = match session.serve(&mut source).await {
+            Ok(()) | Err(WriterError::Stopped) => return Ok(()),
+            Err(error) if error.needs_rebuild() => error,
+            Err(error) => return Err(error).context("writing metadata"),
+        };
+        tracing::warn!(%error, cluster = %settings.cluster, "metadata: beginning anew from what the topic holds");
+        session.meters.rebuilds.inc();
+        health.set_ready(CONDITION, false, error.to_string());
+        pause = if began.elapsed() > PAUSE.1 { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
+        tokio::select! {
+            () = session.token.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Writes the metadata of a capture: its manifests, if any, one observer for everything, and that nothing more comes.
+///
+/// # Errors
+/// Manifests that cannot be used, a log that cannot be written, or a cluster id under which something else was closed
+/// already.
+pub async fn write_capture(log: &Log, cluster: &str, manifests: Option<&Path>) -> anyhow::Result<()> {
+    let mut objects = vec![host::capture_observer()];
+    if let Some(path) = manifests {
+        let mut folder = Folder::new(path);
+        folder.scan(SystemTime::now())?;
+        let shown = folder.show(now());
+        warn_of(&shown, path);
+        objects.extend(shown.objects);
+    }
+    let (mut writer, mut history) = Writer::open(log, cluster).await?;
+    let closed = history.heartbeat() != NEVER;
+    let revisions = show(&mut history, objects, now());
+    if closed && !revisions.is_empty() {
+        bail!("cluster {cluster} already has other metadata on this log: give the capture a cluster id of its own");
+    }
+    let heartbeat = history.heartbeat_message(FOR_EVER, Proof::Closed, manifests.is_some());
+    writer.write(&revisions, Some(&heartbeat), &CancellationToken::new()).await?;
+    Ok(())
+}
+
+/// Checks the source and says in one error what is wrong with it.
+async fn prepare(settings: &MetadataSettings) -> anyhow::Result<Ready> {
+    Ok(match settings.source() {
+        Source::Kubernetes { kubeconfig, context } => {
+            let kube = Kube::new(kubeconfig.as_deref(), context.as_deref()).await?;
+            kube.check().await?;
+            Ready::Kubernetes(kube)
+        }
+        Source::Manifests(path) => {
+            let mut folder = Folder::new(&path);
+            folder.scan(SystemTime::now())?;
+            warn_of(&folder.show(now()), &path);
+            Ready::Manifests(folder)
+        }
+        Source::Host => Ready::Host,
+    })
+}
+
+fn warn_of(shown: &Shown, path: &Path) {
+    let folder = path.display();
+    if shown.workloads > 0 || shown.pods_without_address > 0 {
+        tracing::warn!(
+            %folder,
+            workloads = shown.workloads,
+            pods = shown.pods_without_address,
+            "manifests without addresses name no flow: only pods with status.podIP(s) or the annotation {} do; \
+             a dump of `kubectl get pods -A -o yaml` has them",
+            crate::observe::ADDRESS_ANNOTATION,
+        );
+    }
+    if shown.repeated > 0 {
+        tracing::warn!(%folder, objects = shown.repeated, "objects stand in more than one manifest: the last file counts");
+    }
+}
+
+/// Takes everything that a source shows at once: what is not shown is gone.
+fn show(history: &mut History, objects: Vec<Observed>, arrival: Millis) -> Vec<Revision> {
+    let mut revisions = Vec::new();
+    let mut present: BTreeSet<(Kind, String)> = BTreeSet::new();
+    for object in objects {
+        present.insert((Kind::of(&object.object), object.uid.clone()));
+        revisions.extend(history.observe(object, arrival));
+    }
+    for kind in KINDS {
+        let uids: BTreeSet<String> = present.iter().filter(|(of, _)| *of == kind).map(|(_, uid)| uid.clone()).collect();
+        revisions.extend(history.retain(kind, &uids, arrival));
+    }
+    revisions
+}
+
+impl Session<'_> {
+    async fn serve(&self, source: &mut Ready) -> Result<(), WriterError> {
+        let opened = tokio::select! {
+            () = self.token.cancelled() => return Ok(()),
+            opened = Writer::open(self.log, &self.settings.cluster) => opened,
+        };
+        let (writer, mut history) = opened?;
+        history.reopen(now());
+        match source {
+            Ready::Kubernetes(kube) => self.follow(kube, writer, history).await,
+            Ready::Manifests(folder) => self.scan(folder, writer, history).await,
+            Ready::Host => self.host(writer, history).await,
+        }
+    }
+
+    /// The agents that settings name; where there is no API, this host's.
+    fn agents(&self, host: Option<&Host>) -> Vec<Observed> {
+        let settings = self.settings;
+        let mut networks = settings.covered_networks.clone();
+        let mut agents: Vec<Observed> = settings.covered_nodes.iter().map(|node| host::agent(node, &[])).collect();
+        if let (Some(host), true, true) = (host, agents.is_empty(), networks.is_empty()) {
+            agents.push(host::agent(&host.name, &host.networks));
+        }
+        networks.sort_unstable();
+        if !networks.is_empty() {
+            agents.push(host::agent("", &networks));
+        }
+        agents
+    }
+
+    async fn write(
+        &self,
+        writer: &mut Writer,
+        history: &mut History,
+        revisions: &[Revision],
+        promise: Option<(Millis, Proof)>,
+        cluster_known: bool,
+    ) -> Result<(), WriterError> {
+        let heartbeat = promise.map(|(to, proof)| history.heartbeat_message(to, proof, cluster_known));
+        writer.write(revisions, heartbeat.as_ref(), &self.token).await?;
+        self.meters.revisions.inc_by(u64::try_from(revisions.len()).unwrap_or(u64::MAX));
+        self.meters.objects.set(i64::try_from(history.open()).unwrap_or(i64::MAX));
+        if let Some((complete_to, _)) = promise {
+            history.promise(complete_to);
+            self.meters.heartbeat.set(complete_to);
+            self.health.set_ready(CONDITION, true, "");
+        }
+        Ok(())
+    }
+
+    async fn host(&self, mut writer: Writer, mut history: History) -> Result<(), WriterError> {
+        let host = Host::read(self.settings.node.as_deref());
+        let mut objects = vec![host.node()];
+        objects.extend(self.agents(Some(&host)));
+        let revisions = show(&mut history, objects, now());
+        let forever = Some((FOR_EVER, Proof::Closed));
+        self.write(&mut writer, &mut history, &revisions, forever, false).await?;
+        tracing::info!(host = %host.name, addresses = host.addresses.len(), "no Kubernetes: flows are named by host");
+        self.token.cancelled().await;
+        Ok(())
+    }
+
+    async fn scan(&self, folder: &mut Folder, mut writer: Writer, mut history: History) -> Result<(), WriterError> {
+        let host = Host::read(self.settings.node.as_deref());
+        let mut every = tokio::time::interval(SCAN);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut begun = false;
+        loop {
+            tokio::select! {
+                () = self.token.cancelled() => return Ok(()),
+                _ = every.tick() => {}
+            }
+            // What changes while the folder is read may be missed, so that the promise ends where reading begins.
+            let started = now();
+            let changed = match folder.scan(SystemTime::now()) {
+                Ok(scan) => {
+                    for error in &scan.invalid {
+                        self.meters.invalid.inc();
+                        weir_service::rate_limited!(warn, error = %error, "manifest is not valid: its last good version stays");
+                    }
+                    scan.changed
+                }
+                Err(error) => {
+                    self.meters.invalid.inc();
+                    weir_service::rate_limited!(warn, error = %error, "manifests cannot be read: metadata stands still");
+                    self.health.set_ready(CONDITION, false, error.to_string());
+                    continue;
+                }
+            };
+            let mut revisions = Vec::new();
+            if changed || !begun {
+                let arrival = now();
+                let mut objects = folder.show(arrival).objects;
+                objects.extend(self.agents(Some(&host)));
+                revisions = show(&mut history, objects, arrival);
+            }
+            let promise = Some((started.max(history.heartbeat()), Proof::Manifests));
+            self.write(&mut writer, &mut history, &revisions, promise, true).await?;
+            if !begun || !revisions.is_empty() {
+                tracing::info!(
+                    files = folder.files(),
+                    objects = history.open(),
+                    written = revisions.len(),
+                    "manifests read"
+                );
+            }
+            begun = true;
+        }
+    }
+
+    async fn follow(&self, kube: &Kube, mut writer: Writer, mut history: History) -> Result<(), WriterError> {
+        let token = self.token.child_token();
+        let _stop = token.clone().drop_guard();
+        let (mut told, _tasks) = kube.watch(&token);
+        let mut cluster = Cluster::new(self.agents(None));
+        let mut freshness: Freshness<WATCHED> = Freshness::new(now());
+        let delay = Millis::try_from(self.settings.assumed_delay.as_millis()).unwrap_or(Millis::MAX);
+        let mut every = tokio::time::interval(TICK);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut revisions: Vec<Revision> = Vec::new();
+        loop {
+            tokio::select! {
+                () = self.token.cancelled() => return Ok(()),
+                next = told.recv() => match next {
+                    Some(Told::Event(event)) => {
+                        take(*event, &mut cluster, &mut history, &mut freshness, &mut revisions);
+                        continue;
+                    }
+                    Some(Told::Probed(probed)) => {
+                        freshness.probed(probed.started, probed.found, now());
+                        continue;
+                    }
+                    Some(Told::Failed { what, why }) => {
+                        self.meters.failures(what).inc();
+                        weir_service::rate_limited!(warn, what, why, "kubernetes API: trying again");
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+                _ = every.tick() => {}
+            }
+            if !cluster.is_listed() {
+                continue;
+            }
+            let proven = freshness.proven(now(), delay).filter(|(to, _)| *to > history.heartbeat());
+            if revisions.is_empty() && proven.is_none() {
+                self.check_age(history.heartbeat());
+                continue;
+            }
+            self.meters.waiting.set(i64::try_from(cluster.waiting()).unwrap_or(i64::MAX));
+            self.write(&mut writer, &mut history, &revisions, proven, true).await?;
+            revisions.clear();
+        }
+    }
+
+    fn check_age(&self, heartbeat: Millis) {
+        let age = now().saturating_sub(heartbeat);
+        if heartbeat != NEVER && age > STALE {
+            let seconds = age / 1000;
+            self.health.set_ready(CONDITION, false, format!("no heartbeat for {seconds} s: is the API server away?"));
+        }
+    }
+}
+
+fn take(
+    event: Event,
+    cluster: &mut Cluster,
+    history: &mut History,
+    freshness: &mut Freshness<WATCHED>,
+    revisions: &mut Vec<Revision>,
+) {
+    let (number, version, arrival) = (event.watched.number(), event.version, event.arrival);
+    revisions.extend(cluster.take(event, history));
+    freshness.reached(number, version, arrival);
+}

@@ -1,0 +1,194 @@
+use super::*;
+use weir_join::{Ask, Table};
+use weir_schemas::enriched::{Attribution, NoneReason};
+use weir_schemas::metadata::Metadata;
+use weir_schemas::{decode, topics};
+use weir_stream::{Partitions, Start};
+
+struct Running {
+    token: CancellationToken,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    metrics: Metrics,
+    health: Health,
+}
+
+impl Running {
+    fn start(settings: MetadataSettings, log: &Log) -> Self {
+        let (token, metrics, health) = (CancellationToken::new(), Metrics::new(), Health::new());
+        let (log, given, shared, told) = (log.clone(), token.clone(), metrics.clone(), health.clone());
+        let task = tokio::spawn(async move { run(settings, log, &shared, &told, given).await });
+        Self { token, task, metrics, health }
+    }
+
+    async fn stop(self) -> f64 {
+        self.token.cancel();
+        self.task.await.unwrap().unwrap();
+        self.metrics.value("weir_metadata_revisions_written_total", &[]).unwrap_or_default()
+    }
+}
+
+async fn table(log: &Log) -> Table {
+    let mut table = Table::new("local", 1);
+    let Ok(mut reader) = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await else { return table };
+    for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
+        let message: Metadata = decode(&record.value.unwrap()).unwrap();
+        table.apply(0, &message);
+    }
+    table
+}
+
+async fn eventually(log: &Log, what: &str, holds: impl Fn(&Table) -> bool) -> Table {
+    for _ in 0..200 {
+        let table = table(log).await;
+        if holds(&table) {
+            return table;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{what} did not come true");
+}
+
+fn manifests(folder: &Path) -> MetadataSettings {
+    MetadataSettings { manifests: Some(folder.to_owned()), node: Some("h".to_owned()), ..MetadataSettings::default() }
+}
+
+fn pod(name: &str, address: &str) -> String {
+    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\nstatus: {{podIP: {address}}}\n")
+}
+
+fn name(table: &Table, at: Millis, address: &str) -> Option<String> {
+    table.side(&Ask::address(at, address.parse().unwrap())).pod
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kubernetes_the_host_is_named_and_nothing_is_awaited() {
+    let log = Log::memory();
+    let settings = MetadataSettings { node: Some("h".to_owned()), ..MetadataSettings::default() };
+    let running = Running::start(settings.clone(), &log);
+    let table = eventually(&log, "a heartbeat", |table| table.complete_to() == FOR_EVER).await;
+    assert!(!table.cluster_known());
+    assert!(running.health.is_ready());
+    let ask = Ask { local_host: Some("h"), ..Ask::address(0, "127.0.0.1".parse().unwrap()) };
+    let resolution = table.resolve(&ask);
+    assert_eq!(resolution.host.as_deref(), Some("h"));
+    assert!(table.covered(&resolution, ask.address, 0));
+    let outside = table.side(&Ask::address(0, "192.0.2.1".parse().unwrap()));
+    assert_eq!(outside.reason, Some(NoneReason::NoCluster));
+    running.stop().await;
+    let written = Running::start(settings, &log);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(written.stop().await <= 2.0, "at most what has changed of this host");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_name_flows_and_what_changes_holds_from_then_on() {
+    let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("a.yaml"), pod("a", "10.0.0.1")).unwrap();
+    let running = Running::start(manifests(dir.path()), &log);
+    let table = eventually(&log, "a heartbeat", |table| table.complete_to() > NEVER).await;
+    let first = table.complete_to();
+    assert_eq!(name(&table, 5, "10.0.0.1").as_deref(), Some("a"), "always valid");
+    assert!(table.side(&Ask::address(5, "10.0.0.1".parse().unwrap())).always_valid);
+
+    std::fs::write(dir.path().join("a.yaml"), pod("b", "10.0.0.1")).unwrap();
+    let later = now();
+    let table = eventually(&log, "the change", |table| {
+        table.complete_to() > later && name(table, table.complete_to(), "10.0.0.1").as_deref() == Some("b")
+    })
+    .await;
+    assert_eq!(name(&table, first, "10.0.0.1").as_deref(), Some("a"), "nothing before a heartbeat changes");
+
+    std::fs::write(dir.path().join("a.yaml"), "kind: [").unwrap();
+    let later = now();
+    let table = eventually(&log, "a heartbeat after it", |table| table.complete_to() > later).await;
+    assert_eq!(name(&table, later, "10.0.0.1").as_deref(), Some("b"), "the last good version stays");
+    assert!(running.metrics.value("weir_metadata_manifests_invalid_total", &[]).unwrap() >= 1.0);
+    running.stop().await;
+
+    // While the service is down, the pod is taken out.
+    let down = now();
+    std::fs::write(dir.path().join("a.yaml"), pod("c", "10.0.0.2")).unwrap();
+    let running = Running::start(manifests(dir.path()), &log);
+    let table = eventually(&log, "the removal", |table| {
+        table.complete_to() > down && name(table, table.complete_to(), "10.0.0.1").is_none()
+    })
+    .await;
+    let during = table.side(&Ask::address(down, "10.0.0.1".parse().unwrap()));
+    assert_ne!(during.attribution, Attribution::None, "it may still have been there");
+    assert_eq!(running.stop().await, 2.0, "one closed, one opened");
+    let running = Running::start(manifests(dir.path()), &log);
+    let again = now();
+    eventually(&log, "a heartbeat", |table| table.complete_to() > again).await;
+    assert_eq!(running.stop().await, 0.0, "nothing is written twice");
+}
+
+#[tokio::test]
+async fn a_capture_is_complete_at_once() {
+    let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("a.yaml"), pod("a", "10.0.0.1")).unwrap();
+    write_capture(&log, "local", Some(dir.path())).await.unwrap();
+    let table = table(&log).await;
+    assert_eq!((table.complete_to(), table.cluster_known()), (FOR_EVER, true));
+    assert!(table.one_observer(0));
+    assert_eq!(name(&table, 0, "10.0.0.1").as_deref(), Some("a"));
+    let ask = Ask::address(0, "192.0.2.1".parse().unwrap());
+    assert!(table.covered(&table.resolve(&ask), ask.address, 0));
+    write_capture(&log, "local", Some(dir.path())).await.unwrap();
+    std::fs::write(dir.path().join("a.yaml"), pod("b", "10.0.0.1")).unwrap();
+    let error = write_capture(&log, "local", Some(dir.path())).await.unwrap_err().to_string();
+    assert!(error.contains("cluster id of its own"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_after_a_run_without_one_holds_from_then_on() {
+    let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
+    let host = MetadataSettings { node: Some("h".to_owned()), ..MetadataSettings::default() };
+    let running = Running::start(host, &log);
+    eventually(&log, "a heartbeat", |table| table.complete_to() == FOR_EVER).await;
+    running.stop().await;
+    let before = now();
+    std::fs::write(dir.path().join("a.yaml"), pod("a", "10.0.0.1")).unwrap();
+    let running = Running::start(manifests(dir.path()), &log);
+    let table = eventually(&log, "a heartbeat", |table| {
+        (before..FOR_EVER).contains(&table.complete_to()) && table.cluster_known()
+    })
+    .await;
+    assert_eq!(name(&table, before - 1, "10.0.0.1"), None);
+    let later = table.complete_to() + 1_000;
+    assert_eq!(name(&table, later, "10.0.0.1").as_deref(), Some("a"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_fences_the_first() {
+    let log = Log::memory();
+    let (mut first, history) = Writer::open(&log, "local").await.unwrap();
+    let (mut second, _) = Writer::open(&log, "local").await.unwrap();
+    let heartbeat = history.heartbeat_message(5, Proof::Manifests, true);
+    let token = CancellationToken::new();
+    let error = first.write(&[], Some(&heartbeat), &token).await.unwrap_err();
+    assert!(error.needs_rebuild(), "{error}");
+    second.write(&[], Some(&heartbeat), &token).await.unwrap();
+    assert_eq!(table(&log).await.complete_to(), 5);
+}
+
+#[tokio::test]
+async fn the_start_says_what_is_wrong_with_a_source() {
+    let wrong = |settings: MetadataSettings| async {
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let run = run(settings, Log::memory(), &metrics, &health, CancellationToken::new());
+        run.await.unwrap_err().to_string()
+    };
+    let away = wrong(manifests(Path::new("/nonexistent/weir"))).await;
+    assert!(away.contains("/nonexistent/weir") && away.contains("--manifests"), "{away}");
+    let config = MetadataSettings { kubeconfig: Some("/nonexistent/config".into()), ..MetadataSettings::default() };
+    let config = wrong(config).await;
+    assert!(config.contains("/nonexistent/config") && config.contains("--kubeconfig"), "{config}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config");
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
+                users: [{name: a, user: {token: x}}]\nclusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\n";
+    std::fs::write(&path, text).unwrap();
+    let refused = wrong(MetadataSettings { kubeconfig: Some(path), ..MetadataSettings::default() }).await;
+    assert!(refused.contains("127.0.0.1:1") && refused.contains("check the server's address"), "{refused}");
+}

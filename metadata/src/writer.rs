@@ -1,0 +1,194 @@
+//! The topic: read whole at the start, then written in transactions, each with its heartbeat.
+
+use crate::revisions::{History, key};
+use bytes::Bytes;
+use std::time::Duration;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use weir_flow::Millis;
+use weir_flow::time::NEVER;
+use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision};
+use weir_schemas::{DecodeError, EncodeError, decode, encode, topics};
+use weir_stream::{
+    ErrorKind, Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
+};
+
+/// The most revisions in one transaction, so that it ends well within its time-out.
+const TRANSACTION: usize = 5_000;
+/// How long the topic may be silent while it is read.
+const IDLE: Duration = Duration::from_secs(30);
+/// Pause before a write is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The metadata topic in the log's own words.
+const TOPIC: &str = topics::METADATA;
+
+/// Why the topic cannot be written or read.
+#[derive(Debug, Error)]
+pub enum WriterError {
+    /// The log.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The topic holds something else.
+    #[error(
+        "topic {TOPIC}, partition {partition}, offset {offset}: {cause}; a newer version wrote it, or another program did"
+    )]
+    Decode {
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// What is wrong with it.
+        cause: DecodeError,
+    },
+    /// A value does not fit the schema.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Stopped.
+    #[error("stopped while writing")]
+    Stopped,
+}
+
+impl WriterError {
+    /// Whether to begin anew, from what the topic holds.
+    #[must_use]
+    pub fn needs_rebuild(&self) -> bool {
+        match self {
+            Self::Stream(error) => !matches!(error.kind(), ErrorKind::Invalid),
+            Self::Decode { .. } | Self::Encode(_) | Self::Stopped => false,
+        }
+    }
+}
+
+/// The one writer of a cluster's metadata: opening it fences an earlier one.
+#[derive(Debug)]
+pub struct Writer {
+    producer: TransactionalProducer,
+    cluster: String,
+    partitions: i32,
+    /// Whether the topic tells where the history begins.
+    begun: bool,
+    heartbeat: Millis,
+}
+
+impl Writer {
+    /// Fences an earlier writer, then reads what the topic holds.
+    ///
+    /// # Errors
+    /// When the log cannot be reached or holds what cannot be read.
+    pub async fn open(log: &Log, cluster: &str) -> Result<(Self, History), WriterError> {
+        ensure_topic(log, cluster).await?;
+        let partitions = log.partition_count(TOPIC).await?;
+        let settings = TransactionSettings::new(format!("weir-metadata-{cluster}"));
+        let producer = log.transactional_producer(&settings).await?;
+        let mut writer = Self { producer, cluster: cluster.to_owned(), partitions, begun: false, heartbeat: NEVER };
+        let mut history = History::new(cluster);
+        let mut reader = log.reader(TOPIC, Partitions::All, Start::Beginning).await?;
+        let first = writer.first_key();
+        while let Some(records) = reader.next_before_end(IDLE).await? {
+            for record in records {
+                let Some(value) = &record.value else { continue };
+                let message: Metadata = decode(value).map_err(|cause| WriterError::Decode {
+                    partition: record.partition,
+                    offset: record.offset,
+                    cause,
+                })?;
+                writer.begun |= record.key.as_deref() == Some(first.as_bytes());
+                history.restore(&message);
+            }
+        }
+        writer.heartbeat = history.heartbeat();
+        Ok((writer, history))
+    }
+
+    /// The last heartbeat written.
+    #[must_use]
+    pub fn heartbeat(&self) -> Millis {
+        self.heartbeat
+    }
+
+    /// Writes revisions, in order, and then the heartbeat, which stands on every partition in the same transaction as
+    /// the last of them. Passing errors are retried until `token` is cancelled.
+    ///
+    /// # Errors
+    /// Errors after which the writer must be opened anew.
+    pub async fn write(
+        &mut self,
+        revisions: &[Revision],
+        heartbeat: Option<&Heartbeat>,
+        token: &CancellationToken,
+    ) -> Result<(), WriterError> {
+        let mut records = Vec::with_capacity(revisions.len().saturating_add(2));
+        for revision in revisions {
+            let value = encode(&Metadata::Revision(revision.clone()))?;
+            records.push(NewRecord::new(TOPIC, Bytes::from(key(revision)), Bytes::from(value)));
+        }
+        let mut begins = false;
+        if let Some(heartbeat) = heartbeat {
+            let value = Bytes::from(encode(&Metadata::Heartbeat(heartbeat.clone()))?);
+            if !self.begun && matches!(heartbeat.proof, Proof::Probed | Proof::Assumed) {
+                let first = NewRecord::new(TOPIC, Bytes::from(self.first_key()), value.clone());
+                records.push(first.to_partition(0));
+                begins = true;
+            }
+            for partition in 0..self.partitions {
+                let key = format!("{}/heartbeat/{partition}", self.cluster);
+                records.push(NewRecord::new(TOPIC, Bytes::from(key), value.clone()).to_partition(partition));
+            }
+        }
+        // A split may fall between a revision that closes and the next that opens: the heartbeat comes with the last
+        // part, and nothing is promised before.
+        for part in records.chunks(TRANSACTION) {
+            self.commit(part, token).await?;
+        }
+        self.begun |= begins;
+        if let Some(heartbeat) = heartbeat {
+            self.heartbeat = self.heartbeat.max(heartbeat.complete_to);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, records: &[NewRecord], token: &CancellationToken) -> Result<(), WriterError> {
+        loop {
+            let error = match self.attempt(records).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !matches!(error.kind(), ErrorKind::Retriable | ErrorKind::Abortable | ErrorKind::QueueFull) {
+                return Err(error.into());
+            }
+            weir_service::rate_limited!(warn, error = %error, "writing metadata: trying again");
+            self.producer.abort().await?;
+            tokio::select! {
+                () = token.cancelled() => return Err(WriterError::Stopped),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn attempt(&mut self, records: &[NewRecord]) -> Result<(), StreamError> {
+        self.producer.begin().await?;
+        for record in records {
+            self.producer.send(record.clone()).await?;
+        }
+        self.producer.commit().await
+    }
+
+    /// The key of the first heartbeat of all, which stays: the history begins with it.
+    fn first_key(&self) -> String {
+        format!("{}/heartbeat/first", self.cluster)
+    }
+}
+
+/// Creates the topic where it is missing, as the schemas say.
+async fn ensure_topic(log: &Log, cluster: &str) -> Result<(), StreamError> {
+    let spec = topics::of(cluster, 1, 1, 1).into_iter().find(|topic| topic.name == TOPIC);
+    let Some(spec) = spec else { return Ok(()) };
+    match log.partition_count(TOPIC).await {
+        Ok(_) => Ok(()),
+        Err(StreamError::UnknownTopic(_)) => {
+            let spec = TopicSpec { name: spec.name, partitions: spec.partitions, configs: spec.configs };
+            log.ensure_topics(&[spec]).await
+        }
+        Err(error) => Err(error),
+    }
+}

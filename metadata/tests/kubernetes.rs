@@ -1,0 +1,269 @@
+//! The service against a real control plane, when `WEIR_TEST_KUBECONFIG` names one with fake nodes (kwok); it makes and
+//! deletes a namespace of its own. The truth is an independent list of pods, asked of the API at known times.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+use weir_flow::Millis;
+use weir_join::{Ask, Table};
+use weir_metadata::MetadataSettings;
+use weir_schemas::enriched::{Attribution, IdentifiedBy};
+use weir_schemas::metadata::Metadata;
+use weir_schemas::{decode, topics};
+use weir_service::{Health, Metrics};
+use weir_stream::{Log, Partitions, Start};
+
+const SPACE: &str = "weir-metadata-test";
+
+fn now() -> Millis {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn object<K: DeserializeOwned>(value: serde_json::Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+async fn table(log: &Log) -> Table {
+    let mut table = Table::new("test", 1);
+    // The service makes the topic.
+    let Ok(mut reader) = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await else { return table };
+    for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
+        let message: Metadata = decode(&record.value.unwrap()).unwrap();
+        table.apply(usize::try_from(record.partition).unwrap(), &message);
+    }
+    table
+}
+
+/// The table once it is complete to a time.
+async fn table_at(log: &Log, at: Millis) -> Table {
+    for _ in 0..300 {
+        let table = table(log).await;
+        if table.complete_to() >= at {
+            return table;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("metadata did not become complete to {at}");
+}
+
+/// Ready pods of the test's namespace, with their addresses.
+async fn ready_pods(pods: &Api<Pod>, wanted: usize) -> Vec<Pod> {
+    let ready = |pod: &Pod| {
+        pod.metadata.deletion_timestamp.is_none()
+            && pod
+                .status
+                .as_ref()
+                .is_some_and(|status| status.pod_ip.is_some() && status.phase.as_deref() == Some("Running"))
+    };
+    for _ in 0..600 {
+        let all = pods.list(&ListParams::default()).await.unwrap().items;
+        if all.len() == wanted && all.iter().all(ready) {
+            return all;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{wanted} pods did not become ready");
+}
+
+fn deployment(version: &str) -> Deployment {
+    object(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": SPACE},
+        "spec": {"replicas": 5, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web", "version": version}},
+            "spec": {"containers": [{"name": "web", "image": "web"}], "terminationGracePeriodSeconds": 1}}}
+    }))
+}
+
+async fn prepare(client: &Client) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for number in 1..=3 {
+        let node: Node = object(json!({
+            "metadata": {"name": format!("weir-{number}"), "labels": {"type": "kwok",
+                "topology.kubernetes.io/zone": format!("zone-{number}")}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+            "status": {"addresses": [{"type": "InternalIP", "address": format!("172.18.9.{number}")}],
+                "allocatable": {"cpu": "32", "memory": "256Gi", "pods": "250"},
+                "capacity": {"cpu": "32", "memory": "256Gi", "pods": "250"}}}));
+        let _ = nodes.create(&PostParams::default(), &node).await;
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let _ = namespaces.delete(SPACE, &DeleteParams::default()).await;
+    while namespaces.get_opt(SPACE).await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": SPACE}}))).await.unwrap();
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client.clone(), SPACE);
+    while accounts.get_opt("default").await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+struct Service {
+    token: CancellationToken,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    metrics: Metrics,
+}
+
+impl Service {
+    fn start(settings: &MetadataSettings, log: &Log) -> Self {
+        let (token, metrics) = (CancellationToken::new(), Metrics::new());
+        let (settings, log, given, shared) = (settings.clone(), log.clone(), token.clone(), metrics.clone());
+        let task = tokio::spawn(async move { weir_metadata::run(settings, log, &shared, &Health::new(), given).await });
+        Self { token, task, metrics }
+    }
+
+    async fn stop(self) -> f64 {
+        self.token.cancel();
+        self.task.await.unwrap().unwrap();
+        self.metrics.value("weir_metadata_revisions_written_total", &[]).unwrap_or_default()
+    }
+}
+
+fn addresses(pod: &Pod) -> Vec<String> {
+    let ips = pod.status.as_ref().unwrap().pod_ips.iter().flatten();
+    ips.map(|ip| ip.ip.clone()).collect()
+}
+
+/// Every pod is found by each of its addresses and by its UID.
+fn assert_named(table: &Table, pods: &[Pod], at: Millis, version: &str) {
+    for pod in pods {
+        let name = pod.metadata.name.clone().unwrap();
+        for address in addresses(pod) {
+            let side = table.side(&Ask::address(at, address.parse().unwrap()));
+            assert_eq!(side.pod.as_deref(), Some(name.as_str()), "{address} at {at}: {side:?}");
+            assert_eq!(side.attribution, Attribution::Exact);
+            assert_eq!(side.workload_kind.as_deref(), Some("Deployment"));
+            assert_eq!(side.workload.as_deref(), Some("web"));
+            assert_eq!(side.node, pod.spec.as_ref().unwrap().node_name);
+            assert!(side.zone.is_some());
+            assert!(side.labels.contains(&format!("version={version}")));
+            let ask = Ask { pod_uid: pod.metadata.uid.as_deref(), ..Ask::address(at, address.parse().unwrap()) };
+            let by_uid = table.side(&ask);
+            assert_eq!((by_uid.pod.as_deref(), by_uid.by), (Some(name.as_str()), IdentifiedBy::Uid));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_named_as_of_then() {
+    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
+        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
+        return;
+    };
+    let config = Kubeconfig::read_from(&path).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    prepare(&client).await;
+    let log = Log::memory();
+    let settings =
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+    let service = Service::start(&settings, &log);
+    let begun = now();
+    let table = table_at(&log, begun).await;
+    eprintln!("first heartbeat after {} ms", now() - begun);
+    assert!(table.cluster_known());
+
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), SPACE);
+    deployments.create(&PostParams::default(), &deployment("1")).await.unwrap();
+    let first = ready_pods(&pods, 5).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let first_at = now();
+    let table = table_at(&log, first_at).await;
+    eprintln!("heartbeat {} ms after the time asked for", now() - first_at);
+    assert_named(&table, &first, first_at, "1");
+
+    // A rollout: other pods, other addresses, the old ones gone.
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(deployment("2"))).await.unwrap();
+    let second = loop {
+        let pods = ready_pods(&pods, 5).await;
+        let is_new = |pod: &Pod| {
+            pod.metadata.labels.as_ref().is_some_and(|labels| labels.get("version").is_some_and(|v| v == "2"))
+        };
+        if pods.iter().all(is_new) {
+            break pods;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let second_at = now();
+    let table = table_at(&log, second_at).await;
+    assert_named(&table, &first, first_at, "1");
+    assert_named(&table, &second, second_at, "2");
+
+    // While the service is down, pods come and go.
+    let written = service.stop().await;
+    assert!(written >= 20.0, "5 pods twice, each with an end: {written}");
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 2}}))).await.unwrap();
+    let left = ready_pods(&pods, 2).await;
+    let service = Service::start(&settings, &log);
+    let third_at = now();
+    let table = table_at(&log, third_at).await;
+    assert_named(&table, &first, first_at, "1");
+    assert_named(&table, &second, second_at, "2");
+    assert_named(&table, &left, third_at, "2");
+    let left_names: BTreeMap<String, ()> = left.iter().map(|pod| (pod.metadata.name.clone().unwrap(), ())).collect();
+    for gone in second.iter().filter(|pod| !left_names.contains_key(pod.metadata.name.as_ref().unwrap())) {
+        for address in addresses(gone) {
+            let side = table.side(&Ask::address(third_at + 60_000, address.parse().unwrap()));
+            assert_eq!(side.pod, None, "{address} was given back while nobody watched");
+        }
+    }
+    let written = service.stop().await;
+    assert!(written <= 40.0, "a restart writes what changed only: {written}");
+
+    // Restarted without any change it writes nothing.
+    let service = Service::start(&settings, &log);
+    table_at(&log, now()).await;
+    let written = service.stop().await;
+    assert!(written <= 3.0, "a restart without a change writes no revision: {written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_job_gives_its_address_back() {
+    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
+        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
+        return;
+    };
+    let config = Kubeconfig::read_from(&path).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let space = "default";
+    let jobs: Api<Job> = Api::namespaced(client.clone(), space);
+    let name = format!("weir-{}", now());
+    let job: Job = object(json!({"metadata": {"name": name}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "j", "image": "j"}]}}}}));
+    let log = Log::memory();
+    let settings =
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+    let service = Service::start(&settings, &log);
+    table_at(&log, now()).await;
+    jobs.create(&PostParams::default(), &job).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), space);
+    let mine = ListParams::default().labels(&format!("job-name={name}"));
+    let pod = loop {
+        let all = pods.list(&mine).await.unwrap().items;
+        let done = |pod: &&Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Succeeded"));
+        if let Some(pod) = all.iter().find(done) {
+            break pod.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let at = now();
+    let table = table_at(&log, at).await;
+    for address in addresses(&pod) {
+        let side = table.side(&Ask::address(at, address.parse().unwrap()));
+        assert_eq!(side.pod, None, "{side:?}");
+        let ask = Ask { pod_uid: pod.metadata.uid.as_deref(), ..Ask::address(at, address.parse().unwrap()) };
+        let side = table.side(&ask);
+        assert_eq!((side.workload_kind.as_deref(), side.workload.as_deref()), (Some("Job"), Some(name.as_str())));
+    }
+    service.stop().await;
+}

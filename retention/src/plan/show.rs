@@ -1,0 +1,43 @@
+//! The plan as a table.
+
+use super::Plan;
+use crate::amount::size;
+use comfy_table::{CellAlignment, Table, presets};
+use std::fmt;
+use std::time::Duration;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} indices hold {} of a budget of {}", self.indices, size(self.bytes), size(self.budget))?;
+        if self.actions.is_empty() {
+            writeln!(f, "nothing is to be deleted")?;
+        } else {
+            let mut table = Table::new();
+            table.load_preset(presets::NOTHING).set_header(["DELETE", "SIZE", "AGE", "BECAUSE OF"]);
+            for action in &self.actions {
+                let bytes = action.bytes.map_or_else(|| "unknown".to_owned(), size);
+                let because = match action.reason {
+                    super::Reason::MaxAge => "--max-age",
+                    super::Reason::Budget => "--budget",
+                    super::Reason::DiskReserve => "--disk-reserve",
+                };
+                table.add_row([action.index.to_string(), bytes, age(action.age), because.to_owned()]);
+            }
+            if let Some(column) = table.column_mut(1) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            writeln!(f, "{table}")?;
+            writeln!(f, "{} are left then", size(self.after))?;
+        }
+        if let Some(stuck) = &self.stuck {
+            writeln!(f, "still {} too many: {}", size(stuck.over), stuck.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// An age in days and hours.
+fn age(millis: i64) -> String {
+    let hours = u64::try_from(millis).unwrap_or(0) / 3_600_000;
+    humantime::format_duration(Duration::from_secs(hours * 3_600)).to_string()
+}

@@ -1,0 +1,191 @@
+//! `weir flows`: named flows in the terminal.
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use weir_console::filter::{Filter, Parameters};
+use weir_console::row::{self, Row};
+use weir_elastic::{Elastic, ElasticSettings};
+use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::topics;
+use weir_service::settings::Loaded;
+use weir_service::{Context, HintExt as _, ProcessSettings, rate_limited};
+use weir_stream::{KafkaSettings, Log, Partitions, Start};
+
+mod table;
+
+/// The alias that reads every index of flows.
+const INDEX: &str = "weir-flows";
+
+/// Settings of `weir flows`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FlowsSettings {
+    /// Go on with new flows as they are enriched, until Ctrl-C; reads the Kafka topic
+    #[arg(long, short)]
+    follow: bool,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t = Output::Table, value_name = "FORM")]
+    output: Output,
+    /// Namespace of either end
+    #[arg(long, short, value_name = "NAME", help_heading = "Filters")]
+    namespace: Option<String>,
+    /// Pod or workload of either end; `*` at the end stands for anything
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    pod: Option<String>,
+    /// Address or CIDR block of either end
+    #[arg(long, value_name = "ADDRESS", help_heading = "Filters")]
+    address: Option<String>,
+    /// Port of either end
+    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    port: Option<String>,
+    /// allow, deny or mixed; several separated by commas
+    #[arg(long, value_name = "ACTION", help_heading = "Filters")]
+    action: Option<String>,
+    /// Windows that start at this time or later: 2026-01-31T12:00:00Z, or an age such as 15m
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
+    since: Option<String>,
+    /// Windows that start before this time
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
+    until: Option<String>,
+    /// Aggregation level: 1 with addresses and pods, 2 by workload
+    #[arg(long, value_name = "0-3", default_value = "1", help_heading = "Filters")]
+    level: String,
+    /// The most flows to list
+    #[arg(long, value_name = "NUMBER", default_value = "50")]
+    limit: String,
+    /// Go on after an earlier list: the cursor that it ended with
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+    /// Where flows are kept
+    #[command(flatten)]
+    elastic: ElasticSettings,
+    /// Where flows pass
+    #[command(flatten)]
+    kafka: KafkaSettings,
+    /// The process
+    #[command(flatten)]
+    process: ProcessSettings,
+}
+
+/// How flows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table for people
+    Table,
+    /// One JSON document a line
+    Json,
+}
+
+/// Lists or follows flows.
+pub(crate) fn main(loaded: Loaded<FlowsSettings>) -> ExitCode {
+    let process = loaded.settings.process.clone();
+    weir_service::run_loaded("weir-flows", crate::VERSION, loaded, &process, run)
+}
+
+async fn run(context: Context<FlowsSettings>) -> Result<()> {
+    let settings = &context.settings;
+    let filter = settings.filter()?;
+    if settings.follow {
+        tokio::select! {
+            () = context.shutdown.cancelled() => Ok(()),
+            followed = follow(settings, &filter) => followed,
+        }
+    } else {
+        list(settings, &filter).await
+    }
+}
+
+impl FlowsSettings {
+    fn filter(&self) -> Result<Filter> {
+        let parameters = Parameters {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            address: self.address.clone(),
+            port: self.port.clone(),
+            action: self.action.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            level: Some(self.level.clone()),
+            limit: Some(self.limit.clone()),
+            cursor: self.cursor.clone(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        Filter::parse(&parameters, 1, now).hint("weir flows --help lists the filters").exit_code(2)
+    }
+}
+
+async fn list(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
+    let elastic = Elastic::new(&settings.elastic)?;
+    let answer = elastic
+        .search(INDEX, &filter.query())
+        .await
+        .context("flows")
+        .hint("is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL")?;
+    let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = hits.iter().map(row::from_document).collect::<Result<Vec<Row>, _>>()?;
+    print(settings.output, &rows, true)?;
+    if settings.output == Output::Table {
+        let next = (rows.len() == filter.limit()).then(|| hits.last().and_then(cursor)).flatten();
+        say(&table::footer(rows.len(), next.as_deref()));
+    }
+    Ok(())
+}
+
+/// Where a list ended.
+fn cursor(hit: &Value) -> Option<String> {
+    let (time, tiebreak) = (hit["sort"][0].as_i64()?, hit["sort"][1].as_i64()?);
+    Some(weir_console::filter::Cursor { time, tiebreak }.encode())
+}
+
+async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
+    let log = Log::kafka(&settings.kafka)?;
+    let mut reader = log
+        .reader(topics::ENRICHED, Partitions::All, Start::End)
+        .await
+        .with_context(|| format!("kafka at {}", settings.kafka.kafka))
+        .hint("is `weir up` running? give the address of your Kafka with --kafka BROKERS")?;
+    let mut heading = true;
+    loop {
+        let mut rows = Vec::new();
+        for record in reader.next(Duration::from_secs(1)).await? {
+            let Some(value) = &record.value else { continue };
+            match weir_schemas::decode::<Enriched>(value) {
+                Ok(flow) if flow.kind == Kind::Upsert => rows.push(row::from_record(&flow)),
+                Ok(_) => {}
+                Err(error) => {
+                    rate_limited!(warn, "topic {} offset {}: {error}", topics::ENRICHED, record.offset);
+                }
+            }
+        }
+        rows.retain(|row| filter.matches(row));
+        if !rows.is_empty() {
+            print(settings.output, &rows, heading)?;
+            heading = false;
+        }
+    }
+}
+
+fn print(output: Output, rows: &[Row], heading: bool) -> Result<()> {
+    let text = match output {
+        Output::Table => table::render(rows, heading),
+        Output::Json => {
+            let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+            lines.into_iter().map(|line| line + "\n").collect()
+        }
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `| head` has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}
+
+/// Tells a person something that is no part of the list.
+fn say(text: &str) {
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,148 @@
+//! `weir up`: the whole path in one process.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use weir_console::ConsoleSettings;
+use weir_elastic::{Elastic, ElasticSettings};
+use weir_flow::RecordSettings;
+use weir_metadata::MetadataSettings;
+use weir_retention::{Amount, RetentionSettings};
+use weir_schemas::topics;
+use weir_service::settings::Loaded;
+use weir_service::{Context, HintExt as _, ProcessSettings};
+use weir_stream::{KafkaSettings, Log, TopicSpec};
+
+mod banner;
+mod capture;
+mod components;
+mod data;
+mod engines;
+mod record_settings;
+
+use capture::Capture;
+use components::Components;
+
+/// Settings of `weir up`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpSettings {
+    /// Folder for everything that is kept; a second start on it goes on where the first stopped
+    #[arg(long, value_name = "DIR", default_value = "weir-data")]
+    data: PathBuf,
+    /// Read packets from capture files (pcap, pcapng) instead of this host's interfaces
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "demo", help_heading = "What is captured")]
+    pcap: Vec<PathBuf>,
+    /// Simulate a small cluster instead of capturing; labelled as demo wherever it is shown
+    #[arg(long, help_heading = "What is captured")]
+    demo: bool,
+    /// Seed of the simulated cluster: the same seed gives the same traffic
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "demo", help_heading = "What is captured")]
+    seed: u64,
+    /// Use this Kafka instead of the embedded broker, host:port[,…]
+    #[arg(long, value_name = "BROKERS", help_heading = "Engines")]
+    kafka: Option<String>,
+    /// Use this Elasticsearch or OpenSearch instead of the embedded server
+    #[arg(long, value_name = "URL", help_heading = "Engines")]
+    elasticsearch: Option<String>,
+    /// Address of the embedded broker
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092", help_heading = "Engines")]
+    kafka_listen: SocketAddr,
+    /// Address of the embedded search server
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9200", help_heading = "Engines")]
+    elasticsearch_listen: SocketAddr,
+    /// Disk that the indices may take, as a size (2GB) or a share of the disk (20%); the oldest go first
+    #[arg(long, value_name = "SIZE", default_value = "2GB")]
+    budget: Amount,
+    /// The page
+    #[command(flatten)]
+    console: ConsoleSettings,
+    /// What the agent counts
+    #[command(flatten)]
+    agent: weir_agent::AgentSettings,
+    /// Id of the cluster that is captured
+    #[arg(long, value_name = "NAME", default_value = "local", help_heading = "Names")]
+    cluster: String,
+    /// Name pods from the Kubernetes API that this kubeconfig names
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["in_cluster", "manifests"], help_heading = "Names")]
+    kubeconfig: Option<PathBuf>,
+    /// Name pods from the Kubernetes API of the cluster in which this process is a pod
+    #[arg(long, conflicts_with = "manifests", help_heading = "Names")]
+    in_cluster: bool,
+    /// Name pods from the .yaml, .yml and .json files of a folder
+    #[arg(long, value_name = "DIR", help_heading = "Names")]
+    manifests: Option<PathBuf>,
+    /// The process
+    #[command(flatten)]
+    process: ProcessSettings,
+}
+
+impl UpSettings {
+    /// The settings of the metadata service: this host is what its agent covers.
+    fn metadata(&self) -> MetadataSettings {
+        MetadataSettings {
+            cluster: self.cluster.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            in_cluster: self.in_cluster,
+            manifests: self.manifests.clone(),
+            node: Some(self.agent.node_name()),
+            ..MetadataSettings::default()
+        }
+    }
+
+    fn retention(&self) -> RetentionSettings {
+        RetentionSettings { budget: self.budget, ..RetentionSettings::default() }
+    }
+}
+
+/// Runs `weir up` until it is told to stop.
+pub(crate) fn main(loaded: Loaded<UpSettings>) -> ExitCode {
+    let process = loaded.settings.process.clone();
+    weir_service::run_loaded("weir", crate::VERSION, loaded, &process, run)
+}
+
+async fn run(context: Context<UpSettings>) -> Result<()> {
+    let settings = &context.settings;
+    let capture = Capture::choose(settings)?;
+    let folder = data::DataFolder::open(&settings.data).or_else(|error| {
+        let hint = error.hint();
+        Err(error).hint(hint)
+    })?;
+    let engines = engines::Engines::start(settings, &folder).await?;
+    let result = with_engines(&context, &capture, &engines).await;
+    engines.shutdown().await;
+    result
+}
+
+async fn with_engines(context: &Context<UpSettings>, capture: &Capture, engines: &engines::Engines) -> Result<()> {
+    let log = Log::kafka(&KafkaSettings::at(engines.kafka.clone()))?;
+    log.check(std::time::Duration::from_secs(10))
+        .await
+        .with_context(|| format!("kafka at {}", engines.kafka))
+        .hint("start it, or give the address of a reachable one with --kafka")?;
+    let elastic = Elastic::new(&ElasticSettings::of(&[&engines.elasticsearch]))?;
+    elastic
+        .info()
+        .await
+        .with_context(|| format!("elasticsearch at {}", engines.elasticsearch))
+        .hint("start it, or give the address of a reachable one with --elasticsearch")?;
+    let cluster = capture.cluster(&context.settings);
+    let seed = RecordSettings { live: capture.is_live(), ..RecordSettings::small(&cluster) };
+    ensure_topics(&log, &seed).await?;
+    let records = record_settings::read_or_seed(&log, seed).await?;
+    let mut components = Components::new(context.clone(), log, elastic, records);
+    components.start(capture).await?;
+    banner::print(context, capture, engines, &components);
+    components.run_until_stopped().await
+}
+
+async fn ensure_topics(log: &Log, settings: &RecordSettings) -> Result<()> {
+    let topics: Vec<TopicSpec> =
+        topics::of(&settings.cluster, settings.raw_partitions, settings.internal_partitions, 1)
+            .into_iter()
+            .map(|t| TopicSpec { name: t.name, partitions: t.partitions, configs: t.configs })
+            .collect();
+    log.ensure_topics(&topics).await?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+use crate::harness::{Engines, Up, bytes_by_window, number, raw_by_window, weir};
+use serde_json::json;
+use std::time::Instant;
+
+const WINDOW: i64 = 5_000;
+
+/// Waits until every window that the raw topic has completed is stored with exactly the bytes that were published.
+pub(crate) fn assert_stored_equals_published(up: &Up, at_least: usize) {
+    up.wait_for("what was published is stored", 60, |up| {
+        let (published, last) = raw_by_window(&up.kafka(), "flows.raw.v1.demo", WINDOW);
+        let complete: Vec<_> = published.into_iter().filter(|(w, _)| w + WINDOW + 2_000 <= last - 3_000).collect();
+        if complete.len() < at_least {
+            return None;
+        }
+        for level in [1, 2] {
+            let stored = bytes_by_window(&up.documents(level, &[json!({"term": {"weir.origin": "demo"}})]));
+            for (window, bytes) in &complete {
+                let found = stored.get(window).copied().unwrap_or(0);
+                assert!(found <= *bytes, "window {window} level {level}: {found} bytes stored, {bytes} published: counted twice");
+                if found < *bytes {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    });
+}
+
+#[test]
+fn the_demo_is_named_summed_exactly_and_labelled() {
+    for engines in Engines::all() {
+        let data = tempfile::tempdir().unwrap();
+        let started = Instant::now();
+        let up = Up::start(data.path(), &engines, None, &["--demo"]);
+        let named = json!({"term": {"source.kubernetes.workload.name": "frontend"}});
+        let first = up.wait_for("the first named flow", 60, |up| up.documents(2, std::slice::from_ref(&named)).pop());
+        eprintln!("{engines:?}: first named flow after {:.1} s", started.elapsed().as_secs_f64());
+        assert_eq!(first["weir"]["origin"], "demo");
+        assert_eq!(first["source"]["kubernetes"]["namespace"], "shop");
+        assert_eq!(first["weir"]["source"]["attribution"], "exact");
+        assert_stored_equals_published(&up, 3);
+
+        let page = up.curl(&[&format!("http://127.0.0.1:{}/", up.ports.console)]).unwrap();
+        assert!(page.contains("<title"), "{page}");
+        let url = up.elasticsearch();
+        let listed = weir(&["flows", "--elasticsearch", &url, "--namespace", "shop", "-o", "json", "--limit", "5"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let lines: Vec<serde_json::Value> =
+            listed.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
+        assert_eq!(lines.len(), 5);
+        let table = weir(&["flows", "--elasticsearch", &url, "--limit", "5"]);
+        assert!(String::from_utf8_lossy(&table.stdout).contains("shop/"), "{}", String::from_utf8_lossy(&table.stdout));
+        assert!(up.output().contains("demo"), "the start says that it is a demo:\n{}", up.output());
+        assert_eq!(up.interrupt(), Some(0));
+    }
+}
+
+#[test]
+fn the_denied_scan_is_shown_as_denied() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &Engines::Embedded, None, &["--demo"]);
+    let denied = json!({"term": {"event.action": "deny"}});
+    let found = up.wait_for("a denied flow", 60, |up| up.documents(1, std::slice::from_ref(&denied)).pop());
+    assert_eq!(found["source"]["kubernetes"]["pod"]["name"], "debug-shell");
+    assert_eq!(found["destination"]["kubernetes"]["namespace"], "payments");
+    assert!(number(&found, "weir.initiator.dropped.policy.forward_packets") > 0);
+    assert_eq!(up.interrupt(), Some(0));
+}
+
+#[test]
+fn a_second_start_goes_on_where_the_first_stopped() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &Engines::Embedded, None, &["--demo"]);
+    up.wait_for("a flow", 60, |up| up.documents(2, &[]).pop());
+    assert_eq!(up.interrupt(), Some(0));
+    let up = Up::start(data.path(), &Engines::Embedded, None, &["--demo"]);
+    assert_stored_equals_published(&up, 4);
+    assert_eq!(up.interrupt(), Some(0));
+}

@@ -1,0 +1,135 @@
+use crate::harness::{Engines, Up, is_root, number};
+use crate::network::{Counts, DENIED_PORT, Network, PAYLOAD_RECEIVED, PAYLOAD_SENT, POD_A, POD_B};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn pod(name: &str, uid: u32, address: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: shop\n  uid: 0000000{uid}-0000-4000-8000-000000000000\n  \
+         labels: {{app: {name}}}\nspec:\n  containers: [{{name: c, image: i}}]\nstatus:\n  phase: Running\n  podIP: {address}\n  \
+         podIPs: [{{ip: {address}}}]\n---\n"
+    )
+}
+
+/// Everything between the two pods at a level.
+fn between(up: &Up, level: u8) -> Vec<Value> {
+    up.documents(level, &[json!({"term": {"related.ip": POD_A}}), json!({"term": {"related.ip": POD_B}})])
+}
+
+fn sum(documents: &[Value], field: &str) -> u64 {
+    documents.iter().map(|d| number(d, field)).sum()
+}
+
+/// Makes traffic and waits until the sums found on the Elasticsearch port are the interfaces' own counts.
+fn traffic_is_counted_exactly(up: &Up, network: &Network) -> Vec<Value> {
+    up.wait_for("capture", 60, |up| up.output().contains("console").then_some(()));
+    // The first record of anything says that the programs are attached and the whole path runs.
+    up.wait_for("the path", 60, |up| (!up.documents(1, &[]).is_empty()).then_some(()));
+    let (a0, b0) = (network.counts("a"), network.counts("b"));
+    network.traffic();
+    let (a, b) = (since(network.counts("a"), a0), since(network.counts("b"), b0));
+    assert!(a.sent > PAYLOAD_SENT && a.received > PAYLOAD_RECEIVED, "{a:?}");
+    for level in [1, 2] {
+        up.wait_for("the interfaces' counts", 40, |up| {
+            let found = between(up, level);
+            let counted = [
+                sum(&found, "source.bytes"),
+                sum(&found, "source.packets"),
+                sum(&found, "destination.bytes"),
+                sum(&found, "destination.packets"),
+            ];
+            let reported = [
+                sum(&found, "weir.responder.forward_bytes"),
+                sum(&found, "weir.responder.forward_packets"),
+                sum(&found, "weir.responder.reverse_bytes"),
+                sum(&found, "weir.responder.reverse_packets"),
+            ];
+            let at_a = [a.sent, a.sent_packets, a.received, a.received_packets];
+            let at_b = [b.received, b.received_packets, b.sent, b.sent_packets];
+            assert!(counted.iter().zip(&at_a).all(|(c, i)| c <= i), "level {level}: {counted:?} counted, {at_a:?} at the interface");
+            (counted == at_a && reported == at_b).then_some(())
+        });
+    }
+    let found = between(up, 1);
+    let denied: Vec<_> = found.iter().filter(|d| number(d, "destination.port") == u64::from(DENIED_PORT)).collect();
+    assert!(!denied.is_empty(), "the dropped attempt is missing: {found:#?}");
+    for d in denied {
+        assert_eq!(d["event"]["action"], "deny", "{d:#}");
+        assert!(number(d, "weir.initiator.dropped.policy.forward_packets") > 0, "{d:#}");
+    }
+    found
+}
+
+fn since(now: Counts, before: Counts) -> Counts {
+    Counts {
+        sent: now.sent - before.sent,
+        sent_packets: now.sent_packets - before.sent_packets,
+        received: now.received - before.received,
+        received_packets: now.received_packets - before.received_packets,
+    }
+}
+
+fn start(network: &Network, data: &Path, engines: &Engines, manifests: Option<&str>) -> Up {
+    let folder = data.join("manifests");
+    let mut arguments = Vec::new();
+    if let Some(text) = manifests {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("pods.yaml"), text).unwrap();
+        arguments.extend(["--manifests", folder.to_str().unwrap()]);
+    }
+    Up::start(&data.join("up"), engines, Some(&network.node()), &arguments)
+}
+
+#[test]
+fn pods_named_by_manifests_are_named_and_summed_exactly() {
+    if !is_root("network namespaces") {
+        return;
+    }
+    let (network, data) = (Network::new("1"), tempfile::tempdir().unwrap());
+    let manifests = pod("client", 1, POD_A) + &pod("server", 2, POD_B);
+    let up = start(&network, data.path(), &Engines::Embedded, Some(&manifests));
+    for d in traffic_is_counted_exactly(&up, &network) {
+        assert_eq!(d["source"]["kubernetes"]["pod"]["name"], "client", "{d:#}");
+        assert_eq!(d["destination"]["kubernetes"]["pod"]["name"], "server", "{d:#}");
+        assert_eq!(d["weir"]["source"]["attribution"], "exact");
+        assert_eq!(d["weir"]["source"]["always_valid"], true, "a manifest without times says so");
+        assert_eq!(d["weir"]["cluster_known"], true);
+    }
+    assert_eq!(up.interrupt(), Some(0));
+}
+
+#[test]
+fn without_manifests_nothing_is_named() {
+    if !is_root("network namespaces") {
+        return;
+    }
+    let (network, data) = (Network::new("2"), tempfile::tempdir().unwrap());
+    let up = start(&network, data.path(), &Engines::Embedded, None);
+    for d in traffic_is_counted_exactly(&up, &network) {
+        for side in ["source", "destination"] {
+            assert!(d[side]["kubernetes"]["pod"].is_null() && d[side]["kubernetes"]["namespace"].is_null(), "{d:#}");
+            assert_eq!(d["weir"][side]["attribution"], "none");
+        }
+        assert_eq!(d["weir"]["cluster_known"], false);
+    }
+    assert_eq!(up.interrupt(), Some(0));
+}
+
+#[test]
+fn manifests_that_disagree_name_candidates_and_nobody_else() {
+    if !is_root("network namespaces") {
+        return;
+    }
+    let (network, data) = (Network::new("3"), tempfile::tempdir().unwrap());
+    // Two pods claim A's address; the pod that claims to be the server has another address.
+    let manifests = pod("client", 1, POD_A) + &pod("impostor", 2, POD_A) + &pod("server", 3, "10.77.1.99");
+    let up = start(&network, data.path(), &Engines::Embedded, Some(&manifests));
+    for d in traffic_is_counted_exactly(&up, &network) {
+        assert_eq!(d["weir"]["source"]["attribution"], "ambiguous", "{d:#}");
+        assert_eq!(d["weir"]["source"]["candidates"], json!(["shop/client", "shop/impostor"]));
+        assert!(d["source"]["kubernetes"]["pod"].is_null(), "{d:#}");
+        assert_eq!(d["weir"]["destination"]["attribution"], "none");
+        assert!(d["destination"]["kubernetes"]["pod"].is_null(), "{d:#}");
+    }
+    assert_eq!(up.interrupt(), Some(0));
+}
