@@ -44,7 +44,11 @@
 
 #define SOCKET_LISTEN 10
 
-#define NOINLINE __attribute__((noinline))
+/*
+ * A global function: the verifier checks it once by itself and not again on every path that leads to it. Its pointers
+ * may be null as far as the verifier knows.
+ */
+#define GLOBAL __attribute__((noinline))
 #define INLINE static __always_inline
 
 /* Set by the loader. Reasons are numbers of the running kernel, found by name in its BTF. */
@@ -262,6 +266,42 @@ INLINE void unfold(struct packet *p, __u32 gso_size, __u32 gso_segs, __u32 heade
 	}
 }
 
+INLINE int is_extension(__u8 protocol)
+{
+	return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING || protocol == PROTOCOL_FRAGMENT ||
+	       protocol == PROTOCOL_AUTHENTICATION || protocol == PROTOCOL_DESTINATION_OPTIONS;
+}
+
+/* What weir_extensions returns: the protocol in the lowest byte, flags, and from bit 16 on where its header begins. */
+#define EXTENSIONS_LATER 0x100
+#define EXTENSIONS_BROKEN 0x200
+#define EXTENSIONS_OFFSET 16
+
+/* Walks IPv6 extension headers. On its own, so that the verifier does not follow the packet's parsing once per header. */
+GLOBAL __u64 weir_extensions(struct __sk_buff *ctx, __u32 offset, __u32 protocol)
+{
+	__u32 later = 0;
+
+	for (int i = 0; i < EXTENSION_HEADERS && is_extension(protocol); i++) {
+		struct extension header;
+
+		if (bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)))
+			return EXTENSIONS_BROKEN;
+		if (protocol == PROTOCOL_FRAGMENT) {
+			offset += 8;
+			later = header.fragment & bpf_htons(0xfff8) ? EXTENSIONS_LATER : 0;
+		} else if (protocol == PROTOCOL_AUTHENTICATION) {
+			offset += ((__u32)header.length + 2) * 4;
+		} else {
+			offset += ((__u32)header.length + 1) * 8;
+		}
+		protocol = header.next;
+		if (later)
+			break;
+	}
+	return (__u64)offset << EXTENSIONS_OFFSET | later | (protocol & 0xff);
+}
+
 /*
  * Fills `key` (without hook and interface) and `packet`. The first fragment has its ports; later ones are counted
  * under ports 0. Broken packets are still measured.
@@ -331,26 +371,15 @@ INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_
 		__builtin_memcpy(key->source, ip->source, 16);
 		__builtin_memcpy(key->destination, ip->destination, 16);
 		offset += sizeof(*ip);
-		for (int i = 0; i < EXTENSION_HEADERS; i++) {
-			struct extension header;
-			__u8 kind = key->protocol;
+		if (is_extension(key->protocol)) {
+			__u64 end = weir_extensions(ctx, offset, key->protocol);
 
-			if (kind != PROTOCOL_HOP_BY_HOP && kind != PROTOCOL_ROUTING && kind != PROTOCOL_FRAGMENT &&
-			    kind != PROTOCOL_AUTHENTICATION && kind != PROTOCOL_DESTINATION_OPTIONS)
-				break;
-			if (bpf_skb_load_bytes(ctx, offset, &header, sizeof(header)))
+			if (end & EXTENSIONS_BROKEN)
 				return BROKEN;
-			key->protocol = header.next;
-			if (kind == PROTOCOL_FRAGMENT) {
-				offset += 8;
-				later_fragment = header.fragment & bpf_htons(0xfff8);
-				if (later_fragment)
-					break;
-			} else if (kind == PROTOCOL_AUTHENTICATION) {
-				offset += ((__u32)header.length + 2) * 4;
-			} else {
-				offset += ((__u32)header.length + 1) * 8;
-			}
+			key->protocol = end & 0xff;
+			later_fragment = !!(end & EXTENSIONS_LATER);
+			/* The mask tells the verifier what the sum of eight headers cannot exceed. */
+			offset = (end >> EXTENSIONS_OFFSET) & 0x7fff;
 		}
 	} else {
 		return NOT_IP;
@@ -416,18 +445,23 @@ INLINE int is_source_end(__u8 hook)
  * What the packet means for its connection: fills opener, opened, started and ended of `out`. Racing packets of one
  * connection on two CPUs may at worst leave one start or end to the other reporter's count.
  */
-static NOINLINE int connection(const struct weir_key *k, const struct packet *p, __u64 now, struct weir_flow *out)
+GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, struct weir_flow *out)
 {
 	struct weir_connection_key key;
 	struct weir_connection fresh = {};
 	struct weir_connection *c;
-	int tcp = k->protocol == PROTOCOL_TCP;
-	int low = source_is_low(k);
-	int opens = !tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	int answers = tcp && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
-	int ends = tcp && (p->flags & (TCP_FIN | TCP_RST));
+	int tcp, low, opens, answers, ends;
+	__u8 reporter;
+
+	if (!k || !p || !out)
+		return 0;
+	tcp = k->protocol == PROTOCOL_TCP;
+	low = source_is_low(k);
+	opens = !tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	answers = tcp && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	ends = tcp && (p->flags & (TCP_FIN | TCP_RST));
 	/* Pod and host interfaces report apart, and so do the two ends. */
-	__u8 reporter = 1 << (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == low));
+	reporter = 1 << (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == low));
 
 	connection_key(k, low, &key);
 	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
@@ -490,14 +524,17 @@ INLINE void name_process(struct bpf_sock *sk, struct weir_flow *out)
 }
 
 /* Whether a socket of this network namespace receives the packet. A wildcard listener only has the host's addresses. */
-static NOINLINE int receiving_socket(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p,
+GLOBAL int weir_receiver(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p,
 				     struct weir_flow *out, int local)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
 	__u32 size;
-	int found = 0, v4 = k->source[0] == 0 && k->source[1] == 0 && k->source[2] == bpf_htonl(0xffff);
+	int found = 0, v4;
 
+	if (!k || !p || !out)
+		return 0;
+	v4 = k->source[0] == 0 && k->source[1] == 0 && k->source[2] == bpf_htonl(0xffff);
 	if (v4) {
 		size = sizeof(tuple.ipv4);
 		tuple.ipv4.saddr = k->source[3];
@@ -533,11 +570,13 @@ static NOINLINE int receiving_socket(struct __sk_buff *ctx, const struct weir_ke
 }
 
 /* Decides, once per flow and tick, whether the host's own stack is an end, and fills the connection's evidence. */
-static NOINLINE int judge(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p, __u64 now,
+GLOBAL int weir_judge(struct __sk_buff *ctx, const struct weir_key *k, const struct packet *p, __u64 now,
 			  struct weir_flow *out)
 {
 	int local, forwarded;
 
+	if (!k || !p || !out)
+		return 0;
 	if (k->hook & 1) {
 		struct bpf_sock *sk = ctx->sk;
 
@@ -548,15 +587,15 @@ static NOINLINE int judge(struct __sk_buff *ctx, const struct weir_key *k, const
 			out->flags = WEIR_FLOW_FORWARDED;
 		if (sk)
 			name_process(sk, out);
-		return connection(k, p, now, out);
+		return weir_connect(k, p, now, out);
 	}
 
-	forwarded = connection(k, p, now, out);
+	forwarded = weir_connect(k, p, now, out);
 	if (k->hook == WEIR_HOST_IN && forwarded)
 		return 0;
 	local = !!bpf_map_lookup_elem(&WEIR_ADDRESSES, k->destination);
 	if (k->protocol == PROTOCOL_TCP || k->protocol == PROTOCOL_UDP) {
-		if (receiving_socket(ctx, k, p, out, local || k->hook == WEIR_LO_IN)) {
+		if (weir_receiver(ctx, k, p, out, local || k->hook == WEIR_LO_IN)) {
 			out->flags = WEIR_FLOW_HOST;
 			return 0;
 		}
@@ -603,21 +642,21 @@ INLINE struct weir_flow *find(__u32 buffer, const struct weir_key *key)
 }
 
 /* First packet of a flow in a tick. */
-static NOINLINE int create(struct __sk_buff *ctx, const struct weir_key *key, const struct packet *p, __u64 now,
+GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *key, const struct packet *p, __u64 now,
 			   __u32 buffer)
 {
-	struct weir_flow fresh = {
-		.bytes = p->bytes,
-		.packets = p->packets,
-		.first = now,
-		.last = now,
-		.ifindex = ctx->ifindex,
-		.tcp_flags = p->flags,
-	};
-	struct weir_flow *flow;
+	struct weir_flow fresh = {}, *flow;
 	long error;
 
-	judge(ctx, key, p, now, &fresh);
+	if (!key || !p)
+		return 0;
+	fresh.bytes = p->bytes;
+	fresh.packets = p->packets;
+	fresh.first = now;
+	fresh.last = now;
+	fresh.ifindex = ctx->ifindex;
+	fresh.tcp_flags = p->flags;
+	weir_judge(ctx, key, p, now, &fresh);
 	if (buffer)
 		error = bpf_map_update_elem(&WEIR_FLOWS_1, key, &fresh, BPF_NOEXIST);
 	else
@@ -636,14 +675,14 @@ static NOINLINE int create(struct __sk_buff *ctx, const struct weir_key *key, co
 }
 
 /* A packet that begins or ends a connection of a flow already counted in this tick. */
-static NOINLINE int event(const struct weir_key *key, const struct packet *p, __u64 now, struct weir_flow *flow)
+GLOBAL int weir_event(const struct weir_key *key, const struct packet *p, __u64 now, struct weir_flow *flow)
 {
 	struct weir_flow events = {};
 
-	if (!flow)
+	if (!key || !p || !flow)
 		return 0;
 	events.flags = flow->flags;
-	connection(key, p, now, &events);
+	weir_connect(key, p, now, &events);
 	add_events(flow, &events);
 	return 0;
 }
@@ -672,12 +711,12 @@ INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet)
 		key.ifindex = ctx->ifindex;
 	flow = find(buffer, &key);
 	if (!flow) {
-		create(ctx, &key, &p, now, buffer);
+		weir_create(ctx, &key, &p, now, buffer);
 		return WEIR_NEXT;
 	}
 	add(flow, &p, now);
 	if (p.flags & (TCP_SYN | TCP_FIN | TCP_RST))
-		event(&key, &p, now, flow);
+		weir_event(&key, &p, now, flow);
 	return WEIR_NEXT;
 }
 
@@ -786,8 +825,7 @@ INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packe
 			struct extension e;
 			__u8 kind = key->protocol;
 
-			if (kind != PROTOCOL_HOP_BY_HOP && kind != PROTOCOL_ROUTING && kind != PROTOCOL_FRAGMENT &&
-			    kind != PROTOCOL_AUTHENTICATION && kind != PROTOCOL_DESTINATION_OPTIONS)
+			if (!is_extension(kind))
 				break;
 			if (bpf_probe_read_kernel(&e, sizeof(e), ip + offset))
 				return -1;

@@ -13,6 +13,7 @@ const state = {
   trs: new Map(),       // id -> table row
   most: ROWS_MOST,
   next: null,           // cursor of older flows
+  trimmed: false,       // whether rows were taken off the end, so that older flows begin at the last row
   waiting: [],          // events that came while paused, or since the last frame
   lost: 0,              // flows that were not shown because there were too many
   paused: false,
@@ -155,7 +156,7 @@ async function start() {
   state.rows.clear();
   state.trs.clear();
   $("rows").replaceChildren();
-  Object.assign(state, { most: ROWS_MOST, next: null, waiting: [], lost: 0, loaded: false, connected: false });
+  Object.assign(state, { most: ROWS_MOST, next: null, trimmed: false, waiting: [], lost: 0, loaded: false, connected: false });
   showFilters();
   filterProblem(null);
   trouble("flows", null);
@@ -189,7 +190,14 @@ async function load(asked, parameters) {
 
 $("older").addEventListener("click", async () => {
   const parameters = query();
-  parameters.set("cursor", state.next);
+  if (state.trimmed) {
+    // The last row's own window comes again; rows are known by their id.
+    const last = state.rows.get($("rows").lastElementChild.dataset.id);
+    parameters.set("until", new Date(Date.parse(last.time) + 1).toISOString());
+    state.trimmed = false;
+  } else {
+    parameters.set("cursor", state.next);
+  }
   state.most += 100;
   $("older").disabled = true;
   await load(state.asked, parameters);
@@ -266,7 +274,7 @@ function put(row, fresh) {
   if (state.open === row.id) { tr.classList.add("open"); showPanel(row); }
   while (state.rows.size > state.most) {
     remove($("rows").lastElementChild.dataset.id);
-    state.next ??= null;
+    state.trimmed = true;
   }
 }
 
@@ -291,7 +299,7 @@ function tableRow(row) {
     numberCell(totals.reverse_bytes, bytes, "c-bytes"),
     el("td", { class: "c-number c-packets" }, `${whole.format(totals.forward_packets)} / ${whole.format(totals.reverse_packets)}`),
     numberCell(totals.started, whole.format, "c-conns"),
-    el("td", { class: "c-names" }, badge("Source", row.source), el("span", { class: "to", "aria-hidden": "true" }, "→"), badge("Destination", row.destination)),
+    el("td", { class: "c-names" }, ...attribution(row)),
     el("td", { class: "c-arrival" }, arrival(row)));
 }
 
@@ -320,16 +328,24 @@ function pill(action) {
 }
 
 function badge(which, end) {
-  const why = certainty(end);
-  return el("span", { class: `badge ${end.attribution}`, title: `${which}: ${why}` },
+  return el("span", { class: `badge ${end.attribution}`, title: `${which}: ${certainty(end)}` },
     el("span", { class: "hidden" }, `${which} `), end.attribution);
+}
+
+/** One badge when both ends are certain, which they mostly are; else one for each. */
+function attribution({ source, destination }) {
+  if (source.attribution === "exact" && destination.attribution === "exact") {
+    const title = `Source: ${certainty(source)}. Destination: ${certainty(destination)}`;
+    return [el("span", { class: "badge exact", title }, "exact")];
+  }
+  return [badge("Source", source), el("span", { class: "to", "aria-hidden": "true" }, "→"), badge("Destination", destination)];
 }
 
 function arrival(row) {
   if (row.arrival === "never") {
-    return el("span", { class: "arrival-never", title: "The source sent, and the destination's node saw nothing" }, "never arrived");
+    return el("span", { class: "arrival-never", title: "The source sent, and the other end, which would have seen it, saw nothing" }, "never arrived");
   }
-  if (row.arrival === "ok") return el("span", { title: "Both nodes saw it" }, "arrived");
+  if (row.arrival === "ok") return el("span", { class: "arrival-ok", title: "Both ends saw it" }, "arrived");
   const why = row.arrival_reason ? row.arrival_reason.replaceAll("_", " ") : "it cannot be told";
   return el("span", { class: "arrival-unknown", title: `Unknown: ${why}` }, "unknown");
 }
@@ -364,10 +380,13 @@ function show() {
   const lost = state.lost ? ` · ${whole.format(state.lost)} not shown, because they came faster than this page reads` : "";
   const level = new URLSearchParams(location.search).get("level") ?? state.status?.level;
   const detail = level === undefined ? "" : ` · detail level ${level}`;
-  $("count").textContent = state.loaded ? `${whole.format(count)} flow${count === 1 ? "" : "s"}, newest first${detail}${lost}` : "Loading";
-  $("older").hidden = !state.next || count === 0;
+  const age = state.status?.live.age_seconds ?? null;
+  const newest = age === null ? "" : ` · newest window ended ${span(age * 1000)} ago`;
+  $("count").textContent = state.loaded ? `${whole.format(count)} flow${count === 1 ? "" : "s"}, newest first${detail}${newest}${lost}` : "Loading";
+  $("older").hidden = count === 0 || !(state.next || state.trimmed);
   showEmpty();
   showLabel();
+  showCluster();
   showLive();
 }
 
@@ -397,6 +416,16 @@ function showEmpty() {
       el("li", null, el("span", null, "Make some traffic on a machine that an agent watches, for example ", el("code", null, "curl https://example.com"), ".")),
       el("li", null, el("span", null, "Nothing to watch? ", el("code", null, "weir up --demo"), " shows a small simulated cluster.")),
       el("li", null, el("span", null, "Still nothing? ", el("code", null, "weir doctor"), " says which step is missing."))));
+}
+
+function showCluster() {
+  const names = new Set(state.status?.cluster?.names);
+  for (const row of state.rows.values()) names.add(row.cluster);
+  const text = [...names].sort().join(", ");
+  $("cluster").hidden = !text;
+  if ($("cluster").dataset.names === text) return;
+  $("cluster").dataset.names = text;
+  $("cluster").replaceChildren(names.size > 1 ? "Clusters " : "Cluster ", el("b", null, text));
 }
 
 function showLabel() {
@@ -430,15 +459,12 @@ function showLive() {
   }
   $("live").dataset.state = kind;
   if ($("live-text").textContent !== text) $("live-text").textContent = text;
-  $("live").title = live?.error ?? (live?.age_seconds === null || live?.age_seconds === undefined ? "" : `Newest window ended ${span(live.age_seconds * 1000)} ago`);
+  $("live").title = live?.error ?? "";
 }
 
 async function pollStatus() {
   try {
     state.status = await ask("/api/status");
-    const names = state.status.cluster.names;
-    $("cluster").hidden = names.length === 0;
-    $("cluster").replaceChildren(names.length > 1 ? "Clusters " : "Cluster ", el("b", null, names.join(", ")));
     trouble("live", state.status.live.error ? `Live flows do not arrive: ${state.status.live.error}.` : null);
     trouble("console", null);
   } catch (error) {
@@ -460,6 +486,7 @@ function openPanel(id) {
   showPanel(row);
   if ($("panel").hidden) {
     $("panel").hidden = false;
+    $("stage").classList.add("with-panel");
     $("panel").focus();
   }
 }
@@ -470,6 +497,7 @@ function closePanel() {
   tr?.classList.remove("open");
   state.open = null;
   $("panel").hidden = true;
+  $("stage").classList.remove("with-panel");
   (tr?.querySelector("button") ?? $("flows")).focus();
 }
 

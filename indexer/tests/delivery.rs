@@ -211,9 +211,12 @@ fn url(engine: &SearchServer) -> String {
 /// Runs a scenario on the log in memory and the embedded broker, both with the embedded engine, and on a real one where there is one.
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(World) -> F) {
     let (engine, _data) = embedded().await;
+    let t = Instant::now();
     scenario(World::new(Log::memory(), &url(&engine)).await).await;
+    eprintln!("MEM {:?}", t.elapsed());
     let (broker, _logs) = broker().await;
     scenario(World::new(kafka(&broker), &url(&engine)).await).await;
+    eprintln!("KAFKA {:?}", t.elapsed());
     broker.shutdown().await;
     engine.shutdown().await;
     match std::env::var("WEIR_TEST_ELASTICSEARCH") {

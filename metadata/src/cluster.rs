@@ -266,10 +266,11 @@ impl Cluster {
     fn observe_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
         let seen = observe::pod(pod, self.owners.top(&pod.metadata), arrival);
         let uid = seen.uid.clone();
-        if pod.metadata.deletion_timestamp.is_some() {
-            self.ending.insert(uid.clone());
-        }
         let mut revisions = history.observe(seen, arrival);
+        if let Some(asked) = observe::deleted(&pod.metadata, arrival) {
+            self.ending.insert(uid.clone());
+            revisions.extend(history.foresee_end(Kind::Pod, &uid, asked));
+        }
         match observe::agent(pod) {
             Some(agent) => revisions.extend(history.observe(agent, arrival)),
             None => revisions.extend(history.vanish(Kind::Agent, &uid, observe::agent_end(pod), arrival)),

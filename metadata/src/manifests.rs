@@ -71,14 +71,14 @@ pub struct Shown {
     pub repeated: usize,
 }
 
-/// Reads one file's text: JSON when it begins with a brace, else YAML of any number of documents.
+/// Reads one file's text: JSON when its name ends in `.json`, else YAML of any number of documents, which JSON is too.
 ///
 /// # Errors
 /// The first document that is no Kubernetes object.
 pub fn parse(file: &str, text: &str) -> Result<Contents, ManifestError> {
     let mut contents = Contents::default();
     let fail = |document: usize, message: String| ManifestError { file: file.to_owned(), document, message };
-    if text.trim_start().starts_with('{') {
+    if file.ends_with(".json") {
         let value: Value = serde_json::from_str(text).map_err(|error| fail(1, format!("not JSON: {error}")))?;
         take(&mut contents, value, 0).map_err(|message| fail(1, message))?;
         return Ok(contents);
@@ -111,6 +111,9 @@ fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), S
     let (kind, version) = (field("kind"), field("apiVersion"));
     if kind.is_empty() {
         return Err("no kind: not a Kubernetes object".to_owned());
+    }
+    if version.is_empty() {
+        return Err(format!("{kind} without apiVersion"));
     }
     if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
         if depth >= DEPTH {

@@ -127,7 +127,7 @@ impl History {
                 let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
                 if revision.revision >= line.last {
                     line.last = revision.revision;
-                    line.open = revision.valid_to.is_none().then(|| revision.clone());
+                    line.open = is_open(revision).then(|| revision.clone());
                 }
             }
             Metadata::Heartbeat(_) | Metadata::Revision(_) => {}
@@ -187,9 +187,12 @@ impl History {
                 return written;
             }
             let bound = clip(change(open, &next, observed.addressed, heartbeat, arrival), heartbeat);
+            let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();
-            closed.valid_to = Some(not_before(bound, open.valid_from));
-            next.valid_from = closed.valid_to.unwrap_or(bound);
+            closed.valid_to = Some(kept_earliest(end, open.valid_to));
+            next.valid_from = end;
+            // An end that was foreseen is still to come.
+            next.valid_to = open.valid_to.map(|foreseen| between(end.earliest, FOR_EVER, foreseen.source));
             written.push(closed);
         } else {
             // An object that comes back under its UID (a manifest) holds from its return, not from its beginning.
@@ -211,8 +214,23 @@ impl History {
         let line = self.lines.get_mut(&(kind, uid.to_owned()))?;
         let mut closed = line.open.take()?;
         let bound = clip(ended.unwrap_or_else(|| arrived(heartbeat, arrival)), heartbeat);
-        closed.valid_to = Some(not_before(bound, closed.valid_from));
+        let end = not_before(bound, closed.valid_from);
+        closed.valid_to = Some(kept_earliest(end, closed.valid_to));
         Some(closed)
+    }
+
+    /// Takes that an object was asked to end, at `asked`: it may be gone from then on, before anybody tells. Its revision
+    /// is written once with an end that is open above, so that from then on it is possible but not certain.
+    #[must_use]
+    pub fn foresee_end(&mut self, kind: Kind, uid: &str, asked: Bound) -> Option<Revision> {
+        let heartbeat = self.heartbeat;
+        let open = self.lines.get_mut(&(kind, uid.to_owned()))?.open.as_mut()?;
+        if open.valid_to.is_some() {
+            return None;
+        }
+        let end = not_before(clip(asked, heartbeat), open.valid_from);
+        open.valid_to = Some(Bound { latest: FOR_EVER, ..end });
+        Some(open.clone())
     }
 
     /// Takes that only these objects of a kind exist, as after a new list: the others are gone since some time after the
@@ -254,6 +272,16 @@ fn not_before(end: Bound, begin: Bound) -> Bound {
         return end;
     }
     between(end.earliest.max(begin.earliest), end.latest.max(begin.latest), end.source)
+}
+
+/// Whether a revision still holds, be its end foreseen or not.
+fn is_open(revision: &Revision) -> bool {
+    revision.valid_to.is_none_or(|to| to.latest == FOR_EVER)
+}
+
+/// What was said to be the earliest end stays so: heartbeats rest on it.
+fn kept_earliest(end: Bound, foreseen: Option<Bound>) -> Bound {
+    foreseen.map_or(end, |foreseen| Bound { earliest: foreseen.earliest.min(end.earliest), ..end })
 }
 
 fn addresses(object: &Object) -> &[weir_flow::Address] {

@@ -283,7 +283,8 @@ impl Session<'_> {
         let (mut told, _tasks) = kube.watch(&token);
         let mut cluster = Cluster::new(self.agents(None));
         let mut freshness: Freshness<WATCHED> = Freshness::new(now());
-        let delay = Millis::try_from(self.settings.assumed_delay.as_millis()).unwrap_or(Millis::MAX);
+        let delay = millis(self.settings.assumed_delay);
+        let behind = millis(self.settings.node_delay);
         let mut every = tokio::time::interval(TICK);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut revisions: Vec<Revision> = Vec::new();
@@ -311,7 +312,8 @@ impl Session<'_> {
             if !cluster.is_listed() {
                 continue;
             }
-            let proven = freshness.proven(now(), delay).filter(|(to, _)| *to > history.heartbeat());
+            let proven = freshness.proven(now(), delay).map(|(to, proof)| (to.saturating_sub(behind), proof));
+            let proven = proven.filter(|(to, _)| *to > history.heartbeat());
             if revisions.is_empty() && proven.is_none() {
                 self.check_age(history.heartbeat());
                 continue;
@@ -329,6 +331,10 @@ impl Session<'_> {
             self.health.set_ready(CONDITION, false, format!("no heartbeat for {seconds} s: is the API server away?"));
         }
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 fn take(

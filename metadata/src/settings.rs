@@ -39,6 +39,9 @@ pub struct MetadataSettings {
     /// Networks whose ends an agent covers always; those behind this host where there is no Kubernetes API
     #[arg(long, value_delimiter = ',', value_name = "CIDR,..")]
     pub covered_networks: Vec<String>,
+    /// How far the heartbeat stays behind what the API server held: nodes tell it with a delay what happened on them
+    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
+    pub node_delay: Duration,
     /// How far the heartbeat stays behind where the API server cannot prove that nothing is missing
     #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     pub assumed_delay: Duration,
@@ -55,6 +58,7 @@ impl Default for MetadataSettings {
             node: None,
             covered_nodes: Vec::new(),
             covered_networks: Vec::new(),
+            node_delay: Duration::from_secs(2),
             assumed_delay: Duration::from_secs(10),
         }
     }

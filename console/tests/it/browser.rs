@@ -2,98 +2,146 @@
 //!
 //! `WEIR_CHROMIUM` names the browser (else `/usr/bin/chromium`), `WEIR_SCREENSHOTS` a folder for pictures to look at.
 
+mod chromium;
+
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use weir_schemas::enriched::{Enriched, Side};
 use weir_schemas::raw::Origin;
 
 use crate::Stage;
 use crate::samples::{flow, flows, hit, outside};
+use chromium::Chromium;
 
-fn browser() -> Option<PathBuf> {
-    let path = std::env::var_os("WEIR_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
-    let found = path.exists();
-    if !found {
-        println!("skipped: no browser at {}", path.display());
-    }
-    found.then_some(path)
+/// A browser on the console's page, or nothing where there is no browser.
+///
+/// The calls block: the tests run on a runtime with more threads, on which the console goes on.
+fn visit(stage: &Stage, path: &str) -> Option<Chromium> {
+    let mut browser = Chromium::start()?;
+    browser.go(&format!("http://{}{path}", stage.address));
+    Some(browser)
 }
 
-/// Runs the browser on a path of the console; `extra` says what it gives back on its standard output.
-async fn visit(stage: &Stage, path: &str, extra: &[String]) -> Option<String> {
-    let browser = browser()?;
-    let profile = std::env::temp_dir().join(format!("weir-console-browser-{}", stage.address.port()));
-    let mut command = Command::new(browser);
-    command
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--timeout=8000", "--virtual-time-budget=3000", "--lang=en-GB"])
-        .args(["--disable-background-networking", "--no-first-run", "--force-device-scale-factor=1"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .args(extra)
-        .arg(format!("http://{}{path}", stage.address))
-        .stderr(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let _ = std::fs::remove_dir_all(profile);
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+fn demo() -> impl Iterator<Item = Enriched> {
+    flows().into_iter().map(|record| Enriched { origin: Origin::Demo, cluster: "demo".into(), ..record })
 }
 
-async fn dom(stage: &Stage, path: &str) -> Option<String> {
-    visit(stage, path, &["--dump-dom".to_owned()]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn page_shows_flows_and_the_label_of_demo_data() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_shows_stored_and_live_flows_and_their_details() {
     let stage = Stage::new().await;
-    let demo = flows().into_iter().map(|record| Enriched { origin: Origin::Demo, ..record });
-    stage.engine.hold(demo.map(|record| hit(&record)).collect());
-    let Some(page) = dom(&stage, "/?namespace=shop").await else { return };
-    assert!(page.contains("db-7d9f8b6c5-x9k2p"), "{page}");
-    assert!(page.contains("never arrived") && page.contains("ambiguous"));
-    assert!(page.contains("Demo data."));
+    stage.engine.hold(demo().filter(|record| record.totals.reverse_bytes > 0).map(|record| hit(&record)).collect());
+    let Some(mut browser) = visit(&stage, "/?namespace=shop") else { return };
+    browser.wait("document.querySelectorAll('#rows tr').length === 9");
+    browser.wait("document.getElementById('label').textContent.includes('Demo data.')");
+    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    assert!(browser.text("#rows").contains("ambiguous"));
+    // Live: the denied flow comes in by the topic, is marked in words, and opens by keyboard.
+    stage.publish(&demo().nth(2).unwrap()).await;
+    browser.wait("document.querySelectorAll('#rows tr').length === 10");
+    browser.evaluate("document.querySelector('#rows tr.deny button').click()");
+    let fields = browser.text("#fields");
+    for word in
+        ["NETFILTER_DROP", "never arrived", "Deployment/report", "exact, by the pod's UID", "Seen at the source"]
+    {
+        assert!(fields.contains(word), "{word} not in {fields}");
+    }
+    browser.evaluate("document.getElementById('tab-json').click()");
+    assert!(browser.text("#json-text").contains("\"class\": \"policy\""));
+    browser.evaluate("dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))");
+    browser.wait("document.getElementById('panel').hidden && document.activeElement.closest('tr.deny') !== null");
+    // Paused: what comes waits, and is counted.
+    browser.evaluate("document.getElementById('pause').click()");
+    stage.publish(&flow(90, demo().next().unwrap().initiator, outside("192.0.2.1"), 80, (1, 1))).await;
+    browser.wait("document.getElementById('live-text').textContent === 'Paused · 1 new'");
+    browser.evaluate("document.getElementById('pause').click()");
+    browser.wait("document.querySelectorAll('#rows tr').length === 11");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_are_kept_in_the_address_and_refusals_shown_at_their_field() {
+    let stage = Stage::new().await;
+    stage.engine.hold(flows().iter().map(hit).collect());
+    let Some(mut browser) = visit(&stage, "/") else { return };
+    browser.wait("document.querySelectorAll('#rows tr').length === 11");
+    let set = |name: &str, value: &str| {
+        format!(
+            "(() => {{ const input = document.querySelector('[name={name}]'); input.value = '{value}'; \
+             input.dispatchEvent(new Event('input', {{bubbles: true}})); }})()"
+        )
+    };
+    browser.evaluate(&set("action", "deny"));
+    browser.wait("location.search === '?action=deny' && document.querySelectorAll('#rows tr').length === 1");
+    browser.evaluate(&set("port", "70000"));
+    browser.wait("document.querySelector('[name=port]').getAttribute('aria-invalid') === 'true'");
+    assert!(browser.text("#filter-problem").contains("65535"));
+    browser.evaluate("document.getElementById('clear').click()");
+    browser.wait("location.search === '' && document.querySelectorAll('#rows tr').length === 11");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_from_outside_stay_text() {
     let stage = Stage::new().await;
     let hostile = "<img src=x onerror=\"document.title='owned'\"><b id=injected>";
     let source = Side { process: Some(hostile.into()), host: Some(hostile.into()), ..outside("10.0.0.1") };
     stage.engine.hold(vec![hit(&flow(0, source, outside("10.0.0.2"), 80, (1, 1)))]);
-    let Some(page) = dom(&stage, "/").await else { return };
-    assert!(page.contains("&lt;img src=x"), "{page}");
-    assert!(!page.contains("<b id=") && !page.contains("<title>owned"));
+    let Some(mut browser) = visit(&stage, "/") else { return };
+    browser.wait("document.querySelectorAll('#rows tr').length === 1");
+    browser.evaluate("document.querySelector('#rows button').click()");
+    assert!(browser.text("#rows").contains(hostile) && browser.text("#fields").contains(hostile));
+    browser.wait("document.getElementById('injected') === null && document.title === 'Weir · Flows'");
+    // The policy holds even if the page did make a script.
+    browser.evaluate(
+        "(() => { const script = document.createElement('script'); script.textContent = 'document.title = \"owned\"'; \
+         document.body.append(script); })()",
+    );
+    browser.wait("document.title === 'Weir · Flows'");
+    assert!(browser.complaints().iter().any(|complaint| complaint.contains("Content Security Policy")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_without_flows_says_how_to_make_some() {
     let stage = Stage::new().await;
-    let Some(page) = dom(&stage, "/").await else { return };
-    assert!(page.contains("No flows yet") && page.contains("weir up --demo"), "{page}");
-    let filtered = dom(&stage, "/?port=9").await.unwrap();
-    assert!(filtered.contains("No flow matches these filters"), "{filtered}");
+    let Some(mut browser) = visit(&stage, "/") else { return };
+    browser.wait("!document.getElementById('empty').hidden");
+    let text = browser.text("#empty");
+    assert!(text.contains("No flows yet") && text.contains("weir up --demo"), "{text}");
+    browser.go(&format!("http://{}/?port=9", stage.address));
+    browser.wait("document.getElementById('empty').textContent.includes('No flow matches these filters')");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "pictures for people: set WEIR_SCREENSHOTS"]
 async fn pictures() {
     let folder = PathBuf::from(std::env::var_os("WEIR_SCREENSHOTS").unwrap());
     let stage = Stage::new().await;
-    let many = (0..40).flat_map(|round| {
-        flows().into_iter().map(move |record| {
-            let window = record.window - i64::from(round) * 20_000;
-            let origin = Origin::Demo;
-            Enriched { id: format!("{round:02x}{}", &record.id[2..]), window, origin, cluster: "demo".into(), ..record }
+    let mut browser = visit(&stage, "/").unwrap();
+    browser.look(1440, 900, "light");
+    browser.wait("!document.getElementById('empty').hidden");
+    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    browser.picture(&folder.join("empty.png"));
+    let many = (0..40).flat_map(|round: i64| {
+        demo().map(move |record| Enriched {
+            id: format!("{round:02x}{}", &record.id[2..]),
+            window: record.window - round * 20_000,
+            ..record
         })
     });
-    let picture = |name: &str, size: &str, more: &[&str]| {
-        let mut arguments =
-            vec![format!("--screenshot={}", folder.join(name).display()), format!("--window-size={size}")];
-        arguments.extend(more.iter().map(ToString::to_string));
-        arguments
-    };
-    visit(&stage, "/", &picture("empty.png", "1440,900", &[])).await;
     stage.engine.hold(many.map(|record| hit(&record)).collect());
-    let dark = ["--blink-settings=preferredColorScheme=0"];
-    visit(&stage, "/", &picture("light.png", "1440,900", &[])).await;
-    visit(&stage, "/", &picture("dark.png", "1440,900", &dark)).await;
-    visit(&stage, "/?namespace=shop&port=x", &picture("narrow.png", "820,900", &[])).await;
+    browser.go(&format!("http://{}/", stage.address));
+    browser.wait("document.querySelectorAll('#rows tr').length === 100");
+    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    browser.picture(&folder.join("light.png"));
+    browser.evaluate("document.querySelector('#rows tr.deny button').click()");
+    browser.picture(&folder.join("panel.png"));
+    browser.look(1440, 900, "dark");
+    browser.picture(&folder.join("dark.png"));
+    browser.evaluate("document.getElementById('panel-close').click()");
+    browser.look(820, 900, "light");
+    browser.picture(&folder.join("narrow.png"));
+    browser.go(&format!("http://{}/?namespace=shop&port=x", stage.address));
+    std::thread::sleep(Duration::from_millis(500));
+    browser.look(1440, 500, "dark");
+    browser.picture(&folder.join("refused.png"));
 }

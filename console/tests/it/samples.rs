@@ -105,7 +105,8 @@ pub(crate) fn flow(number: u32, source: Side, destination: Side, port: u16, byte
         generation: window,
         semantics: 1,
         initiator: source,
-        responder: Side { port: Some(port), ..destination },
+        // Port 0: a protocol without ports.
+        responder: Side { port: Some(port).filter(|port| *port != 0), ..destination },
         protocol: 6,
         orientation_guessed: false,
         untranslated: false,

@@ -218,9 +218,8 @@ async fn topics_are_changed_and_deleted_for_good() {
     assert_eq!(entries["cleanup.policy"].value.as_deref(), Some("delete"));
     assert_eq!(entries["cleanup.policy"].source, ConfigSource::Default);
     let topics = tokio::task::block_in_place(|| {
-        let consumer: BaseConsumer = config(&address, &[("debug", "all")]).create().unwrap();
+        let consumer: BaseConsumer = config(&address, &[]).create().unwrap();
         let metadata = consumer.fetch_metadata(None, PATIENCE);
-        eprintln!("{:?}", broker.metrics());
         let metadata = metadata.unwrap();
         let topic = |topic: &MetadataTopic| (topic.name().to_owned(), topic.partitions().len());
         metadata.topics().iter().map(topic).collect::<Vec<_>>()

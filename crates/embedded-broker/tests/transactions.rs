@@ -25,7 +25,6 @@ async fn only_committed_transactions_are_seen() {
         let producer = transactional(&client, "tx", LONG).unwrap();
         let mut expected = Vec::new();
         for round in 0..6 {
-            let started = Instant::now();
             producer.begin_transaction().unwrap();
             let wanted = numbered(&format!("r{round}"), 50);
             send_all(&producer, "t", 0, wanted.clone());
@@ -35,7 +34,6 @@ async fn only_committed_transactions_are_seen() {
             } else {
                 producer.abort_transaction(PATIENCE).unwrap();
             }
-            eprintln!("{:?}", started.elapsed());
         }
         assert_eq!(values(&read_committed(&client, "t", 2)), expected);
         assert_eq!(read_all(&client, "t", 2, "read_uncommitted").len(), 300);

@@ -137,18 +137,14 @@ impl Node {
     pub(crate) fn write_target(&self, name: &str, require_alias: bool) -> ApiResult<Arc<Index>> {
         if let Some(index) = self.index(name) {
             if require_alias {
-                return Err(ApiError::index_not_found(name).reworded(format!(
-                    "no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias"
-                )));
+                return Err(names::not_an_alias(name));
             }
             return Ok(index);
         }
         let holders = self.with_alias(name);
         if holders.is_empty() {
             if require_alias {
-                return Err(ApiError::index_not_found(name).reworded(format!(
-                    "no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias"
-                )));
+                return Err(names::not_an_alias(name));
             }
             return match self.create(name, &Value::Object(Map::new())) {
                 // Someone else was faster.

@@ -70,7 +70,9 @@ fn an_error_names_the_file_the_document_and_what_is_wrong() {
     assert_eq!(error(second).to_string(), "dir/a.yaml, document 2: Pod without metadata.name");
     assert_eq!(error("a: 1").to_string(), "dir/a.yaml, document 1: no kind: not a Kubernetes object");
     assert_eq!(error("a: [1").document, 1);
-    assert_eq!(error("{\"kind\": ").message.split(':').next(), Some("not JSON"));
+    let json = parse("a.json", "{\"kind\": ").unwrap_err();
+    assert!(json.message.starts_with("not JSON: "), "{json}");
+    assert_eq!(error("kind: Pod").message, "Pod without apiVersion");
     let wrong = "kind: Service\napiVersion: v1\nmetadata: {name: a}\nspec: {ports: 7}\n";
     assert!(error(wrong).message.starts_with("Service: "), "{}", error(wrong));
 }

@@ -126,6 +126,23 @@ fn ordinals_go_on_when_an_object_comes_back() {
 }
 
 #[test]
+fn an_end_that_is_foreseen_is_possible_from_the_request_on() {
+    let mut history = History::new("c");
+    let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    history.promise(2_000);
+    let asked = Bound { earliest: 3_000, latest: 4_000, source: BoundSource::Deletion };
+    let ending = history.foresee_end(Kind::Pod, "a", asked).unwrap();
+    assert_eq!(ending.valid_to.map(|to| (to.earliest, to.latest)), Some((3_000, FOR_EVER)));
+    assert_eq!(history.foresee_end(Kind::Pod, "a", asked), None, "once");
+    let mut again = History::new("c");
+    again.restore(&Metadata::Revision(ending));
+    assert_eq!(again.open(), 1, "a restart knows that it is still there");
+    history.promise(8_000);
+    let gone = history.vanish(Kind::Pod, "a", None, 9_000).unwrap();
+    assert_eq!(gone.valid_to.map(|to| (to.earliest, to.latest)), Some((3_000, 9_000)));
+}
+
+#[test]
 fn other_clusters_are_not_restored() {
     let mut other = History::new("d");
     let written = other.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
@@ -139,6 +156,7 @@ fn other_clusters_are_not_restored() {
 #[derive(Clone, Debug)]
 enum Step {
     Seen(u8, Vec<u8>, u8),
+    Ending(u8),
     Gone(u8),
     Heartbeat,
     Restart,
@@ -148,6 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u8..4, prop::collection::vec(0u8..3, 0..2), 0u8..2).prop_map(|(pod, held, label)| Step::Seen(pod, held, label)),
         2 => (0u8..4).prop_map(Step::Gone),
+        1 => (0u8..4).prop_map(Step::Ending),
         2 => Just(Step::Heartbeat),
         1 => Just(Step::Restart),
     ]
@@ -191,6 +210,10 @@ proptest! {
                     let seen = seen(&pod.to_string(), &held, &label.to_string());
                     topic.extend(history.observe(seen, time).into_iter().map(Metadata::Revision));
                 }
+                Step::Ending(pod) => {
+                    let asked = Bound { earliest: time - 1_000, latest: time, source: BoundSource::Deletion };
+                    topic.extend(history.foresee_end(Kind::Pod, &pod.to_string(), asked).map(Metadata::Revision));
+                }
                 Step::Gone(pod) => {
                     let ended = Some(Bound { earliest: time - 2_000, latest: time, source: BoundSource::Deletion });
                     let gone = history.vanish(Kind::Pod, &pod.to_string(), ended, time);
@@ -230,11 +253,12 @@ proptest! {
             (end, truth)
         }).1;
         let mut events: Vec<(Millis, usize, u8)> = Vec::new();
-        for (uid, (created, _, told, _, _, gone)) in truth.iter().enumerate() {
+        for (uid, (created, _, told, _, asked, gone)) in truth.iter().enumerate() {
             events.push((*created, uid, 0));
             if told < gone {
                 events.push((*told, uid, 1));
             }
+            events.push((*asked, uid, 4));
             events.push((*gone, uid, 2));
         }
         let mut beat = 100_000;
@@ -257,6 +281,14 @@ proptest! {
                     last.metadata.deletion_timestamp = Some(stamp(asked));
                     last.metadata.deletion_grace_period_seconds = Some(0);
                     history.vanish(Kind::Pod, &uid.to_string(), observe::pod_end(&last, time, true), time).into_iter().collect()
+                }
+                4 => {
+                    let mut ending = pod(truth[uid].2 < time);
+                    ending.metadata.deletion_timestamp = Some(stamp(asked));
+                    let mut revisions = history.observe(observe::pod(&ending, owner(), time), time);
+                    let asked = observe::deleted(&ending.metadata, time).unwrap();
+                    revisions.extend(history.foresee_end(Kind::Pod, &uid.to_string(), asked));
+                    revisions
                 }
                 _ => {
                     let heartbeat = history.heartbeat_message(time, Proof::Probed, true);

@@ -46,14 +46,16 @@ struct Walker<'a> {
 }
 
 /// Checks that `bytes` start with a request of this shape whose arrays have at most `max_elements` elements in all.
+/// Returns how many bytes follow it: librdkafka leaves some behind the empty list of a metadata request, and brokers
+/// ignore them.
 ///
 /// # Errors
 /// [`ShapeError`].
-pub(super) fn check(bytes: &[u8], shape: &Shape, version: i16, max_elements: usize) -> Result<(), ShapeError> {
+pub(super) fn check(bytes: &[u8], shape: &Shape, version: i16, max_elements: usize) -> Result<usize, ShapeError> {
     let flexible = version >= shape.flexible_since;
     let mut walker = Walker { rest: bytes, version, flexible, elements_left: max_elements };
     walker.fields(shape.fields)?;
-    if walker.rest.is_empty() { Ok(()) } else { Err(ShapeError::Malformed) }
+    Ok(walker.rest.len())
 }
 
 impl<'a> Walker<'a> {

@@ -77,6 +77,11 @@ pub(super) fn alias_is_index(name: &str) -> ApiError {
     ApiError::new(400, "invalid_alias_name_exception", format!("Invalid alias name [{name}]: an index or data stream exists with the same name as the alias"))
 }
 
+pub(super) fn not_an_alias(name: &str) -> ApiError {
+    let reason = format!("no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias");
+    ApiError::new(404, "index_not_found_exception", reason).with("index_uuid", "_na_").with("index", name)
+}
+
 /// The index that writes through an alias go to.
 pub(super) fn write_index(alias: &str, holders: &[Arc<Index>]) -> ApiResult<Arc<Index>> {
     let flag = |index: &Index| index.meta().aliases.get(alias).and_then(|alias| alias.get("is_write_index")).and_then(Value::as_bool);

@@ -267,12 +267,12 @@ impl Values {
         let mut buffer = Vec::new();
         match self {
             Self::I64(column) => {
-                if let Some((lower, upper)) = clamp(lower, upper, i64::MIN, i64::MAX) {
+                if let Some((lower, upper)) = clamp(lower, upper, column.min_value(), column.max_value()) {
                     column.get_docids_for_value_range(lower..=upper, 0..docs, &mut buffer);
                 }
             }
             Self::U64(column) => {
-                if let Some((lower, upper)) = clamp(lower, upper, u64::MIN, u64::MAX) {
+                if let Some((lower, upper)) = clamp(lower, upper, column.min_value(), column.max_value()) {
                     column.get_docids_for_value_range(lower..=upper, 0..docs, &mut buffer);
                 }
             }

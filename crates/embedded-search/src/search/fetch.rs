@@ -110,8 +110,10 @@ fn filter_object(map: Map<String, Value>, prefix: &str, includes: &[String], exc
 fn filter_value(value: Value, path: &str, includes: &[String], excludes: &[String], included: bool) -> Option<Value> {
     match value {
         Value::Object(map) => {
+            // An object that was empty stays; one that is emptied by an inclusion goes.
+            let stays = included && (map.is_empty() || includes.is_empty());
             let kept = filter_object(map, path, includes, excludes, included);
-            (included || !kept.is_empty()).then_some(Value::Object(kept))
+            (stays || !kept.is_empty()).then_some(Value::Object(kept))
         }
         Value::Array(values) => {
             let kept: Vec<Value> =

@@ -144,7 +144,7 @@ impl Parser<'_> {
                     continue;
                 }
                 "_name" => return Err(ApiError::unsupported("a named query [_name]")),
-                other => return Err(ApiError::parsing(format!("[bool] query does not support [{other}]"))),
+                other => return Err(ApiError::new(400, "x_content_parse_exception", format!("[bool] unknown field [{other}]"))),
             };
             match value {
                 Value::Array(clauses) => {

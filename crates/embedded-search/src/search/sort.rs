@@ -287,6 +287,7 @@ impl BoundKey {
             Key::Integer(number) => {
                 let number = if self.key.descending { -number } else { *number };
                 match (&self.key.format, &self.kind, i64::try_from(number)) {
+                    (Some(_), Some(FieldType::Date { .. }), Ok(i64::MIN | i64::MAX)) => Value::Null,
                     (Some(format), Some(FieldType::Date { .. }), Ok(millis)) => format.print(millis).into(),
                     (_, _, Ok(number)) => number.into(),
                     (_, _, Err(_)) => u64::try_from(number).map_or(Value::Null, Value::from),
