@@ -57,10 +57,10 @@ impl Accounting {
     ///
     /// # Errors
     /// When a batch cannot be encoded. Nothing is counted then.
-    pub fn batches(&mut self, tick: Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
+    pub fn batches(&mut self, tick: &Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
         let mut count = 1;
         loop {
-            let (after, encoded) = self.split(&tick, count)?;
+            let (after, encoded) = self.split(tick, count)?;
             let largest = encoded.iter().map(|part| part.value.len()).max().unwrap_or(0);
             // A single sample is far below any limit; if it were not, it must go all the same.
             if largest <= limit || count >= tick.samples.len().max(1) {

@@ -4,7 +4,6 @@ use crate::accounting::{Accounting, Encoded, Identity, MESSAGE_LIMIT};
 use crate::buffer::Buffer;
 use crate::stats::Stats;
 use crate::tick::{Tick, add, totals};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -156,12 +155,11 @@ fn begin(
     stats: &Stats,
 ) -> Option<(Delivery, Totals)> {
     let contents = totals(&tick.samples);
-    let (start, ticks, mut lost, unaccounted) = (tick.start, tick.ticks, tick.lost.clone(), tick.unaccounted);
-    let encoded = accounting.batches(tick, MESSAGE_LIMIT).or_else(|error| {
+    let encoded = accounting.batches(&tick, MESSAGE_LIMIT).or_else(|error| {
         tracing::error!(%error, "samples of a tick cannot be encoded: counted as lost");
-        add(lost.entry("encode".to_owned()).or_default(), contents);
-        let empty = Tick { start, ticks, samples: Vec::new(), lost: BTreeMap::clone(&lost), unaccounted };
-        accounting.batches(empty, MESSAGE_LIMIT)
+        let mut empty = Tick { samples: Vec::new(), ..tick };
+        add(empty.lost.entry("encode".to_owned()).or_default(), contents);
+        accounting.batches(&empty, MESSAGE_LIMIT)
     });
     match encoded {
         Ok(encoded) => {

@@ -204,8 +204,8 @@ fn damaged_and_cut_packets_are_read_alike_too() {
             }
             packet
         })
-        // The test facility itself refuses frames without any payload.
-        .filter(|packet| packet.len() > 34)
+        // The test facility itself refuses frames that are cut inside the network header.
+        .filter(|packet| packet.len() >= if packet[12..14] == [0x86, 0xdd] { 54 } else { 34 })
         .collect();
     assert_eq!(kernel(&mut capture, "weir_pod_in", &packets), reference(&packets));
 }

@@ -19,6 +19,7 @@ const state = {
   paused: false,
   connected: false,
   loaded: false,
+  refused: false,       // whether the filters make no sense
   status: null,
   open: null,           // id of the flow in the panel
   stream: null,
@@ -156,7 +157,7 @@ async function start() {
   state.rows.clear();
   state.trs.clear();
   $("rows").replaceChildren();
-  Object.assign(state, { most: ROWS_MOST, next: null, trimmed: false, waiting: [], lost: 0, loaded: false, connected: false });
+  Object.assign(state, { most: ROWS_MOST, next: null, trimmed: false, waiting: [], lost: 0, loaded: false, connected: false, refused: false });
   showFilters();
   filterProblem(null);
   trouble("flows", null);
@@ -177,6 +178,7 @@ async function load(asked, parameters) {
     if (asked !== state.asked) return;
     if (error.status === 400) {
       filterProblem(error.answered);
+      state.refused = true;
       state.stream?.close();
     } else {
       const hint = error.answered?.hint ? ` (${error.answered.hint})` : "";
@@ -392,7 +394,7 @@ function show() {
 
 function showEmpty() {
   const empty = $("empty");
-  const wanted = state.loaded && state.rows.size === 0;
+  const wanted = state.loaded && !state.refused && state.rows.size === 0;
   empty.hidden = !wanted;
   if (!wanted) { delete empty.dataset.kind; return; }
   const kind = query().size > 0 ? "filtered" : "nothing";
@@ -446,7 +448,9 @@ function showLabel() {
 function showLive() {
   const live = state.status?.live;
   let [kind, text] = ["wait", "Connecting"];
-  if (state.paused) {
+  if (state.refused) {
+    text = "Waiting for a filter that makes sense";
+  } else if (state.paused) {
     const count = state.waiting.length;
     [kind, text] = ["paused", count ? `Paused · ${whole.format(count)} new` : "Paused"];
   } else if (state.status === false || (!state.connected && state.loaded)) {

@@ -95,10 +95,14 @@ impl World {
 
     async fn produce(&self, values: impl IntoIterator<Item = Vec<u8>>) {
         let producer = self.log.producer(&ProducerSettings::new("test")).unwrap();
+        let mut deliveries = Vec::new();
         for (n, value) in values.into_iter().enumerate() {
             let partition = i32::try_from(n).unwrap() % PARTITIONS;
             let record = NewRecord::new(topics::ENRICHED, format!("{n}"), value).to_partition(partition);
-            producer.send(record).unwrap().await.unwrap();
+            deliveries.push(producer.send(record).unwrap());
+        }
+        for delivery in deliveries {
+            delivery.await.unwrap();
         }
     }
 
@@ -211,12 +215,9 @@ fn url(engine: &SearchServer) -> String {
 /// Runs a scenario on the log in memory and the embedded broker, both with the embedded engine, and on a real one where there is one.
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(World) -> F) {
     let (engine, _data) = embedded().await;
-    let t = Instant::now();
     scenario(World::new(Log::memory(), &url(&engine)).await).await;
-    eprintln!("MEM {:?}", t.elapsed());
     let (broker, _logs) = broker().await;
     scenario(World::new(kafka(&broker), &url(&engine)).await).await;
-    eprintln!("KAFKA {:?}", t.elapsed());
     broker.shutdown().await;
     engine.shutdown().await;
     match std::env::var("WEIR_TEST_ELASTICSEARCH") {
@@ -262,11 +263,11 @@ async fn killed_again_and_again_it_still_writes_each_record_once() {
     on_engines(|world| async move {
         let records: Vec<_> = (0..2_000).map(|n| world.record(n)).collect();
         world.produce_records(&records).await;
-        for round in 0..20 {
+        for round in 0..10 {
             // The engine does its work, and the answer comes too late.
             world.break_bulks([Fault::Slow(30), Fault::Slow(30)]);
             let indexer = world.run();
-            tokio::time::sleep(Duration::from_millis(10 + 7 * round)).await;
+            tokio::time::sleep(Duration::from_millis(10 + 15 * round)).await;
             indexer.kill().await;
         }
         world.faults.lock().unwrap().clear();
@@ -276,6 +277,44 @@ async fn killed_again_and_again_it_still_writes_each_record_once() {
         assert_eq!(world.documents().await, expected(&records));
     })
     .await;
+}
+
+/// The real thing: the program, a broker, SIGKILL.
+#[tokio::test]
+async fn the_program_killed_mid_bulk_writes_each_record_once() {
+    let (engine, _data) = embedded().await;
+    let (broker, _logs) = broker().await;
+    let world = World::new(kafka(&broker), &url(&engine)).await;
+    let records: Vec<_> = (0..3_000).map(|n| world.record(n)).collect();
+    world.produce_records(&records).await;
+    let program = || {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_weir-indexer"))
+            .args(["--kafka", &broker.address().to_string(), "--elasticsearch", &world.proxied.elasticsearch[0]])
+            .args(["--indexer-bulk-bytes", "64KiB", "--indexer-bulk-wait", "20ms", "--indexer-instance", "one"])
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    for round in 0..8u64 {
+        // The engine does its work, and the answer comes too late.
+        world.break_bulks([Fault::Slow(20), Fault::Slow(500), Fault::Slow(500)]);
+        let sent = world.faults.lock().unwrap().len();
+        let mut child = program();
+        let until = Instant::now() + Duration::from_secs(20);
+        while world.faults.lock().unwrap().len() + 2 > sent && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20 * round)).await;
+        child.kill().await.unwrap();
+        world.faults.lock().unwrap().clear();
+    }
+    let mut child = program();
+    world.committed().await;
+    child.kill().await.unwrap();
+    assert_eq!(world.documents().await, expected(&records));
+    assert!(world.dead_letters().await.is_empty());
+    broker.shutdown().await;
+    engine.shutdown().await;
 }
 
 #[tokio::test]

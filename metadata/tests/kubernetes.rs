@@ -267,3 +267,39 @@ async fn a_completed_job_gives_its_address_back() {
     }
     service.stop().await;
 }
+
+/// `WEIR_TEST_KUBE_SCRIPT` is a script that understands `stop kube-apiserver`, `compact` and `start`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_api_is_waited_for_and_made_up() {
+    let (Some(path), Some(script)) =
+        (std::env::var_os("WEIR_TEST_KUBECONFIG"), std::env::var_os("WEIR_TEST_KUBE_SCRIPT"))
+    else {
+        eprintln!("skipped: WEIR_TEST_KUBECONFIG and WEIR_TEST_KUBE_SCRIPT are not set");
+        return;
+    };
+    let script = |args: &[&str]| {
+        let status = std::process::Command::new(&script).args(args).stdout(std::process::Stdio::null()).status();
+        assert!(status.unwrap().success(), "{args:?}");
+    };
+    let log = Log::memory();
+    let settings =
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+    let service = Service::start(&settings, &log);
+    let up = now();
+    table_at(&log, up).await;
+    script(&["stop", "kube-apiserver"]);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let during = table(&log).await.complete_to();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(table(&log).await.complete_to(), during, "nothing is promised while the API is away");
+    let samples = service.metrics.samples().into_iter();
+    let failures: f64 =
+        samples.filter(|sample| sample.name == "weir_metadata_api_failures_total").map(|sample| sample.value).sum();
+    assert!((1.0..150.0).contains(&failures), "tried again, with pauses: {failures}");
+    script(&["compact"]);
+    script(&["start"]);
+    let back = now();
+    table_at(&log, back).await;
+    assert_eq!(service.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0));
+    service.stop().await;
+}

@@ -22,7 +22,7 @@ fn tick(start: i64, samples: u16) -> Tick {
     Tick { start, ticks: 1, samples: (0..samples).map(|i| sample(i, 2, 200)).collect(), ..Tick::default() }
 }
 
-fn decode(accounting: &mut Accounting, tick: Tick, limit: usize) -> Vec<RawBatch> {
+fn decode(accounting: &mut Accounting, tick: &Tick, limit: usize) -> Vec<RawBatch> {
     let encoded = accounting.batches(tick, limit).unwrap();
     encoded.iter().map(|part| weir_schemas::decode(&part.value).unwrap()).collect()
 }
@@ -38,7 +38,7 @@ fn balances(batch: &RawBatch) -> bool {
 #[test]
 fn an_idle_tick_is_a_heartbeat() {
     let mut accounting = Accounting::new(identity());
-    let batches = decode(&mut accounting, tick(5_000, 0), MESSAGE_LIMIT);
+    let batches = decode(&mut accounting, &tick(5_000, 0), MESSAGE_LIMIT);
     assert_eq!(batches.len(), 1);
     assert_eq!((batches[0].sequence, batches[0].tick, batches[0].part, batches[0].parts), (0, 5_000, 0, 1));
     assert!(batches[0].samples.is_empty() && balances(&batches[0]));
@@ -48,10 +48,10 @@ fn an_idle_tick_is_a_heartbeat() {
 fn what_turns_up_later_is_no_longer_unaccounted() {
     let mut accounting = Accounting::new(identity());
     let missing = Totals { packets: 3, bytes: 300, samples: 0 };
-    let first = decode(&mut accounting, Tick { unaccounted: missing, ..tick(0, 1) }, MESSAGE_LIMIT);
+    let first = decode(&mut accounting, &Tick { unaccounted: missing, ..tick(0, 1) }, MESSAGE_LIMIT);
     assert_eq!(first[0].lost.len(), 1);
     assert!(balances(&first[0]));
-    let second = decode(&mut accounting, tick(1_000, 1), MESSAGE_LIMIT);
+    let second = decode(&mut accounting, &tick(1_000, 1), MESSAGE_LIMIT);
     assert!(second[0].lost.is_empty() && balances(&second[0]));
 }
 
@@ -63,9 +63,9 @@ proptest! {
         for (number, size) in (0_i64..).zip(sizes) {
             let tick = tick(number * 1_000, size);
             let expected = tick.samples.clone();
-            let encoded = accounting.clone().batches(tick.clone(), limit).unwrap();
+            let encoded = accounting.clone().batches(&tick, limit).unwrap();
             prop_assert!(encoded.len() == 1 || encoded.iter().all(|part| part.value.len() <= limit));
-            let batches = decode(&mut accounting, tick, limit);
+            let batches = decode(&mut accounting, &tick, limit);
             let mut samples = Vec::new();
             for (part, batch) in (0_u32..).zip(&batches) {
                 prop_assert_eq!(batch.sequence, sequence);

@@ -42,10 +42,10 @@ impl Reasons {
         let values = enumeration(&btf, "skb_drop_reason").ok_or_else(|| {
             std::io::Error::other("no enum skb_drop_reason: kernel 5.17 or newer is needed for drop reasons")
         })?;
-        Ok(Self::new(values))
+        Ok(Self::new(&values))
     }
 
-    fn new(values: Vec<(String, u32)>) -> Self {
+    fn new(values: &[(String, u32)]) -> Self {
         let short = |name: &str| name.strip_prefix(PREFIX).or(name.strip_prefix("SKB_")).unwrap_or(name).to_owned();
         Self {
             names: values

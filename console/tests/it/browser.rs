@@ -76,6 +76,7 @@ async fn filters_are_kept_in_the_address_and_refusals_shown_at_their_field() {
     browser.evaluate(&set("port", "70000"));
     browser.wait("document.querySelector('[name=port]').getAttribute('aria-invalid') === 'true'");
     assert!(browser.text("#filter-problem").contains("65535"));
+    browser.wait("document.getElementById('empty').hidden && document.getElementById('live').dataset.state === 'wait'");
     browser.evaluate("document.getElementById('clear').click()");
     browser.wait("location.search === '' && document.querySelectorAll('#rows tr').length === 11");
 }

@@ -54,12 +54,12 @@ async fn append_time_never_goes_back_and_is_found_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let broker = start(folder.path()).await;
     let address = broker.address().to_string();
-    create_topic(&address, "t", 1, &[("message.timestamp.type", "LogAppendTime"), ("segment.bytes", "30000")]).await;
+    create_topic(&address, "t", 1, &[("message.timestamp.type", "LogAppendTime"), ("segment.bytes", "5000")]).await;
     tokio::task::spawn_blocking(move || {
         let producer = producer(&address, &[("compression.type", "zstd")]);
         let before = now();
-        for round in 0..100 {
-            for value in numbered(&format!("{round}"), 30) {
+        for round in 0..30 {
+            for value in numbered(&format!("{round}"), 100) {
                 // What the producer says is of no matter.
                 let record = BaseRecord::<str, str>::to("t").partition(0).key("k").payload(&value).timestamp(5);
                 producer.send(record).map_err(|(error, _)| error).unwrap();
@@ -165,9 +165,9 @@ async fn retention_deletes_whole_old_segments() {
     .await;
     tokio::task::spawn_blocking(move || {
         let producer = producer(&address, &[("linger.ms", "0")]);
-        for round in 0..100 {
-            send_all(&producer, "t", 0, numbered(&format!("{round}"), 10));
-            send_all(&producer, "kept", 0, numbered(&format!("{round}"), 10));
+        for round in 0..25 {
+            send_all(&producer, "t", 0, numbered(&format!("{round}"), 40));
+            send_all(&producer, "kept", 0, numbered(&format!("{round}"), 40));
         }
         let deadline = Instant::now() + PATIENCE;
         let consumer: BaseConsumer = config(&address, &[("group.id", "g")]).create().unwrap();

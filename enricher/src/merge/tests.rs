@@ -1,0 +1,62 @@
+use super::*;
+use proptest::prelude::*;
+
+fn drop_counter(reason: &str, packets: u64) -> DropCounter {
+    DropCounter {
+        reason: reason.to_owned(),
+        class: DropClass::Policy,
+        forward_packets: packets,
+        forward_bytes: packets,
+        reverse_packets: 0,
+        reverse_bytes: 0,
+    }
+}
+
+fn folded(parts: &[&[(u8, u64)]]) -> Vec<DropCounter> {
+    let mut report = None;
+    for part in parts {
+        let mut one = empty_report();
+        for (reason, packets) in *part {
+            add_drops(&mut one.drops, &drop_counter(&format!("reason-{reason:02}"), *packets));
+        }
+        fold_drops(&mut one.drops);
+        add_report(&mut report, Some(&one));
+    }
+    report.unwrap_or_else(empty_report).drops
+}
+
+#[test]
+fn sums_stop_at_the_largest_number_of_a_topic() {
+    assert_eq!(sum(LARGEST, 5), LARGEST);
+    assert_eq!(product(u64::MAX, 2), LARGEST);
+}
+
+#[test]
+fn a_bounded_set_keeps_the_smallest_and_says_that_there_are_more() {
+    let mut set = BoundedSet::default();
+    for member in (0..SET_LIMIT + 2).rev() {
+        set.insert(member);
+    }
+    set.insert(0);
+    let (members, more) = set.into_parts();
+    assert_eq!((members.len(), members.first(), more), (SET_LIMIT, Some(&0), 1));
+    let mut full = BoundedSet::default();
+    (0..SET_LIMIT).for_each(|member| full.insert(member));
+    full.insert(SET_LIMIT - 1);
+    assert_eq!(full.into_parts().1, 0, "a member that is listed is not one more");
+}
+
+proptest! {
+    #[test]
+    fn drops_add_up_in_any_grouping(list in prop::collection::vec((0..30_u8, 1..9_u64), 0..60), cut in 0..60_usize, again in 0..60_usize) {
+        let cut = cut.min(list.len());
+        let again = again.min(cut);
+        let (left, right) = list.split_at(cut);
+        let (first, middle) = left.split_at(again);
+        let whole = folded(&[&list]);
+        prop_assert_eq!(&folded(&[left, right]), &whole);
+        prop_assert_eq!(&folded(&[right, middle, first]), &whole);
+        prop_assert!(whole.len() <= 16);
+        prop_assert_eq!(whole.iter().map(|d| d.forward_packets).sum::<u64>(), list.iter().map(|(_, p)| p).sum::<u64>());
+    }
+}

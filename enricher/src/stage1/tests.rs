@@ -1,0 +1,224 @@
+use super::*;
+use crate::fixtures::{Fake, batch, dropped, history, sample, settings};
+use weir_flow::Level;
+use weir_schemas::enriched::Attribution;
+use weir_schemas::partial::Partial;
+use weir_schemas::raw::{DropClass, Point, RawBatch};
+
+fn partition(settings: RecordSettings) -> Partition {
+    Partition::new("local", 0, history(settings), Stage1Position::START)
+}
+
+fn feed(partition: &mut Partition, append_time: Millis, batch: RawBatch) {
+    let offset = partition.next_offset();
+    partition.read(Input { offset, append_time, size: 100, content: Content::Batch(batch) });
+}
+
+/// Reads batches, each appended when its tick is over, and closes everything.
+fn run(settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
+    let mut partition = partition(settings);
+    let end = batch("node-a", 99, 200_000, vec![]);
+    let mut now = 0;
+    for batch in batches.into_iter().chain([end]) {
+        now = now.max(batch.tick + 1_000);
+        feed(&mut partition, now, batch);
+    }
+    let last = partition.ready(FOR_EVER, usize::MAX).unwrap();
+    partition.close(last, &Fake::default())
+}
+
+fn partials(closed: &Closed, level: u8) -> Vec<&Partial> {
+    closed.partials.iter().flat_map(|(_, batch)| &batch.partials).filter(|partial| partial.level == level).collect()
+}
+
+#[test]
+fn a_generation_waits_for_frontier_and_metadata() {
+    let mut partition = partition(settings(1, 1));
+    feed(&mut partition, 101_000, batch("node-a", 0, 100_000, vec![sample(1)]));
+    let first = partition.ready(FOR_EVER, 8).unwrap();
+    assert_eq!(first, 90_000, "the last generation before the first batch, empty");
+    partition.close(first, &Fake::default());
+    feed(&mut partition, 106_000, batch("node-a", 1, 105_000, vec![]));
+    assert_eq!(partition.ready(FOR_EVER, 8), Some(95_000), "the watermark is 106 000, grace 2 s");
+    feed(&mut partition, 107_000, batch("node-a", 2, 106_000, vec![]));
+    assert_eq!(partition.ready(FOR_EVER, 8), Some(100_000));
+    assert_eq!(partition.ready(106_999, 8), Some(95_000), "metadata is needed up to the end plus grace");
+    assert_eq!(partition.ready(107_000, 8), Some(100_000));
+    assert_eq!(partition.ready(NEVER, 8), None);
+}
+
+#[test]
+fn years_of_empty_generations_are_one_marker() {
+    let mut partition = partition(settings(1, 2));
+    feed(&mut partition, 1_000, batch("node-a", 0, 0, vec![sample(1)]));
+    feed(&mut partition, 400_000_000_000, batch("node-a", 1, 400_000_000_000, vec![sample(1)]));
+    let last = partition.ready(FOR_EVER, 8).unwrap();
+    let closed = partition.close(last, &Fake::default());
+    let markers: Vec<_> = closed.markers.iter().map(|(internal, marker)| (*internal, marker.generation)).collect();
+    assert_eq!(markers, [(0, 0), (1, 0), (0, last), (1, last)]);
+    assert_eq!(partition.position().written, last);
+}
+
+#[test]
+fn the_number_of_generations_of_a_transaction_is_bounded() {
+    let mut partition = partition(settings(1, 1));
+    for window in 0..6 {
+        feed(&mut partition, 500_000, batch("node-a", 0, 100_000 + window * 5_000, vec![sample(1)]));
+    }
+    feed(&mut partition, 500_000, batch("node-a", 0, 190_000, vec![]));
+    assert_eq!(partition.ready(FOR_EVER, 2), Some(105_000));
+    let closed = partition.close(105_000, &Fake::default());
+    assert_eq!(closed.generations, 2);
+    assert_eq!(partition.ready(FOR_EVER, 2), Some(115_000));
+}
+
+#[test]
+fn late_samples_are_in_a_later_generation_and_too_late_ones_a_counted_loss() {
+    let mut settings = settings(1, 1);
+    settings.late_bound = 20_000;
+    let closed = run(
+        settings,
+        vec![
+            batch("node-a", 0, 130_000, vec![sample(1)]),
+            batch("node-a", 1, 115_000, vec![sample(2)]),
+            batch("node-a", 2, 100_000, vec![sample(4)]),
+        ],
+    );
+    let found: Vec<_> = closed
+        .partials
+        .iter()
+        .flat_map(|(_, batch)| batch.partials.iter().map(|partial| (batch.generation, partial)))
+        .filter(|(_, partial)| partial.level == 1)
+        .map(|(generation, partial)| (partial.window, generation, partial.totals.forward_bytes))
+        .collect();
+    assert_eq!(found, [(115_000, 125_000, 2), (130_000, 130_000, 1)]);
+    let lost: Vec<_> = closed
+        .ledger
+        .iter()
+        .filter_map(|line| if let Ledger::Received(line) = line { Some(&line.lost) } else { None })
+        .flatten()
+        .map(|loss| (loss.reason.as_str(), loss.lost.bytes))
+        .collect();
+    assert_eq!(lost, [("too_late", 4)]);
+}
+
+#[test]
+fn a_clock_that_runs_ahead_is_clamped_and_counted() {
+    let mut partition = partition(settings(1, 1));
+    feed(&mut partition, 100_500, batch("node-a", 0, 900_000, vec![sample(1)]));
+    assert_eq!(partition.watermark(), 102_000, "append time + tolerance, and a tick");
+    assert_eq!(partition.counts().clamped, 1);
+}
+
+#[test]
+fn levels_follow_policy_like_drops_and_a_sample_is_never_twice_in_one() {
+    let mut settings = settings(1, 1);
+    settings.levels_allowed = vec![Level::Two, Level::Two];
+    settings.levels_denied = vec![Level::One, Level::Two];
+    let policy = dropped(sample(10), DropClass::Policy, 1);
+    let other = dropped(sample(20), DropClass::Other, 1);
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, vec![policy, other])]);
+    let bytes = |level| partials(&closed, level).iter().map(|partial| partial.totals.forward_bytes).sum::<u64>();
+    assert_eq!([bytes(0), bytes(1), bytes(2), bytes(3)], [0, 10, 30, 0]);
+}
+
+#[test]
+fn sampled_counters_are_multiplied() {
+    let mut sampled = dropped(sample(100), DropClass::Policy, 2);
+    sampled.sampling = 10;
+    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sampled])]);
+    for partial in closed.partials.iter().flat_map(|(_, batch)| &batch.partials) {
+        let report = partial.by_initiator.as_ref().unwrap();
+        assert_eq!((partial.totals.forward_bytes, partial.totals.forward_packets, partial.totals.started), (1_000, 10, 10));
+        assert_eq!((report.drops[0].forward_packets, report.sampling), (20, 10));
+    }
+}
+
+#[test]
+fn keys_beyond_the_limit_are_coarsened_in_the_order_of_the_log() {
+    let mut settings = settings(1, 1);
+    settings.keys_limit = 2;
+    let with_port = |port| {
+        let mut one = sample(1);
+        one.destination_port = port;
+        one
+    };
+    let closed = run(
+        settings,
+        vec![
+            batch("node-a", 0, 100_000, vec![with_port(443), with_port(80), with_port(22)]),
+            batch("node-a", 1, 101_000, vec![with_port(80), with_port(23)]),
+        ],
+    );
+    let one = partials(&closed, 1);
+    let regular: Vec<_> = one.iter().filter(|partial| !partial.coarsened).map(|p| (p.responder.port, p.samples)).collect();
+    assert_eq!(regular, [(Some(80), 2), (Some(443), 1)]);
+    let catch_all: Vec<_> = one.iter().filter(|partial| partial.coarsened).collect();
+    assert_eq!(catch_all.len(), 1);
+    let catch_all = catch_all[0];
+    assert_eq!((catch_all.samples, catch_all.responder.port, catch_all.responder.address), (2, None, None));
+    assert_eq!(catch_all.initiator.attribution, Attribution::None);
+    assert_eq!(catch_all.totals.forward_bytes, 2, "nothing is lost");
+}
+
+#[test]
+fn transit_and_underlay_are_outside_totals_and_in_the_ledger() {
+    let at = |point| {
+        let mut one = sample(5);
+        one.point = point;
+        one
+    };
+    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![at(Point::Transit), at(Point::Underlay), sample(7)])]);
+    assert_eq!(partials(&closed, 2).iter().map(|partial| partial.samples).sum::<u64>(), 1);
+    let Some(Ledger::Received(line)) = closed.ledger.iter().find(|line| matches!(line, Ledger::Received(l) if l.received.samples > 0))
+    else {
+        panic!("no line")
+    };
+    assert_eq!(line.received.bytes, 7);
+    let reasons: Vec<_> = line.lost.iter().map(|loss| (loss.reason.as_str(), loss.lost.samples)).collect();
+    assert_eq!(reasons, [("outside_transit", 1), ("outside_underlay", 1)]);
+}
+
+#[test]
+fn workload_records_carry_their_pods_addresses_and_common_labels() {
+    let mut other = sample(1);
+    other.source = crate::fixtures::address("10.0.0.3");
+    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sample(1), other])]);
+    let two = partials(&closed, 2);
+    assert_eq!(two.len(), 1);
+    assert_eq!(two[0].initiator_pods, ["shop/web-1", "shop/web-2"]);
+    assert_eq!(two[0].initiator_addresses, ["10.0.0.1", "10.0.0.3"].map(crate::fixtures::address));
+    assert_eq!(two[0].initiator.labels, ["app=web"]);
+    assert_eq!((two[0].initiator.pod.as_deref(), two[0].initiator.address), (None, None));
+}
+
+#[test]
+fn missing_ticks_are_known_per_node_also_after_a_restart() {
+    let log = [100_000, 101_000, 103_000, 104_000, 120_000];
+    let inputs: Vec<Input> = log
+        .iter()
+        .enumerate()
+        .map(|(i, tick)| Input {
+            offset: i64::try_from(i).unwrap(),
+            append_time: tick + 1_000,
+            size: 10,
+            content: Content::Batch(batch("node-a", 0, *tick, vec![])),
+        })
+        .collect();
+    let mut whole = partition(settings(1, 1));
+    inputs.iter().for_each(|input| whole.read(input.clone()));
+    let mut first = partition(settings(1, 1));
+    inputs[..3].iter().for_each(|input| first.read(input.clone()));
+    let ready = first.ready(FOR_EVER, 8).unwrap();
+    first.close(ready, &Fake::default());
+    let mut second = Partition::new("local", 0, history(settings(1, 1)), first.position());
+    let from = usize::try_from(second.next_offset()).unwrap();
+    assert_eq!(from, 0, "empty batches of agents hold the position");
+    inputs[from..].iter().for_each(|input| second.read(input.clone()));
+    for partition in [&mut whole, &mut second] {
+        let last = partition.ready(FOR_EVER, 8).unwrap();
+        let closed = partition.close(last, &Fake::default());
+        let missing: Vec<_> = closed.markers.iter().filter(|(_, marker)| marker.generation == 100_000).collect();
+        assert_eq!((missing.len(), missing[0].1.missing[0].ticks), (1, 1));
+    }
+}

@@ -6,7 +6,7 @@ fn event(watched: Watched, version: u64, change: Change) -> Event {
     Event { watched, arrival: i64::try_from(version).unwrap() * 1_000, version, change }
 }
 
-fn pod_of(name: &str, version: u64, more: serde_json::Value) -> Item {
+fn pod_of(name: &str, version: u64, more: &serde_json::Value) -> Item {
     let mut pod = json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
         "creationTimestamp": "1970-01-01T00:00:01Z", "ownerReferences": [{"apiVersion": "apps/v1",
         "kind": "ReplicaSet", "name": "web-5f", "uid": "r", "controller": true}]}, "spec": {"nodeName": "n", "containers": []}});
@@ -17,7 +17,7 @@ fn pod_of(name: &str, version: u64, more: serde_json::Value) -> Item {
 }
 
 fn pod(name: &str, version: u64) -> Item {
-    pod_of(name, version, json!({}))
+    pod_of(name, version, &json!({}))
 }
 
 fn set() -> Item {
@@ -117,7 +117,7 @@ fn an_agent_is_one_while_its_pod_is_ready() {
             "labels": {"app.kubernetes.io/name": "weir-agent"}});
         let status =
             json!({"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:00:03Z"}]});
-        pod_of("g", version, json!({"metadata": meta, "status": status}))
+        pod_of("g", version, &json!({"metadata": meta, "status": status}))
     };
     let kinds = |revisions: &[Revision]| -> Vec<(Kind, bool)> {
         revisions.iter().map(|r| (Kind::of(&r.object), r.valid_to.is_some())).collect()

@@ -6,12 +6,12 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 /// [`CREATED`] in milliseconds.
 const T: Millis = 1_767_225_600_000;
 
-fn seen(status: serde_json::Value) -> Observed {
-    let pod: Pod = pod_of(status, json!({}));
+fn seen(status: &serde_json::Value) -> Observed {
+    let pod: Pod = pod_of(status, &json!({}));
     super::pod(&pod, Owner { kind: "Deployment".to_owned(), name: "web".to_owned(), known: true }, T + 90_000)
 }
 
-fn pod_of(status: serde_json::Value, more: serde_json::Value) -> Pod {
+fn pod_of(status: &serde_json::Value, more: &serde_json::Value) -> Pod {
     let mut meta = json!({"name": "web-1", "namespace": "shop", "uid": "u", "creationTimestamp": CREATED,
         "labels": {"b": "2", "a": "1"}});
     for (key, value) in more.as_object().unwrap() {
@@ -29,7 +29,7 @@ fn object(seen: &Observed) -> &metadata::Pod {
 
 #[test]
 fn a_pod_without_an_address_exists_from_its_creation() {
-    let seen = seen(json!({"phase": "Pending"}));
+    let seen = seen(&json!({"phase": "Pending"}));
     assert_eq!(seen.since, Some(Bound { earliest: T, latest: T + 999, source: BoundSource::Creation }));
     assert_eq!(seen.labels, ["a=1", "b=2"]);
     let pod = object(&seen);
@@ -38,7 +38,8 @@ fn a_pod_without_an_address_exists_from_its_creation() {
 
 #[test]
 fn addresses_are_held_from_scheduling_to_the_sandbox() {
-    let seen = seen(json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+    let seen =
+        seen(&json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
         "conditions": [
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:03Z"},
             {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-01-01T00:00:07Z"}]}));
@@ -50,13 +51,13 @@ fn addresses_are_held_from_scheduling_to_the_sandbox() {
 #[test]
 fn without_that_condition_the_first_start_counts_and_else_the_arrival() {
     let started =
-        seen(json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "a", "ready": true, "restartCount": 1,
+        seen(&json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "a", "ready": true, "restartCount": 1,
         "image": "i", "imageID": "", "containerID": "containerd://abc",
         "lastState": {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:05Z"}},
         "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}}}]}));
     assert_eq!(started.since, Some(Bound { earliest: T, latest: T + 5_999, source: BoundSource::Status }));
     assert_eq!(object(&started).containers, ["abc"]);
-    let arrived = seen(json!({"podIP": "10.0.0.1"}));
+    let arrived = seen(&json!({"podIP": "10.0.0.1"}));
     assert_eq!(arrived.since, Some(Bound { earliest: T, latest: T + 90_000, source: BoundSource::Arrival }));
 }
 
@@ -68,27 +69,27 @@ fn ended() -> serde_json::Value {
 
 #[test]
 fn a_completed_pod_gives_its_address_back() {
-    let seen = seen(ended());
+    let seen = seen(&ended());
     assert_eq!(object(&seen).addresses, vec![]);
     let end = Bound { earliest: T + 30_000, latest: T + 90_000, source: BoundSource::Status };
     assert_eq!(seen.addressed, Some(end));
-    assert_eq!(pod_end(&pod_of(ended(), json!({})), T + 90_000, false), Some(end));
+    assert_eq!(pod_end(&pod_of(&ended(), &json!({})), T + 90_000, false), Some(end));
 }
 
 #[test]
 fn a_deleted_pod_ends_between_the_request_and_the_arrival() {
     let more = json!({"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30});
-    let pod = pod_of(json!({"podIP": "10.0.0.1"}), more);
+    let pod = pod_of(&json!({"podIP": "10.0.0.1"}), &more);
     let end = |latest| Some(Bound { earliest: T + 30_000, latest, source: BoundSource::Deletion });
     assert_eq!(pod_end(&pod, T + 50_000, true), end(T + 50_000));
     assert_eq!(pod_end(&pod, T + 50_000, false), end(T + 80_000), "nobody waited for its containers");
-    assert_eq!(pod_end(&pod_of(json!({}), json!({})), T, false), None);
+    assert_eq!(pod_end(&pod_of(&json!({}), &json!({})), T, false), None);
 }
 
 #[test]
 fn a_pod_from_a_nodes_file_has_the_uid_that_the_node_knows() {
     let annotations = json!({"annotations": {"kubernetes.io/config.mirror": "0123abcd"}});
-    let pod = pod_of(json!({}), annotations);
+    let pod = pod_of(&json!({}), &annotations);
     assert_eq!(pod_uid(&pod), "0123abcd");
 }
 
@@ -97,12 +98,12 @@ fn ready_agents_cover_their_node() {
     let status = |ready: &str| json!({"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:09Z"}]});
     let labels = json!({"labels": {"app.kubernetes.io/name": "weir-agent"}});
     let bound = Bound { earliest: T + 9_000, latest: T + 9_999, source: BoundSource::Status };
-    let ready = agent(&pod_of(status("True"), labels.clone())).unwrap();
+    let ready = agent(&pod_of(&status("True"), &labels)).unwrap();
     assert_eq!(ready.since, Some(bound));
     assert!(matches!(ready.object, Object::Agent(agent) if agent.node == "n" && !agent.one_observer));
-    let unready = pod_of(status("False"), labels);
+    let unready = pod_of(&status("False"), &labels);
     assert_eq!((agent(&unready), agent_end(&unready)), (None, Some(bound)));
-    assert_eq!(agent(&pod_of(status("True"), json!({}))), None, "any other pod is no agent");
+    assert_eq!(agent(&pod_of(&status("True"), &json!({}))), None, "any other pod is no agent");
 }
 
 #[test]

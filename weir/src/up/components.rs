@@ -12,7 +12,7 @@ use weir_elastic::Elastic;
 use weir_enricher::EnricherSettings;
 use weir_flow::RecordSettings;
 use weir_indexer::IndexerSettings;
-use weir_service::{CancellationToken, Context, Health, Metrics};
+use weir_service::{CancellationToken, Context, Health, HintExt as _, Metrics};
 use weir_stream::Log;
 
 /// How long one component may take to finish what it has begun.
@@ -78,10 +78,14 @@ impl Components {
 impl Components {
     /// The agent of this host and the metadata that names its flows.
     fn start_host(&mut self) {
-        let metadata = self.context.settings.metadata();
-        let shell = self.shell();
+        let (metadata, shell) = (self.context.settings.metadata(), self.shell());
+        let hint = match (&metadata.kubeconfig, &metadata.manifests) {
+            (Some(_), _) => "give the kubeconfig of a cluster that answers with --kubeconfig, or name pods from files with --manifests",
+            (_, Some(_)) => "give a folder of valid manifests with --manifests",
+            _ => "another source of names was closed in this data folder: choose another --cluster or --data",
+        };
         self.spawn("metadata", false, |token| async move {
-            weir_metadata::run(metadata, shell.log, &shell.metrics, &shell.health, token).await
+            weir_metadata::run(metadata, shell.log, &shell.metrics, &shell.health, token).await.hint(hint)
         });
         let (agent, records, shell) = (self.context.settings.agent.clone(), self.records.clone(), self.shell());
         self.spawn("agent", false, |token| async move {

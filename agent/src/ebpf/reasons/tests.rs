@@ -19,7 +19,7 @@ fn btf() -> Vec<u8> {
 
 #[test]
 fn names_come_from_btf_and_unknown_ones_keep_their_bits() {
-    let reasons = Reasons::new(enumeration(&btf(), "skb_drop_reason").unwrap());
+    let reasons = Reasons::new(&enumeration(&btf(), "skb_drop_reason").unwrap());
     assert_eq!(reasons.name(12), "NETFILTER_DROP");
     assert_eq!(reasons.number("CONSUMED"), Some(1));
     assert_eq!(reasons.name((2 << 16) | 5), "SUBSYS_2_REASON_5");

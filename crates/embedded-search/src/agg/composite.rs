@@ -88,7 +88,7 @@ impl CompositeSpec {
     pub(super) fn parse(options: &Options<'_>) -> ApiResult<Self> {
         options.allow(&["sources", "size", "after"])?;
         let list = options.get("sources").and_then(Value::as_array).filter(|sources| !sources.is_empty());
-        let list = list.ok_or_else(|| ApiError::illegal("Composite [sources] cannot be null or empty"))?;
+        let list = list.ok_or_else(|| options.unreadable("sources").caused_by(ApiError::illegal("Composite [sources] cannot be null or empty")))?;
         let size = options.count("size", 10)?;
         if size == 0 {
             return Err(ApiError::illegal("[size] must be greater than or equal to 1. Found [0] in [composite]"));

@@ -42,7 +42,8 @@ impl Rounding {
                 Width::Fixed(millis.ok_or_else(|| ApiError::illegal(format!("failed to parse setting [date_histogram.fixedInterval] with value [{fixed}] as a time value")))?)
             }
             (None, Some(calendar)) => Width::Calendar(dates::calendar_unit(calendar).ok_or_else(|| {
-                ApiError::illegal(format!("The supplied interval [{calendar}] could not be parsed as a calendar interval."))
+                let cause = ApiError::illegal(format!("The supplied interval [{calendar}] could not be parsed as a calendar interval."));
+                options.unreadable("calendar_interval").caused_by(cause)
             })?),
             (Some(_), Some(_)) => return Err(ApiError::illegal("Cannot use [fixed_interval] with [calendar_interval] configuration option.")),
             (None, None) => return Err(ApiError::illegal("Invalid interval specified, must be non-null and non-empty")),

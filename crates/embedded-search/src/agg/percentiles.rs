@@ -38,7 +38,8 @@ impl PercentilesSpec {
             return Err(ApiError::illegal("[percents] must not be empty"));
         }
         if let Some(wrong) = percents.iter().find(|percent| !(0.0..=100.0).contains(*percent)) {
-            return Err(ApiError::illegal(format!("percent must be in [0,100], got [{wrong}]: [percentiles]")));
+            let cause = ApiError::illegal(format!("percent must be in [0,100], got [{wrong}]: [percentiles]"));
+            return Err(options.unreadable("percents").caused_by(cause));
         }
         let keyed = options.get("keyed").and_then(Value::as_bool).unwrap_or(true);
         Ok(Self { field: options.field()?, percents, keyed })

@@ -73,7 +73,7 @@ fn one(name: &str, body: &Value, limits: &Limits, depth: usize) -> ApiResult<Agg
     };
     let is_metric = matches!(kind, Kind::Metric(..) | Kind::Cardinality(_) | Kind::Percentiles(_));
     if is_metric && !subs.is_empty() {
-        return Err(ApiError::new(400, "aggregation_initialization_exception", format!("Aggregator [{name}] of type [{type_name}] cannot accept sub-aggregations")));
+        return Err(ApiError::illegal(format!("Aggregator [{name}] of type [{type_name}] cannot accept sub-aggregations")));
     }
     Ok(AggSpec { kind, subs })
 }
@@ -148,6 +148,11 @@ impl<'a> Options<'a> {
 
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The error for an option whose value cannot be read.
+    pub(super) fn unreadable(&self, name: &str) -> ApiError {
+        ApiError::new(400, "x_content_parse_exception", format!("[{}] failed to parse field [{name}]", self.kind))
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {

@@ -136,7 +136,7 @@ impl TermsSpec {
         let size = options.count("size", 10)?;
         if size == 0 {
             let cause = ApiError::illegal("[size] must be greater than 0. Found [0] in [terms]");
-            return Err(ApiError::new(400, "x_content_parse_exception", "[terms] failed to parse field [size]").caused_by(cause));
+            return Err(options.unreadable("size").caused_by(cause));
         }
         let min_doc_count = options.count("min_doc_count", 1)?;
         if min_doc_count == 0 {

@@ -32,6 +32,9 @@ impl Pits {
 
     /// Looks one up and extends its life.
     pub(crate) fn get(&mut self, id: &str, keep_alive: Option<i64>, now: i64) -> ApiResult<Pit> {
+        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ApiError::illegal(format!("invalid id: [{id}]")));
+        }
         let pit = self.0.get_mut(id).ok_or_else(|| {
             ApiError::new(404, "search_context_missing_exception", format!("No search context found for id [{id}]"))
         })?;

@@ -77,8 +77,10 @@ impl SourceFilter {
     }
 }
 
+/// Whether a pattern matches a path or what it is below; a name may itself hold dots.
 fn matches_any(patterns: &[String], path: &str) -> bool {
-    patterns.iter().any(|pattern| glob_matches(pattern, path))
+    let above = path.match_indices('.').map(|(at, _)| &path[..at]);
+    above.chain([path]).any(|path| patterns.iter().any(|pattern| glob_matches(pattern, path)))
 }
 
 /// Whether a pattern may match something below `path`.
