@@ -186,16 +186,26 @@ INLINE __u32 active_buffer(__u64 now)
 	return (now >= (boundary & ~1ULL)) ^ (boundary & 1);
 }
 
-/* `length` bytes at `offset`: in place where they are linear, copied to `copy` where not; null beyond the packet. */
-INLINE void *at(struct __sk_buff *ctx, __u32 offset, __u32 length, void *copy)
+/*
+ * Points `place` at `length` bytes from `offset` on: in the packet where `offset` is one of the two usual ones and the
+ * bytes are linear, else in `copy`. Non-zero beyond the packet. Without CAP_PERFMON the verifier takes neither a sum of
+ * packet pointer and variable nor a packet pointer compared with null, hence this form.
+ */
+INLINE int at(struct __sk_buff *ctx, __u32 offset, const __u32 usual, const __u32 other, __u32 length, void *copy,
+	      void **place)
 {
-	void *place = (void *)(long)ctx->data + offset;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if (place + length <= (void *)(long)ctx->data_end)
-		return place;
-	if (bpf_skb_load_bytes(ctx, offset, copy, length))
+	if (offset == usual && data + usual + length <= end) {
+		*place = data + usual;
 		return 0;
-	return copy;
+	}
+	if (other && offset == other && data + other + length <= end) {
+		*place = data + other;
+		return 0;
+	}
+	*place = copy;
+	return bpf_skb_load_bytes(ctx, offset, copy, length);
 }
 
 INLINE void map_ipv4(__u32 to[4], __u32 address)
@@ -309,23 +319,21 @@ GLOBAL __u64 weir_extensions(struct __sk_buff *ctx, __u32 offset, __u32 protocol
 INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_key *key, struct packet *p)
 {
 	__u8 copy[40] __attribute__((aligned(8)));
+	const __u32 network = ethernet ? ETHERNET_HEADER : 0;
 	__u32 offset = 0, start, type, later_fragment = 0;
-	struct transport *t;
+	void *place;
 
 	if (ethernet) {
-		__u16 *tag = at(ctx, 12, 2, copy);
-
-		if (!tag)
+		if (at(ctx, 12, 12, 0, 2, copy, &place))
 			return NOT_IP;
-		type = bpf_ntohs(*tag);
+		type = bpf_ntohs(*(__u16 *)place);
 		offset = ETHERNET_HEADER;
 		for (int i = 0; i < 2; i++) {
 			if (type != ETHERTYPE_VLAN && type != ETHERTYPE_QINQ)
 				break;
-			tag = at(ctx, offset + 2, 2, copy);
-			if (!tag)
+			if (bpf_skb_load_bytes(ctx, offset + 2, copy, 2))
 				return NOT_IP;
-			type = bpf_ntohs(*tag);
+			type = bpf_ntohs(*(__u16 *)copy);
 			offset += 4;
 		}
 	} else {
@@ -336,11 +344,12 @@ INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_
 	p->packets = 1;
 	p->bytes = ctx->len - start;
 	if (type == ETHERTYPE_IPV4) {
-		struct ipv4 *ip = at(ctx, offset, sizeof(*ip), copy);
+		struct ipv4 *ip;
 		__u32 length, total;
 
-		if (!ip)
+		if (at(ctx, offset, network, 0, sizeof(*ip), copy, &place))
 			return BROKEN;
+		ip = place;
 		length = (ip->version_length & 0x0f) * 4;
 		total = bpf_ntohs(ip->total);
 		if ((ip->version_length & 0xf0) != 0x40 || length < sizeof(*ip) || length > p->bytes)
@@ -355,11 +364,12 @@ INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_
 		later_fragment = ip->fragment & bpf_htons(0x1fff);
 		offset += length;
 	} else if (type == ETHERTYPE_IPV6) {
-		struct ipv6 *ip = at(ctx, offset, sizeof(*ip), copy);
+		struct ipv6 *ip;
 		__u32 total;
 
-		if (!ip)
+		if (at(ctx, offset, network, 0, sizeof(*ip), copy, &place))
 			return BROKEN;
+		ip = place;
 		total = bpf_ntohs(ip->payload) + sizeof(*ip);
 		if ((ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 			return BROKEN;
@@ -390,10 +400,9 @@ INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_
 	/* A constant protocol in each case: the verifier then knows how much of the header was checked. */
 #define TRANSPORT(protocol, length)                                                                                    \
 	case protocol:                                                                                                 \
-		t = at(ctx, offset, length, copy);                                                                     \
-		if (!t)                                                                                                \
+		if (at(ctx, offset, network + 20, network + 40, length, copy, &place))                                 \
 			return BROKEN;                                                                                 \
-		offset += take_transport(protocol, t, key, p);                                                         \
+		offset += take_transport(protocol, place, key, p);                                                     \
 		break
 	switch (key->protocol) {
 		TRANSPORT(PROTOCOL_TCP, 16);
@@ -422,15 +431,21 @@ INLINE int source_is_low(const struct weir_key *k)
 
 INLINE void connection_key(const struct weir_key *k, int low, struct weir_connection_key *c)
 {
-	int with_ports = k->protocol != PROTOCOL_ICMP && k->protocol != PROTOCOL_ICMPV6;
+	__u16 source_port = k->source_port, destination_port = k->destination_port;
 
 	__builtin_memset(c, 0, sizeof(*c));
-	__builtin_memcpy(c->low, low ? k->source : k->destination, 16);
-	__builtin_memcpy(c->high, low ? k->destination : k->source, 16);
-	if (with_ports) {
+	/* Values are chosen and not places: without CAP_PERFMON a pointer takes no variable. */
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u32 source = k->source[i], destination = k->destination[i];
+
+		c->low[i] = low ? source : destination;
+		c->high[i] = low ? destination : source;
+	}
+	if (k->protocol != PROTOCOL_ICMP && k->protocol != PROTOCOL_ICMPV6) {
 		/* A reply's type differs from its request's: an ICMP conversation is known by its addresses. */
-		c->low_port = low ? k->source_port : k->destination_port;
-		c->high_port = low ? k->destination_port : k->source_port;
+		c->low_port = low ? source_port : destination_port;
+		c->high_port = low ? destination_port : source_port;
 	}
 	c->protocol = k->protocol;
 }

@@ -50,9 +50,15 @@ fn cost_of_one_packet() {
         .ack(5);
     let mut packet = Vec::new();
     builder.write(&mut packet, &[0; 26]).unwrap();
-    for program in ["weir_pod_in", "weir_host_in", "weir_host_out", "weir_lo_in"] {
-        let best = (0..11).map(|_| capture.test_run(program, &packet, None, 1_000_000).unwrap().1).min();
-        eprintln!("{program}: {best:?} a packet");
+    let mut other = packet.clone();
+    other[12..14].copy_from_slice(&[8, 6]);
+    let mut broken = packet.clone();
+    broken[14] = 0x42;
+    for (name, packet) in [("not IP", other), ("broken", broken), ("tcp", packet)] {
+        for program in ["weir_pod_in", "weir_host_in", "weir_host_out", "weir_lo_in"] {
+            let best = (0..11).map(|_| capture.test_run(program, &packet, None, 1_000_000).unwrap().1).min().unwrap();
+            eprintln!("{program}, {name}: {best:?} a packet");
+        }
     }
 }
 
@@ -78,7 +84,7 @@ fn fixtures() -> Vec<Vec<u8>> {
     };
     let payload = [0x5a; 40];
     add(&|to| {
-        ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64).tcp(1_000, 80, 1, 9).syn().write(to, &payload).unwrap()
+        ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 2], 64).tcp(1_000, 80, 1, 9).syn().write(to, &payload).unwrap();
     });
     add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 3], 64).udp(1_000, 53).write(to, &payload).unwrap());
     add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 4], 64).icmpv4_echo_request(1, 2).write(to, &payload).unwrap());
@@ -98,7 +104,7 @@ fn fixtures() -> Vec<Vec<u8>> {
         ethernet()
             .ipv4([10, 9, 0, 1], [10, 9, 0, 6], 64)
             .write(to, IpNumber(132), &[0, 9, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0])
-            .unwrap()
+            .unwrap();
     });
     add(&|to| ethernet().ipv4([10, 9, 0, 1], [10, 9, 0, 7], 64).write(to, IpNumber(47), &payload).unwrap());
     // IPv6 with hop-by-hop, destination options, routing and authentication before UDP.
@@ -289,6 +295,28 @@ fn a_full_map_is_a_named_loss() {
     }
     let drained = flip(&mut capture, &mut active).unwrap();
     let kept = u64::try_from(drained.flows.len()).unwrap();
-    assert!(kept >= 16 && kept < 100);
+    assert!((16..100).contains(&kept));
     assert_eq!(drained.counters[abi::COUNT_MAP_FULL], abi::Count { packets: 100 - kept, bytes: (100 - kept) * 100 });
+}
+
+#[test]
+fn the_base_capture_needs_no_more_than_two_capabilities() {
+    let Some(_) = capture("wa-none") else { return };
+    let probe = |capabilities: &str| {
+        let sets = ["--bounding-set", "--inh-caps", "--ambient-caps"];
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args(sets.iter().flat_map(|set| [(*set).to_owned(), format!("-all{capabilities}")]))
+            .args([env!("CARGO_BIN_EXE_weir-agent"), "--probe"])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let base = probe(",+bpf,+net_admin");
+    assert!(
+        base.contains("connections of the host") && base.contains("not captured: why packets are dropped"),
+        "{base}"
+    );
+    let none = probe("");
+    assert!(none.contains("no CAP_NET_ADMIN, CAP_BPF") && none.contains("setcap"), "{none}");
 }

@@ -42,14 +42,19 @@ impl World {
               ip -n wa-$1 neigh replace 10.231.$2.1 lladdr 02:00:00:00:0$2:01 dev wa-p$1 nud permanent
               ip -n wa-$1 route add default via 10.231.$2.1
             done
+            ip link add wa-h0 type veth peer name wa-h1
+            for i in wa-h0 wa-h1; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; ip link set $i up; done
+            ip addr add 10.231.9.1/24 dev wa-h0
+            ip neigh replace 10.231.9.9 lladdr 02:00:00:00:09:09 dev wa-h0 nud permanent
             echo 1 >/proc/sys/net/ipv4/ip_forward
+            nft 'table ip wa-nat { chain post { type nat hook postrouting priority 100; oifname wa-h0 masquerade; }; }'
             nft 'table ip wa-test { chain forward { type filter hook forward priority 0; tcp dport 7777 drop; }; }'");
         world
     }
 
     fn remove() {
         let _ = Command::new("bash")
-            .args(["-c", "ip netns del wa-a; ip netns del wa-b; nft delete table ip wa-test; ip link del wa-va; ip link del wa-vb; true"])
+            .args(["-c", "ip netns del wa-a; ip netns del wa-b; nft delete table ip wa-test; nft delete table ip wa-nat; ip link del wa-h0; ip link del wa-va; ip link del wa-vb; true"])
             .output();
     }
 }
@@ -95,6 +100,8 @@ fn traffic() {
                 udp.send_to(&[7; 100], "10.231.2.2:7000").unwrap();
                 udp.recv_from(&mut [0; 200]).unwrap();
             }
+            let outside = UdpSocket::bind("0.0.0.0:0").unwrap();
+            (0..3).for_each(|_| assert_eq!(outside.send_to(&[7; 72], "10.231.9.9:9999").unwrap(), 72));
             call("10.231.2.2:7000");
             call("10.231.1.1:7100");
             let refused: SocketAddr = "10.231.2.2:7777".parse().unwrap();
@@ -181,7 +188,7 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
     log.ensure_topics(&[TopicSpec::new("flows.raw.v1", 1)]).await.unwrap();
     let settings = AgentSettings {
         node: Some("node-1".to_owned()),
-        interfaces: vec!["wa-v*".to_owned()],
+        interfaces: vec!["wa-v*".to_owned(), "wa-h0".to_owned()],
         ..AgentSettings::default()
     };
     let before: Vec<u64> = ["wa-va", "wa-vb"]
@@ -253,6 +260,12 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
         assert!(ends.keys().all(|key| key.2 == interface));
         assert!(ends.keys().any(|key| key.0 == Point::Host) && ends.keys().any(|key| key.0 == Point::Pod));
     }
+    // Out of the cluster behind the host's address: the pod's packets, and on the way out nobody's.
+    let outside = sums(&batches, |s| s.destination_port == 9999);
+    assert_eq!(outside.len(), 2, "{outside:?}");
+    assert_eq!(outside[&(Point::Pod, End::Source, "wa-va".to_owned())], (3, 300, 1));
+    assert_eq!(outside[&(Point::Transit, End::Source, "wa-h0".to_owned())], (3, 300, 1));
+
     let host: Vec<&Sample> =
         batches.iter().flat_map(|batch| &batch.samples).filter(|sample| sample.point == Point::Host).collect();
     let nameless: Vec<&&Sample> = host.iter().filter(|sample| sample.process.is_none()).collect();

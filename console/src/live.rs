@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_schemas::enriched::{Enriched, Kind};
 use weir_service::Metrics;
@@ -50,6 +51,19 @@ pub(crate) struct Following {
     pub(crate) clusters: BTreeSet<String>,
     /// Whether the last record came with Kubernetes names.
     pub(crate) cluster_known: Option<bool>,
+}
+
+impl Following {
+    /// For the admin port.
+    pub(crate) fn state(&self) -> Value {
+        json!({
+            "connected": self.connected,
+            "error": self.error,
+            "positions": self.positions,
+            "records": self.records,
+            "undecodable": self.undecodable,
+        })
+    }
 }
 
 struct Client {
@@ -153,7 +167,7 @@ impl Hub {
         let row = row::from_record(record);
         let mut written: Option<Event> = None;
         for client in clients.open.iter().filter(|client| client.filter.matches(&row)) {
-            let event = written.get_or_insert_with(|| Event::Flow(json(&row))).clone();
+            let event = written.get_or_insert_with(|| Event::Flow(text(&row))).clone();
             self.offer(client, event);
         }
     }
@@ -199,7 +213,7 @@ fn remember(seen: &mut BTreeSet<String>, word: String) {
     }
 }
 
-fn json(row: &Row) -> Arc<str> {
+fn text(row: &Row) -> Arc<str> {
     // A row is plain data: writing it cannot end in an error.
     serde_json::to_string(row).unwrap_or_default().into()
 }

@@ -56,13 +56,11 @@ impl Console {
         let address = listener.local_addr().context("console port")?;
         let queue = usize::try_from(settings.console_stream_queue).unwrap_or(usize::MAX);
         let hub = Arc::new(Hub::new(settings.console_streams, queue, &parts.metrics));
-        let follower = tokio::spawn(follow(
-            parts.log.clone(),
-            topics::ENRICHED.to_owned(),
-            Arc::clone(&hub),
-            parts.health.clone(),
-            token.clone(),
-        ));
+        let follower =
+            tokio::spawn(follow(parts.log.clone(), topics::ENRICHED.to_owned(), Arc::clone(&hub), token.clone()));
+        // No condition of readiness: without Kafka the console still shows what is stored.
+        let watched = Arc::clone(&hub);
+        parts.health.set_state("console-live", move || watched.following().state());
         let shared = Arc::new(Shared::new(
             parts.elastic,
             parts.log,

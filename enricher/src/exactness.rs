@@ -198,9 +198,10 @@ fn internal_logs(count: i32, transactions: impl IntoIterator<Item = Transaction>
 
 /// The records of a run in which nothing goes wrong and everything is read before anything is closed.
 fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Vec<Enriched>) {
-    let transactions = raw.iter().enumerate().flat_map(|(number, log)| {
-        Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish()
-    });
+    let transactions = raw
+        .iter()
+        .enumerate()
+        .flat_map(|(number, log)| Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish());
     let logs = internal_logs(history.latest().internal_partitions, transactions);
     let mut records = Vec::new();
     for (number, log) in logs.iter().enumerate() {

@@ -22,7 +22,9 @@ pub enum HistoryError {
     )]
     Missing(String),
     /// A value that decides where samples are placed differs between entries.
-    #[error("settings of cluster {cluster}: {name} changes at {valid_from}, but it must stay the same for a cluster's life; use a new cluster id")]
+    #[error(
+        "settings of cluster {cluster}: {name} changes at {valid_from}, but it must stay the same for a cluster's life; use a new cluster id"
+    )]
     Changed {
         /// The cluster.
         cluster: String,

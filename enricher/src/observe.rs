@@ -63,8 +63,7 @@ pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &impl Joi
     let initiator = asker.end(true, local_is_initiator, join);
     let mut responder = asker.end(false, !local_is_initiator, join);
     asker.service_before_translation(&mut responder, join);
-    let untranslated =
-        responder.found.identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Service);
+    let untranslated = responder.found.identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Service);
     Observation {
         sample,
         forward,
@@ -107,11 +106,8 @@ fn orientation(sample: &Sample, tuple: &Tuple) -> (bool, bool) {
         OpenedBy::Destination => (false, false),
         OpenedBy::Unknown => {
             let ports = protocol::has_ports(sample.protocol) && tuple.source_port != tuple.destination_port;
-            let forward = if ports {
-                tuple.destination_port < tuple.source_port
-            } else {
-                tuple.destination <= tuple.source
-            };
+            let forward =
+                if ports { tuple.destination_port < tuple.source_port } else { tuple.destination <= tuple.source };
             (forward, true)
         }
     }
@@ -169,7 +165,12 @@ impl<'a> Asker<'a, '_> {
         let found = join.resolve(ask);
         let may_come = matches!(
             found.reason,
-            Some(NoneReason::UnknownPodAddress | NoneReason::NotYetReported | NoneReason::BeforeHistory | NoneReason::Outside)
+            Some(
+                NoneReason::UnknownPodAddress
+                    | NoneReason::NotYetReported
+                    | NoneReason::BeforeHistory
+                    | NoneReason::Outside
+            )
         );
         if found.attribution != Attribution::None || !may_come {
             return found;

@@ -14,8 +14,8 @@ use weir_stream::{Log, Partitions, Start};
 mod encode;
 mod first;
 mod heartbeat;
-mod meters;
 mod metadata;
+mod meters;
 mod second;
 mod session;
 

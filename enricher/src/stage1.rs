@@ -201,11 +201,8 @@ impl Partition {
         }
         let settings = self.settings.at(watermark);
         let passed = self.frontier.last_complete_window(settings);
-        let known = if complete_to == FOR_EVER {
-            passed
-        } else {
-            Frontier::at(complete_to).last_complete_window(settings)
-        };
+        let known =
+            if complete_to == FOR_EVER { passed } else { Frontier::at(complete_to).last_complete_window(settings) };
         debug_assert!(complete_to == FOR_EVER || metadata_needed(known, settings) <= complete_to);
         let mut last = passed.min(known);
         if let Some((generation, _)) = self.open.range(..=last).nth(most.max(1)) {

@@ -399,11 +399,17 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut SchedClas
 }
 
 fn load_classifier(ebpf: &mut Ebpf, program: &str) -> Result<(), CaptureError> {
-    classifier(ebpf, program).and_then(SchedClassifier::load).map_err(|source| CaptureError::Program {
-        program: program.to_owned(),
-        hook: "tc".to_owned(),
-        source: Box::new(source),
-    })
+    classifier(ebpf, program)
+        .and_then(SchedClassifier::load)
+        .inspect_err(|error| {
+            // The verifier's reason is at the end of its log, which no one line can hold.
+            tracing::debug!(program, "{error}");
+        })
+        .map_err(|source| CaptureError::Program {
+            program: program.to_owned(),
+            hook: "tc".to_owned(),
+            source: Box::new(source),
+        })
 }
 
 fn attach_classifier(

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_schemas::enriched::Enriched;
-use weir_service::{CancellationToken, Health, rate_limited};
+use weir_service::{CancellationToken, rate_limited};
 use weir_stream::{Log, Partitions, Reader, Record, Start, StreamError};
 
 use super::Hub;
 
-/// The name of the condition that says whether live flows arrive.
-const CONDITION: &str = "console-live";
 /// How long one call waits for records.
 const WAIT: Duration = Duration::from_secs(1);
 /// The first pause after an error; it doubles up to [`PAUSE_MOST`].
@@ -18,16 +16,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// Reads the topic from its end on, until the token is cancelled.
-pub(crate) async fn follow(log: Log, topic: String, hub: Arc<Hub>, health: Health, token: CancellationToken) {
+pub(crate) async fn follow(log: Log, topic: String, hub: Arc<Hub>, token: CancellationToken) {
     let mut start = Start::End;
     let mut pause = PAUSE;
     loop {
         let error = tokio::select! {
             () = token.cancelled() => return,
-            error = read(&log, &topic, &mut start, &hub, &health, &mut pause) => error,
+            error = read(&log, &topic, &mut start, &hub, &mut pause) => error,
         };
         rate_limited!(warn, topic, %error, "live flows stopped; trying again");
-        health.set_ready(CONDITION, false, error.to_string());
         {
             let mut following = hub.following();
             following.connected = false;
@@ -42,14 +39,7 @@ pub(crate) async fn follow(log: Log, topic: String, hub: Arc<Hub>, health: Healt
 }
 
 /// Reads until an error; `start` is then where to go on.
-async fn read(
-    log: &Log,
-    topic: &str,
-    start: &mut Start,
-    hub: &Hub,
-    health: &Health,
-    pause: &mut Duration,
-) -> StreamError {
+async fn read(log: &Log, topic: &str, start: &mut Start, hub: &Hub, pause: &mut Duration) -> StreamError {
     let mut reader = match log.reader(topic, Partitions::All, start.clone()).await {
         Ok(reader) => reader,
         Err(error) => {
@@ -60,7 +50,6 @@ async fn read(
             return error;
         }
     };
-    health.set_ready(CONDITION, true, format!("reading {topic}"));
     {
         let mut following = hub.following();
         following.connected = true;

@@ -65,13 +65,12 @@ async fn topic_that_is_made_later_is_read_from_its_beginning() {
     let log = weir_stream::Log::from(memory);
     let (hub, _) = hub(10);
     let mut stream = hub.subscribe(filter(None)).unwrap();
-    let health = weir_service::Health::new();
     let token = CancellationToken::new();
-    let task = tokio::spawn(follow(log.clone(), "t".to_owned(), Arc::clone(&hub), health.clone(), token.clone()));
+    let task = tokio::spawn(follow(log.clone(), "t".to_owned(), Arc::clone(&hub), token.clone()));
     while hub.following().error.is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    assert!(!health.is_ready());
+    assert!(!hub.following().connected);
     log.ensure_topics(&[weir_stream::TopicSpec { name: "t".to_owned(), partitions: 1, configs: Vec::new() }])
         .await
         .unwrap();
@@ -80,8 +79,8 @@ async fn topic_that_is_made_later_is_read_from_its_beginning() {
     send(b"nonsense".to_vec()).await.unwrap();
     send(weir_schemas::encode(&record("a")).unwrap()).await.unwrap();
     assert!(matches!(stream.next().await, Some(Event::Flow(_))));
-    health.wait_ready().await;
     let following = hub.following().clone();
+    assert!(following.connected && following.error.is_none());
     assert_eq!((following.records, following.undecodable, following.cluster_known), (1, 1, Some(true)));
     token.cancel();
     task.await.unwrap();

@@ -52,8 +52,8 @@ impl Stage {
             health: health.clone(),
         };
         let console = Console::start(&settings, parts, token.clone()).await.unwrap();
-        health.wait_ready().await;
-        while !health.report().conditions.iter().any(|condition| condition.name == "console-live") {
+        // What is published before the topic is read would not be live.
+        while health.state()["console-live"]["connected"] != true {
             tokio::task::yield_now().await;
         }
         Self { address: console.address(), engine, producer, metrics, health, token, console }

@@ -336,3 +336,28 @@ async fn hostile_bytes_close_the_connection_only() {
     .unwrap();
     broker.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_are_listed_in_every_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    create_topic(&broker.address().to_string(), "t", 1, &[]).await;
+    let mut stream = tokio::net::TcpStream::connect(broker.address()).await.unwrap();
+    for version in 1_u8..=5 {
+        // ListOffsets: replica, isolation level, one topic, one partition, leader epoch, timestamp (the end).
+        let mut request = vec![0, 2, 0, version, 0, 0, 0, version, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        request.extend(vec![0; usize::from(version >= 2)]);
+        request.extend([0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0]);
+        request.extend(vec![0xff; if version >= 4 { 12 } else { 8 }]);
+        stream.write_i32(i32::try_from(request.len()).unwrap()).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        let length = usize::try_from(stream.read_i32().await.unwrap()).unwrap();
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..4], [0, 0, 0, version]);
+        // After the throttle time, the topic and the partition comes the error code.
+        let partition = 4 + if version >= 2 { 4 } else { 0 } + 4 + 3 + 4;
+        assert_eq!(answer[partition..partition + 6], [0; 6], "version {version}: {answer:?}");
+    }
+    broker.shutdown().await;
+}

@@ -45,7 +45,10 @@ impl Shared {
         let collected = self.collected.get() + count;
         self.collected.set(collected);
         if collected > self.most_collected {
-            let reason = format!("[request] Data too large: the aggregations keep more than [{}] buckets or values", self.most_collected);
+            let reason = format!(
+                "[request] Data too large: the aggregations keep more than [{}] buckets or values",
+                self.most_collected
+            );
             return Err(ApiError::new(429, "circuit_breaking_exception", reason).with("durability", "TRANSIENT"));
         }
         Ok(())
@@ -60,7 +63,9 @@ impl Shared {
                 "Trying to create too many buckets. Must be less than or equal to: [{}] but this number of buckets was exceeded. This limit can be set by changing the [search.max_buckets] cluster level setting.",
                 self.most_returned
             );
-            return Err(ApiError::new(400, "too_many_buckets_exception", reason).with("max_buckets", self.most_returned));
+            return Err(
+                ApiError::new(400, "too_many_buckets_exception", reason).with("max_buckets", self.most_returned)
+            );
         }
         Ok(())
     }

@@ -84,7 +84,11 @@ impl Moment {
 impl Format {
     fn parse(name: &str) -> Option<Self> {
         Some(match name.trim() {
-            "strict_date_optional_time" | "date_optional_time" | "strict_date_optional_time_nanos" | "iso8601" | "strict_date_time"
+            "strict_date_optional_time"
+            | "date_optional_time"
+            | "strict_date_optional_time_nanos"
+            | "iso8601"
+            | "strict_date_time"
             | "date_time" => Self::Iso,
             "epoch_millis" => Self::EpochMillis,
             "epoch_second" => Self::EpochSecond,

@@ -83,9 +83,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn object(&mut self, object: &Object, dynamic: Dynamic, prefix: &str, source: &Map<String, Value>, depth: usize) -> ApiResult<()> {
+    fn object(
+        &mut self,
+        object: &Object,
+        dynamic: Dynamic,
+        prefix: &str,
+        source: &Map<String, Value>,
+        depth: usize,
+    ) -> ApiResult<()> {
         if depth > MAX_DEPTH {
-            return Err(self.unreadable(format!("The depth of the field [{prefix}] exceeds the limit of [{MAX_DEPTH}]")));
+            return Err(
+                self.unreadable(format!("The depth of the field [{prefix}] exceeds the limit of [{MAX_DEPTH}]"))
+            );
         }
         for (key, value) in source {
             self.entry(object, dynamic, prefix, key, value, depth)?;
@@ -93,13 +102,23 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, object: &Object, dynamic: Dynamic, prefix: &str, key: &str, value: &Value, depth: usize) -> ApiResult<()> {
+    fn entry(
+        &mut self,
+        object: &Object,
+        dynamic: Dynamic,
+        prefix: &str,
+        key: &str,
+        value: &Value,
+        depth: usize,
+    ) -> ApiResult<()> {
         let (head, rest) = match key.split_once('.') {
             Some((head, rest)) => (head, Some(rest)),
             None => (key, None),
         };
         if head.is_empty() || head.chars().any(|c| c < ' ') || depth > MAX_DEPTH {
-            return Err(self.unreadable(format!("field name [{key}] is empty, too deep or has an empty or unprintable part")));
+            return Err(
+                self.unreadable(format!("field name [{key}] is empty, too deep or has an empty or unprintable part"))
+            );
         }
         let path = join(prefix, head);
         match (object.properties.get(head), rest) {
@@ -123,12 +142,23 @@ impl Reader<'_> {
         }
     }
 
-    fn object_value(&mut self, object: &Object, dynamic: Dynamic, path: &str, value: &Value, depth: usize) -> ApiResult<()> {
+    fn object_value(
+        &mut self,
+        object: &Object,
+        dynamic: Dynamic,
+        path: &str,
+        value: &Value,
+        depth: usize,
+    ) -> ApiResult<()> {
         match value {
             Value::Null => Ok(()),
             Value::Object(map) => self.object(object, dynamic, path, map, depth + 1),
-            Value::Array(values) => values.iter().try_for_each(|value| self.object_value(object, dynamic, path, value, depth)),
-            _ => Err(self.unreadable(format!("object mapping for [{path}] tried to parse field [{path}] as object, but found a concrete value"))),
+            Value::Array(values) => {
+                values.iter().try_for_each(|value| self.object_value(object, dynamic, path, value, depth))
+            }
+            _ => Err(self.unreadable(format!(
+                "object mapping for [{path}] tried to parse field [{path}] as object, but found a concrete value"
+            ))),
         }
     }
 
@@ -185,7 +215,9 @@ impl Reader<'_> {
                 return Err(ApiError::new(
                     400,
                     "document_parsing_exception",
-                    format!("Document contains at least one immense term in field=\"{path}\" (whose UTF8 encoding is longer than the max length {MAX_TERM_BYTES}), all of which were skipped."),
+                    format!(
+                        "Document contains at least one immense term in field=\"{path}\" (whose UTF8 encoding is longer than the max length {MAX_TERM_BYTES}), all of which were skipped."
+                    ),
                 ));
             }
         }
@@ -215,12 +247,21 @@ impl Reader<'_> {
 
     fn flattened(&mut self, field: &Field, path: &str, key: &str, value: &Value, depth: usize) -> ApiResult<()> {
         if depth > MAX_DEPTH {
-            return Err(self.unparsable(field, path, &Value::Null, format!("The provided [flattened] field [{path}] exceeds the maximum depth limit of [{MAX_DEPTH}].")));
+            return Err(self.unparsable(
+                field,
+                path,
+                &Value::Null,
+                format!("The provided [flattened] field [{path}] exceeds the maximum depth limit of [{MAX_DEPTH}]."),
+            ));
         }
         match value {
             Value::Null => Ok(()),
-            Value::Object(map) => map.iter().try_for_each(|(name, value)| self.flattened(field, path, &join(key, name), value, depth + 1)),
-            Value::Array(values) => values.iter().try_for_each(|value| self.flattened(field, path, key, value, depth + 1)),
+            Value::Object(map) => {
+                map.iter().try_for_each(|(name, value)| self.flattened(field, path, &join(key, name), value, depth + 1))
+            }
+            Value::Array(values) => {
+                values.iter().try_for_each(|value| self.flattened(field, path, key, value, depth + 1))
+            }
             scalar => {
                 let text = plain_text(scalar);
                 let limit = match field.kind {
@@ -231,7 +272,14 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 if key.contains('\0') || key.len() + text.len() >= MAX_TERM_BYTES {
-                    return Err(self.unparsable(field, path, scalar, format!("key [{key}] holds a zero byte, or key and value are longer than {MAX_TERM_BYTES} bytes")));
+                    return Err(self.unparsable(
+                        field,
+                        path,
+                        scalar,
+                        format!(
+                            "key [{key}] holds a zero byte, or key and value are longer than {MAX_TERM_BYTES} bytes"
+                        ),
+                    ));
                 }
                 if self.out.values.len() > MAX_FLATTENED_LEAVES * 16 {
                     return Err(self.unparsable(field, path, scalar, "too many values in one document".to_owned()));
@@ -283,12 +331,22 @@ pub(crate) fn read_scalar(kind: &FieldType, value: &Value) -> Result<Option<Scal
             Value::Bool(value) => Scalar::Integer((*value).into()),
             Value::String(text) if text == "true" => Scalar::Integer(1),
             Value::String(text) if text == "false" || text.is_empty() => Scalar::Integer(0),
-            other => return Err(format!("Failed to parse value [{}] as only [true] or [false] are allowed.", plain_text(other))),
+            other => {
+                return Err(format!(
+                    "Failed to parse value [{}] as only [true] or [false] are allowed.",
+                    plain_text(other)
+                ));
+            }
         },
         FieldType::Integer(range) => {
             let number = read_integer(value)?;
             if number < range.min || number > range.max {
-                return Err(format!("Value [{}] is out of range for a{} {}", plain_text(value), if range.name == "integer" { "n" } else { "" }, range.name));
+                return Err(format!(
+                    "Value [{}] is out of range for a{} {}",
+                    plain_text(value),
+                    if range.name == "integer" { "n" } else { "" },
+                    range.name
+                ));
             }
             Scalar::Integer(number)
         }
@@ -308,12 +366,19 @@ fn read_date(formats: &Formats, value: &Value) -> Result<i64, String> {
         Value::String(text) => formats.read(text).map(|moment| moment.millis),
         _ => None,
     };
-    read.ok_or_else(|| format!("failed to parse date field [{}] with format [strict_date_optional_time||epoch_millis]", plain_text(value)))
+    read.ok_or_else(|| {
+        format!(
+            "failed to parse date field [{}] with format [strict_date_optional_time||epoch_millis]",
+            plain_text(value)
+        )
+    })
 }
 
 fn read_integer(value: &Value) -> Result<i128, String> {
     let from_text = |text: &str| {
-        text.parse::<i128>().ok().or_else(|| text.parse::<f64>().ok().and_then(|number| numbers::f64_to_i128(number.trunc())))
+        text.parse::<i128>()
+            .ok()
+            .or_else(|| text.parse::<f64>().ok().and_then(|number| numbers::f64_to_i128(number.trunc())))
     };
     let read = match value {
         Value::Number(number) => number

@@ -22,7 +22,9 @@ pub enum SearchError {
         path: PathBuf,
     },
     /// The data folder was written by a newer program.
-    #[error("search data folder {path} has format {found}, this program reads up to {supported}; use a newer weir or an empty folder")]
+    #[error(
+        "search data folder {path} has format {found}, this program reads up to {supported}; use a newer weir or an empty folder"
+    )]
     Format {
         /// The data folder.
         path: PathBuf,
@@ -79,7 +81,9 @@ impl ApiError {
 
     /// A request for something that Elasticsearch has and this server does not.
     pub(crate) fn unsupported(what: impl std::fmt::Display) -> Self {
-        Self::illegal(format!("{what} is not supported by Weir's embedded search server; point Weir at a real Elasticsearch for it"))
+        Self::illegal(format!(
+            "{what} is not supported by Weir's embedded search server; point Weir at a real Elasticsearch for it"
+        ))
     }
 
     pub(crate) fn internal(reason: impl std::fmt::Display) -> Self {

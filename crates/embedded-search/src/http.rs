@@ -84,7 +84,11 @@ impl Drop for Held<'_> {
 async fn handle(State(gate): State<Arc<Gate>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let head = parts.method == Method::HEAD;
-    let vendor = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("vnd.elasticsearch+json"));
+    let vendor = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("vnd.elasticsearch+json"));
     count(&gate.node.counters.requests);
     let request = Request::new(&parts.method, &parts.uri);
     let answered = match answer(&gate, request, &parts.headers, body).await {
@@ -105,12 +109,17 @@ async fn answer(gate: &Arc<Gate>, request: ApiResult<Request>, headers: &HeaderM
         ApiError::new(429, "es_rejected_execution_exception", format!("rejected execution: {what}"))
     };
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    // A body without a length is charged as the longest there can be while it is read.
-    let _bytes = Held::take(&gate.inflight_bytes, length.unwrap_or(0), limits.max_inflight_bytes)
+    // A body whose length is not said is charged for as a large one, though not as the largest.
+    let unsaid = if headers.contains_key(header::TRANSFER_ENCODING) { limits.max_body_bytes / 8 } else { 0 };
+    let _bytes = Held::take(&gate.inflight_bytes, length.unwrap_or(unsaid), limits.max_inflight_bytes)
         .ok_or_else(|| overloaded("too many bytes of requests under way"))?;
     let too_large = || {
         count(&gate.node.counters.bodies_too_large);
-        ApiError::new(413, "content_too_long_exception", format!("entity content is too long, more than [{}] bytes", limits.max_body_bytes))
+        ApiError::new(
+            413,
+            "content_too_long_exception",
+            format!("entity content is too long, more than [{}] bytes", limits.max_body_bytes),
+        )
     };
     if length.is_some_and(|length| length > limits.max_body_bytes) {
         return Err(too_large());
@@ -118,7 +127,8 @@ async fn answer(gate: &Arc<Gate>, request: ApiResult<Request>, headers: &HeaderM
     let _waiting = Held::take(&gate.waiting, 1, limits.max_waiting_requests + limits.max_concurrent_requests)
         .ok_or_else(|| overloaded("too many requests under way"))?;
     request.body = axum::body::to_bytes(body, limits.max_body_bytes).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        let too_long =
+            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
         if too_long { too_large() } else { ApiError::illegal(format!("the body cannot be read: {error}")) }
     })?;
     check_headers(&request, headers)?;
@@ -139,20 +149,30 @@ fn check_headers(request: &Request, headers: &HeaderMap) -> ApiResult<()> {
     if request.body.is_empty() {
         return Ok(());
     }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default().to_lowercase();
+    let text =
+        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default().to_lowercase();
     let encoding = text(header::CONTENT_ENCODING);
     if !encoding.is_empty() && encoding != "identity" {
         return Err(ApiError::new(
             415,
             "media_type_header_exception",
-            format!("Content-Encoding [{encoding}] is not supported by Weir's embedded search server; send the body uncompressed"),
+            format!(
+                "Content-Encoding [{encoding}] is not supported by Weir's embedded search server; send the body uncompressed"
+            ),
         ));
     }
     let content = text(header::CONTENT_TYPE);
     let media = content.split(';').next().unwrap_or_default().trim();
     match media {
-        "application/json" | "application/x-ndjson" | "application/vnd.elasticsearch+json" | "application/vnd.elasticsearch+x-ndjson" => Ok(()),
-        _ => Err(ApiError::new(406, "media_type_header_exception", format!("Content-Type header [{content}] is not supported"))),
+        "application/json"
+        | "application/x-ndjson"
+        | "application/vnd.elasticsearch+json"
+        | "application/vnd.elasticsearch+x-ndjson" => Ok(()),
+        _ => Err(ApiError::new(
+            406,
+            "media_type_header_exception",
+            format!("Content-Type header [{content}] is not supported"),
+        )),
     }
 }
 

@@ -98,7 +98,10 @@ pub(crate) struct Index {
 
 fn schema() -> (Schema, Fields) {
     let mut builder = Schema::builder();
-    let indexing = TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic).set_fieldnorms(false);
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer("raw")
+        .set_index_option(IndexRecordOption::Basic)
+        .set_fieldnorms(false);
     let id = builder.add_text_field("_id", TextOptions::default().set_indexing_options(indexing).set_stored());
     let version = builder.add_u64_field("_version", tantivy::schema::FAST);
     let seq_no = builder.add_u64_field("_seq_no", tantivy::schema::FAST);
@@ -141,8 +144,12 @@ impl Index {
         next_seq_no: u64,
         now: i64,
     ) -> ApiResult<Self> {
-        let reader =
-            inner.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(4).num_warming_threads(1).try_into()?;
+        let reader = inner
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .doc_store_cache_num_blocks(4)
+            .num_warming_threads(1)
+            .try_into()?;
         Ok(Self {
             name: meta.name.clone(),
             folder: folder.to_owned(),
@@ -338,6 +345,11 @@ impl Index {
     pub(crate) fn force_merge(&self, now: i64) -> ApiResult<()> {
         self.refresh(now)?;
         let mut state = self.lock();
+        if self.is_deleted() || self.dirty_since.load(Ordering::Acquire) != 0 {
+            return Ok(());
+        }
+        // Merges under way would take segments from under this one.
+        self.close_writer(&mut state);
         let segments = self.inner.searchable_segment_ids()?;
         let with_deletes = self.reader.searcher().segment_readers().iter().any(tantivy::SegmentReader::has_deletes);
         if segments.len() > 1 || with_deletes {

@@ -267,7 +267,9 @@ fn merge_object(target: &mut Object, other: &Object, prefix: &str) -> ApiResult<
                 )));
             }
             (Some(Node::Object(_)), Node::Field(_)) => {
-                return Err(ApiError::illegal(format!("can't merge a non object mapping [{path}] with an object mapping")));
+                return Err(ApiError::illegal(format!(
+                    "can't merge a non object mapping [{path}] with an object mapping"
+                )));
             }
         }
     }

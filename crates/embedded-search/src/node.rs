@@ -83,9 +83,13 @@ impl Node {
             return Err(self.exists(name));
         }
         if !self.with_alias(name).is_empty() {
-            return Err(ApiError::new(400, "invalid_index_name_exception", format!("Invalid index name [{name}], already exists as alias"))
-                .with("index_uuid", "_na_")
-                .with("index", name));
+            return Err(ApiError::new(
+                400,
+                "invalid_index_name_exception",
+                format!("Invalid index name [{name}], already exists as alias"),
+            )
+            .with("index_uuid", "_na_")
+            .with("index", name));
         }
         if self.all().len() >= self.limits.max_indices {
             count(&self.counters.indices_refused);

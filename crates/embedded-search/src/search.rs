@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod docset;
 pub(crate) mod eval;
 mod fetch;
+mod pattern;
 pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod sort;
@@ -86,6 +87,7 @@ pub(crate) fn run(indices: &[Searched], request: &SearchRequest, limits: &Limits
             aggregations.open_index(&open.searched.meta)?;
             for (segment, set) in open.segments.iter().zip(sets) {
                 aggregations.collect(segment, set, pass).map_err(|error| error.on_shard(&open.searched.meta.name))?;
+                segment.close();
             }
         }
     }
@@ -112,7 +114,8 @@ fn check_window(indices: &[Searched], request: &SearchRequest, limits: &Limits) 
     }
     let window = request.from.saturating_add(request.size);
     for searched in indices {
-        let own = searched.meta.settings.get("max_result_window").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let own =
+            searched.meta.settings.get("max_result_window").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let most: usize = own.unwrap_or(limits.max_result_window).min(limits.max_result_window);
         if window > most {
             return Err(ApiError::illegal(format!(
@@ -147,7 +150,13 @@ fn after_keys(request: &SearchRequest, open: Option<&Open<'_>>, keys: usize) -> 
     open.keys.iter().zip(values).map(|(key, value)| key.read(value)).collect::<ApiResult<_>>().map(Some)
 }
 
-fn open<'a>(searched: &'a Searched, ordinal: u32, request: &SearchRequest, keys: &[SortKey], now: i64) -> ApiResult<Open<'a>> {
+fn open<'a>(
+    searched: &'a Searched,
+    ordinal: u32,
+    request: &SearchRequest,
+    keys: &[SortKey],
+    now: i64,
+) -> ApiResult<Open<'a>> {
     let binder = Binder { meta: &searched.meta, now };
     let readers = searched.searcher.segment_readers().iter().zip(0_u32..);
     Ok(Open {
@@ -155,7 +164,9 @@ fn open<'a>(searched: &'a Searched, ordinal: u32, request: &SearchRequest, keys:
         bound: binder.bind(&request.query)?,
         post_filter: request.post_filter.as_ref().map(|filter| binder.bind(filter)).transpose()?,
         keys: keys.iter().map(|key| key.bind(&searched.meta)).collect::<ApiResult<_>>()?,
-        segments: readers.map(|(reader, segment)| Segment::new(reader, searched.index.fields, ordinal, segment)).collect(),
+        segments: readers
+            .map(|(reader, segment)| Segment::new(reader, searched.index.fields, ordinal, segment))
+            .collect(),
     })
 }
 
@@ -242,9 +253,12 @@ pub(crate) fn print(found: Found, took_ms: u64, pit: Option<&str>, total_as_numb
     let total = match found.total {
         None => String::new(),
         Some((total, _)) if total_as_number => format!("\"total\":{total},"),
-        Some((total, exact)) => format!("\"total\":{},", json!({"value": total, "relation": if exact { "eq" } else { "gte" }})),
+        Some((total, exact)) => {
+            format!("\"total\":{},", json!({"value": total, "relation": if exact { "eq" } else { "gte" }}))
+        }
     };
-    let aggregations = found.aggregations.map(|aggregations| format!(",\"aggregations\":{aggregations}")).unwrap_or_default();
+    let aggregations =
+        found.aggregations.map(|aggregations| format!(",\"aggregations\":{aggregations}")).unwrap_or_default();
     format!(
         "{{{pit}\"took\":{took_ms},\"timed_out\":false,\"_shards\":{shards},\"hits\":{{{total}\"max_score\":{},\"hits\":[{}]}}{aggregations}}}",
         print_score(found.max_score),

@@ -140,7 +140,8 @@ pub(crate) fn generations(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let generation: Option<u64> = name.to_str().and_then(|name| name.strip_prefix("translog-")).and_then(|text| text.parse().ok());
+        let generation: Option<u64> =
+            name.to_str().and_then(|name| name.strip_prefix("translog-")).and_then(|text| text.parse().ok());
         found.extend(generation);
     }
     found.sort_unstable();
@@ -155,7 +156,10 @@ pub(crate) enum Ending {
 }
 
 /// Hands every whole operation to `apply`, oldest first, up to the first that is not whole.
-pub(crate) fn replay<E: From<io::Error>>(folder: &Path, mut apply: impl FnMut(Operation) -> Result<(), E>) -> Result<Ending, E> {
+pub(crate) fn replay<E: From<io::Error>>(
+    folder: &Path,
+    mut apply: impl FnMut(Operation) -> Result<(), E>,
+) -> Result<Ending, E> {
     for generation in generations(folder)? {
         let mut file = io::BufReader::new(File::open(path_of(folder, generation))?);
         loop {

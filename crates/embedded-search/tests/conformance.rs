@@ -2,7 +2,7 @@
 //! by a real Elasticsearch too: both must answer the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-#[path = "common/mod.rs"]
+#[path = "support/client.rs"]
 mod common;
 #[path = "conformance/steps.rs"]
 mod steps;
@@ -14,8 +14,22 @@ use serde_json::Value;
 use steps::{Compare, Step};
 
 /// What differs from run to run, or tells of the machine.
-const IGNORED: [&str; 14] =
-    ["took", "uuid", "index_uuid", "node", "creation_date", "created", "pit_id", "_shards", "line", "col", "root_cause", "failed_shards", "caused_by", "terminated_early"];
+const IGNORED: [&str; 14] = [
+    "took",
+    "uuid",
+    "index_uuid",
+    "node",
+    "creation_date",
+    "created",
+    "pit_id",
+    "_shards",
+    "line",
+    "col",
+    "root_cause",
+    "failed_shards",
+    "caused_by",
+    "terminated_early",
+];
 
 fn normalise(value: &mut Value) {
     match value {
@@ -33,7 +47,9 @@ fn normalise(value: &mut Value) {
         Value::String(text) => {
             // Where in the body something is wrong: "[1:8] ".
             if let Some((position, rest)) = text.split_once("] ")
-                && position.strip_prefix('[').is_some_and(|inner| inner.contains(':') && inner.chars().all(|c| c.is_ascii_digit() || c == ':'))
+                && position
+                    .strip_prefix('[')
+                    .is_some_and(|inner| inner.contains(':') && inner.chars().all(|c| c.is_ascii_digit() || c == ':'))
             {
                 *text = rest.to_owned();
             }
@@ -49,12 +65,18 @@ fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
             let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
             keys.into_iter().find_map(|key| {
                 let missing = Value::String("(absent)".into());
-                difference(&format!("{path}.{key}"), left.get(key).unwrap_or(&missing), right.get(key).unwrap_or(&missing))
+                difference(
+                    &format!("{path}.{key}"),
+                    left.get(key).unwrap_or(&missing),
+                    right.get(key).unwrap_or(&missing),
+                )
             })
         }
-        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-            left.iter().zip(right).enumerate().find_map(|(at, (left, right))| difference(&format!("{path}[{at}]"), left, right))
-        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => left
+            .iter()
+            .zip(right)
+            .enumerate()
+            .find_map(|(at, (left, right))| difference(&format!("{path}[{at}]"), left, right)),
         (Value::Number(left), Value::Number(right)) => {
             let (left, right) = (left.as_f64().unwrap(), right.as_f64().unwrap());
             let near = (left - right).abs() <= 1e-6 * left.abs().max(right.abs()).max(1.0) * 1e-1;
@@ -112,7 +134,9 @@ async fn the_scenario_is_answered_as_elasticsearch_answers_it() {
     let differences = common::blocking(move || {
         let real = real_engine();
         if real.is_none() {
-            println!("skipped: the comparison with a real Elasticsearch; set WEIR_TEST_ELASTICSEARCH=http://127.0.0.1:PORT");
+            println!(
+                "skipped: the comparison with a real Elasticsearch; set WEIR_TEST_ELASTICSEARCH=http://127.0.0.1:PORT"
+            );
         }
         let mut differences = Vec::new();
         let (mut our_pit, mut their_pit) = (String::new(), String::new());
@@ -132,7 +156,14 @@ async fn the_scenario_is_answered_as_elasticsearch_answers_it() {
                     found = compare(step, &ours, &theirs).or(found);
                 }
             }
-            differences.extend(found.map(|found| found.chars().take(700).collect::<String>()).map(|found| format!("step {number} {} {} {}\n    {found}", step.method, step.path, step.body.chars().take(300).collect::<String>())));
+            differences.extend(found.map(|found| found.chars().take(700).collect::<String>()).map(|found| {
+                format!(
+                    "step {number} {} {} {}\n    {found}",
+                    step.method,
+                    step.path,
+                    step.body.chars().take(300).collect::<String>()
+                )
+            }));
         }
         differences
     })

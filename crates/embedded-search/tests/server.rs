@@ -1,7 +1,7 @@
 //! What the server promises beyond Elasticsearch's answers: durability, limits, clear refusals.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-#[path = "common/mod.rs"]
+#[path = "support/client.rs"]
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -61,7 +61,11 @@ async fn acknowledged_documents_survive_kill_9() {
             let (mut child, address) = spawn(&path);
             if acknowledged > 0 {
                 send(address, "POST", "/k/_refresh", b"");
-                let found = search(address, "/k/_search", &json!({"size": 0, "track_total_hits": true, "aggs": {"s": {"sum": {"field": "n"}}}}));
+                let found = search(
+                    address,
+                    "/k/_search",
+                    &json!({"size": 0, "track_total_hits": true, "aggs": {"s": {"sum": {"field": "n"}}}}),
+                );
                 assert_eq!(found["hits"]["total"]["value"], acknowledged, "round {round}");
                 let sum = acknowledged * (acknowledged - 1) / 2;
                 assert_eq!(found["aggregations"]["s"]["value"].as_f64().unwrap(), sum as f64);
@@ -98,7 +102,8 @@ async fn a_torn_translog_tail_is_cut_off() {
         child.wait().unwrap();
         let index = std::fs::read_dir(path.join("indices")).unwrap().next().unwrap().unwrap().path();
         let logs = std::fs::read_dir(index).unwrap().map(|entry| entry.unwrap().path());
-        let log = logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("translog-")).max().unwrap();
+        let log =
+            logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("translog-")).max().unwrap();
         let length = std::fs::metadata(&log).unwrap().len();
         std::fs::File::options().write(true).open(&log).unwrap().set_len(length - 3).unwrap();
         let (mut child, address) = spawn(&path);
@@ -116,7 +121,8 @@ async fn everything_survives_an_orderly_restart() {
     let server = start(folder.path()).await;
     let address = server.address();
     blocking(move || {
-        let template = json!({"index_patterns": ["r-*"], "template": {"mappings": {"properties": {"a": {"type": "keyword"}}}}});
+        let template =
+            json!({"index_patterns": ["r-*"], "template": {"mappings": {"properties": {"a": {"type": "keyword"}}}}});
         assert_eq!(send(address, "PUT", "/_index_template/r", template.to_string().as_bytes()).status, 200);
         send(address, "PUT", "/r-1/_doc/1?version=7&version_type=external", br#"{"a":"x"}"#);
         send(address, "PUT", "/r-1/_alias/r", b"{}");
@@ -135,7 +141,10 @@ async fn everything_survives_an_orderly_restart() {
         assert_eq!(send(address, "GET", "/r-1/_doc/2", b"").status, 404);
         assert_eq!(send(address, "GET", "/r/_count", b"").json()["count"], 1);
         assert_eq!(send(address, "PUT", "/r-2", b"").status, 200);
-        assert_eq!(send(address, "GET", "/r-2/_mapping", b"").json()["r-2"]["mappings"]["properties"]["a"]["type"], "keyword");
+        assert_eq!(
+            send(address, "GET", "/r-2/_mapping", b"").json()["r-2"]["mappings"]["properties"]["a"]["type"],
+            "keyword"
+        );
     })
     .await;
     server.shutdown().await;
@@ -210,10 +219,16 @@ async fn limits_are_kept_and_counted() {
     let address = server.address();
     blocking(move || {
         assert_eq!(send(address, "POST", "/_bulk", &vec![b' '; 65 << 10]).status, 413);
-        assert_eq!(send(address, "POST", "/_bulk?refresh=true", bulk_of(0..200, "b").as_bytes()).json()["errors"], false);
+        assert_eq!(
+            send(address, "POST", "/_bulk?refresh=true", bulk_of(0..200, "b").as_bytes()).json()["errors"],
+            false
+        );
         let terms = json!({"size": 0, "aggs": {"a": {"terms": {"field": "n", "size": 150}}}});
         let answer = send(address, "POST", "/b/_search", terms.to_string().as_bytes());
-        assert_eq!((answer.status, answer.json()["error"]["root_cause"][0]["type"].as_str()), (400, Some("too_many_buckets_exception")));
+        assert_eq!(
+            (answer.status, answer.json()["error"]["root_cause"][0]["type"].as_str()),
+            (400, Some("too_many_buckets_exception"))
+        );
         let gaps = json!({"size": 0, "aggs": {"a": {"histogram": {"field": "n", "interval": 0.001}}}});
         assert_eq!(send(address, "POST", "/b/_search", gaps.to_string().as_bytes()).status, 400);
         assert_eq!(send(address, "PUT", "/c", b"").status, 200);
@@ -224,7 +239,8 @@ async fn limits_are_kept_and_counted() {
         }
         assert_eq!(send(address, "POST", "/b/_search", json!({"query": deep}).to_string().as_bytes()).status, 400);
         let many: Vec<Value> = (0..5_000).map(|_| json!({"exists": {"field": "n"}})).collect();
-        let answer = send(address, "POST", "/b/_search", json!({"query": {"bool": {"should": many}}}).to_string().as_bytes());
+        let answer =
+            send(address, "POST", "/b/_search", json!({"query": {"bool": {"should": many}}}).to_string().as_bytes());
         assert!(answer.status == 400 || answer.status == 413);
     })
     .await;
@@ -244,18 +260,33 @@ async fn what_is_not_supported_is_refused_in_elasticsearchs_form() {
     blocking(move || {
         send(address, "PUT", "/u/_doc/1?refresh=true", br#"{"a":"x","n":1}"#);
         for body in [
-            json!({"query": {"query_string": {"query": "a:x"}}}), json!({"query": {"simple_query_string": {"query": "x"}}}), json!({"query": {"regexp": {"a": "x"}}}),
-            json!({"highlight": {"fields": {"a": {}}}}), json!({"collapse": {"field": "a"}}), json!({"aggs": {"a": {"top_hits": {}}}}), json!({"runtime_mappings": {"x": {"type": "long"}}}),
-            json!({"aggs": {"a": {"terms": {"field": "n", "script": "1"}}}}), json!({"script_fields": {"x": {}}}), json!({"min_score": 1}),
+            json!({"query": {"query_string": {"query": "a:x"}}}),
+            json!({"query": {"simple_query_string": {"query": "x"}}}),
+            json!({"query": {"regexp": {"a": "x"}}}),
+            json!({"highlight": {"fields": {"a": {}}}}),
+            json!({"collapse": {"field": "a"}}),
+            json!({"aggs": {"a": {"top_hits": {}}}}),
+            json!({"runtime_mappings": {"x": {"type": "long"}}}),
+            json!({"aggs": {"a": {"terms": {"field": "n", "script": "1"}}}}),
+            json!({"script_fields": {"x": {}}}),
+            json!({"min_score": 1}),
         ] {
             let answer = send(address, "POST", "/u/_search", body.to_string().as_bytes());
             let error = answer.json();
             assert_eq!(answer.status, 400, "{body}");
             assert_eq!(error["status"], 400);
-            assert!(error["error"]["type"].is_string() && error["error"]["root_cause"][0]["reason"].is_string(), "{error}");
+            assert!(
+                error["error"]["type"].is_string() && error["error"]["root_cause"][0]["reason"].is_string(),
+                "{error}"
+            );
             assert!(answer.headers.contains("x-elastic-product: elasticsearch"));
         }
-        for (method, path) in [("POST", "/u/_delete_by_query"), ("GET", "/_ilm/policy"), ("PUT", "/_ingest/pipeline/x"), ("POST", "/u/_close")] {
+        for (method, path) in [
+            ("POST", "/u/_delete_by_query"),
+            ("GET", "/_ilm/policy"),
+            ("PUT", "/_ingest/pipeline/x"),
+            ("POST", "/u/_close"),
+        ] {
             assert_eq!(send(address, method, path, b"{}").status, 400, "{path}");
         }
         let gzip = [("content-type", "application/json"), ("content-encoding", "gzip")];
@@ -310,7 +341,7 @@ async fn deleted_documents_are_gone_and_indices_too() {
         let deletions: String = (0..60).map(|n| format!("{{\"delete\":{{\"_index\":\"x\",\"_id\":\"k{n}\"}}}}\n")).collect();
         send(address, "POST", "/_bulk?refresh=true", deletions.as_bytes());
         assert_eq!(search(address, "/x/_search", &json!({"size": 0, "aggs": {"m": {"min": {"field": "n"}}}}))["aggregations"]["m"]["value"], 60.0);
-        send(address, "POST", "/x/_forcemerge?max_num_segments=1", b"");
+        assert_eq!(send(address, "POST", "/x/_forcemerge?max_num_segments=1", b"").status, 200);
         assert_eq!(send(address, "GET", "/x/_count", b"").json()["count"], 40);
         let stats = send(address, "GET", "/x/_stats", b"").json();
         assert_eq!(stats["indices"]["x"]["total"]["docs"], json!({"count": 40, "deleted": 0, "total_size_in_bytes": stats["indices"]["x"]["total"]["store"]["size_in_bytes"]}));

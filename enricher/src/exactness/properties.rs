@@ -33,7 +33,7 @@ impl Variety for Sample {
             4 => with_round_trip(answer(self), 250),
             _ => {
                 self.opened_by = OpenedBy::Unknown;
-                self.point = if self.bytes % 5 == 0 { Point::Transit } else { Point::Host };
+                self.point = if self.bytes.is_multiple_of(5) { Point::Transit } else { Point::Host };
                 self
             }
         }

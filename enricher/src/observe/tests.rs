@@ -25,8 +25,7 @@ fn four_samples_of_a_connection_have_one_orientation_and_two_reporters() {
 
 #[test]
 fn the_responder_has_the_authority_where_the_initiator_is_not_covered() {
-    let mut join = Fake::default();
-    join.covered = vec!["node-b".to_owned()];
+    let mut join = Fake { covered: vec!["node-b".to_owned()], ..Fake::default() };
     assert!(!observe(&sample(1), &PLACE, &join).authority);
     assert!(observe(&arriving(sample(1)), &PLACE, &join).authority);
     join.covered.clear();

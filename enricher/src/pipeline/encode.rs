@@ -9,6 +9,9 @@ use weir_schemas::partial::{Partial, PartialBatch, PartialMessage};
 use weir_schemas::{encode, topics};
 use weir_stream::{NewRecord, Record};
 
+#[cfg(test)]
+mod tests;
+
 /// The largest message that is written, bytes; brokers take 1 MiB by default.
 const LARGEST: usize = 900_000;
 

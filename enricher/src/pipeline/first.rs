@@ -2,14 +2,14 @@
 
 use super::heartbeat::Silence;
 use super::metadata::{SharedTable, complete_text};
-use super::session::{Clients, Failure, clients, no_position, transact};
+use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
 use super::{Shared, encode};
 use crate::position::Stage1Position;
 use crate::stage1::{Closed, Content, Counts, Input, Partition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 use weir_flow::Millis;
-use weir_flow::time::NEVER;
+use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::partial::PartialMessage;
 use weir_schemas::raw::{Origin, RawBatch};
 use weir_schemas::{decode, topics};
@@ -102,7 +102,7 @@ impl<'a> Work<'a> {
                 consumer.seek(&partition, log_start).await?;
             }
             Event::Records(records) => {
-                for record in records {
+                for record in &records {
                     self.read(record);
                 }
             }
@@ -118,8 +118,9 @@ impl<'a> Work<'a> {
         let mut starts = Vec::with_capacity(partitions.len());
         for assigned in partitions {
             let mut position = match &assigned.committed {
-                Some(committed) => Stage1Position::parse(committed.offset, &committed.metadata)
-                    .map_err(|error| Failure::Final(anyhow::Error::from(error).context(assigned.partition.to_string())))?,
+                Some(committed) => Stage1Position::parse(committed.offset, &committed.metadata).map_err(|error| {
+                    Failure::Final(anyhow::Error::from(error).context(assigned.partition.to_string()))
+                })?,
                 None if assigned.log_start == 0 => Stage1Position::START,
                 None => return Err(no_position(self.shared, 1, &assigned.partition, assigned.log_start)),
             };
@@ -139,8 +140,7 @@ impl<'a> Work<'a> {
     }
 
     fn take_over(&self, number: i32, position: Stage1Position) -> Owned {
-        let partition =
-            Partition::new(&self.shared.settings.cluster, number, self.shared.history.clone(), position);
+        let partition = Partition::new(&self.shared.settings.cluster, number, self.shared.history.clone(), position);
         Owned { partition, counted: Counts::default() }
     }
 
@@ -169,13 +169,19 @@ impl<'a> Work<'a> {
         self.owned.insert(partition.partition, owned);
     }
 
-    fn read(&mut self, record: Record) {
+    fn read(&mut self, record: &Record) {
         let Some(owned) = self.owned.get_mut(&record.partition) else { return };
-        let content = match batch_of(&record, &self.shared.settings.cluster) {
+        let content = match batch_of(record, &self.shared.settings.cluster) {
             Ok(batch) => Content::Batch(batch),
             Err(cause) => {
-                weir_service::rate_limited!(warn, partition = record.partition, offset = record.offset, cause, "raw message goes to the dead-letter topic");
-                Content::Undecodable(encode::dead_letter(&record, cause))
+                weir_service::rate_limited!(
+                    warn,
+                    partition = record.partition,
+                    offset = record.offset,
+                    cause,
+                    "raw message goes to the dead-letter topic"
+                );
+                Content::Undecodable(encode::dead_letter(record, cause))
             }
         };
         if !matches!(&content, Content::Batch(batch) if batch.origin == Origin::Owner) {
@@ -192,10 +198,10 @@ impl<'a> Work<'a> {
     /// Closes what may be closed, all partitions in one transaction.
     async fn write(&mut self) -> Result<(), Failure> {
         let most = usize::from(self.shared.settings.transaction_generations);
-        while let Some((records, positions)) = self.close(most).map_err(Failure::Final)? {
+        while let Some(transaction) = self.close(most).map_err(Failure::Final)? {
             let Some(group) = &self.group else { return Ok(()) };
             let begun = Instant::now();
-            transact(&mut self.producer, records, &positions, group).await?;
+            transact(&mut self.producer, transaction, group).await?;
             let meters = &self.shared.meters;
             meters.transactions.get_or_create(&self.stage()).inc();
             meters.transaction_seconds.get_or_create(&self.stage()).observe(begun.elapsed().as_secs_f64());
@@ -203,23 +209,22 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    #[allow(clippy::type_complexity, reason = "records and positions of one transaction")]
-    fn close(&mut self, most: usize) -> anyhow::Result<Option<(Vec<NewRecord>, Vec<(TopicPartition, OffsetAndMetadata)>)>> {
+    fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
         let table = self.table.read();
         let complete_to = weir_join::Table::complete_to(&table);
-        let (mut records, mut positions) = (Vec::new(), Vec::new());
+        let mut transaction = Transaction::default();
         for (number, owned) in &mut self.owned {
             owned.partition.advance(&*table);
             let Some(last) = owned.partition.ready(complete_to, most) else { continue };
             let closed = owned.partition.close(last, &*table);
-            write_closed(self.shared, closed, &mut records)?;
+            write_closed(self.shared, closed, &mut transaction.records)?;
             let position = owned.partition.position();
-            positions.push((
+            transaction.positions.push((
                 TopicPartition::new(self.topic.as_str(), *number),
                 OffsetAndMetadata::new(position.offset, position.metadata()),
             ));
         }
-        Ok((!positions.is_empty()).then_some((records, positions)))
+        Ok((!transaction.positions.is_empty()).then_some(transaction))
     }
 
     /// Writes heartbeats for partitions that were silent, but not for those that are paused.
@@ -246,16 +251,21 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Keeps memory within its limit by pausing all partitions, and says how things stand.
+    /// While windows that are over wait for metadata, keeps memory within its limit by pausing all partitions. Windows
+    /// that are not over cannot be waited for: they need what comes next.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
         let memory: usize = self.owned.values().map(|owned| owned.partition.memory()).sum();
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
         let named = |number: &i32| TopicPartition::new(self.topic.as_str(), *number);
-        if memory > limit && self.paused.len() < self.owned.len() {
+        let stalled = self.owned.values().any(|owned| owned.partition.ready(FOR_EVER, 1).is_some());
+        if memory > limit && !stalled {
+            weir_service::rate_limited!(warn, memory, limit, "one window's samples take more memory than the limit");
+        }
+        if stalled && memory > limit && self.paused.len() < self.owned.len() {
             consumer.pause(&self.owned.keys().map(named).collect::<Vec<_>>()).await?;
             self.paused = self.owned.keys().copied().collect();
             tracing::warn!(memory, limit, "partitions are paused until their windows can be closed");
-        } else if memory <= limit / 2 && !self.paused.is_empty() {
+        } else if (!stalled || memory <= limit / 2) && !self.paused.is_empty() {
             consumer.resume(&self.paused.iter().map(named).collect::<Vec<_>>()).await?;
             self.paused.clear();
         }
@@ -307,7 +317,11 @@ impl<'a> Work<'a> {
 fn batch_of(record: &Record, cluster: &str) -> Result<RawBatch, String> {
     let value = record.value.as_ref().ok_or("a raw message without a value")?;
     let batch: RawBatch = decode(value).map_err(|error| error.to_string())?;
-    if batch.cluster == cluster { Ok(batch) } else { Err(format!("batch of cluster {:?} on the topic of {cluster:?}", batch.cluster)) }
+    if batch.cluster == cluster {
+        Ok(batch)
+    } else {
+        Err(format!("batch of cluster {:?} on the topic of {cluster:?}", batch.cluster))
+    }
 }
 
 /// Partial records first, then the markers that follow them, then the rest.

@@ -8,6 +8,9 @@ use weir_flow::time::floor_to;
 use weir_flow::{Millis, RecordSettings};
 use weir_schemas::raw::{Origin, RawBatch, Totals};
 
+#[cfg(test)]
+mod tests;
+
 /// When each owned partition was last heard of.
 pub(super) struct Silence {
     heard: BTreeMap<i32, Instant>,
@@ -31,12 +34,7 @@ impl Silence {
     }
 
     /// The partitions that were silent for two ticks, with the heartbeat to write; each is due again after a tick.
-    pub(super) fn due(
-        &mut self,
-        settings: &RecordSettings,
-        now: Instant,
-        time: SystemTime,
-    ) -> Vec<(i32, RawBatch)> {
+    pub(super) fn due(&mut self, settings: &RecordSettings, now: Instant, time: SystemTime) -> Vec<(i32, RawBatch)> {
         let tick = Duration::from_millis(u64::try_from(settings.tick).unwrap_or(1_000));
         let since = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let time = Millis::try_from(since).unwrap_or(0);

@@ -41,34 +41,84 @@ impl Meters {
     pub(super) fn new(m: &Metrics) -> Self {
         Self {
             batches: m.counter("weir_enricher_batches", "Raw batches read, heartbeats included"),
-            repeated_batches: m.counter("weir_enricher_batches_repeated", "Raw batches read again after a change of owner, of generations that were written"),
+            repeated_batches: m.counter(
+                "weir_enricher_batches_repeated",
+                "Raw batches read again after a change of owner, of generations that were written",
+            ),
             samples: m.counter("weir_enricher_samples", "Samples written into partial records"),
-            too_late: m.counter("weir_enricher_samples_too_late", "Samples lost because they came after the late bound"),
-            late: m.counter("weir_enricher_samples_late", "Samples that came after their window was complete and are in a later generation"),
-            clamped: m.counter("weir_enricher_batches_clamped", "Raw batches of clocks that run ahead, placed by append time"),
-            coarsened: m.counter("weir_enricher_samples_coarsened", "Samples in catch-all records because a level had too many keys"),
-            dead_letters: m.counter("weir_enricher_dead_letters", "Raw messages that could not be read and went to the dead-letter topic"),
+            too_late: m
+                .counter("weir_enricher_samples_too_late", "Samples lost because they came after the late bound"),
+            late: m.counter(
+                "weir_enricher_samples_late",
+                "Samples that came after their window was complete and are in a later generation",
+            ),
+            clamped: m.counter(
+                "weir_enricher_batches_clamped",
+                "Raw batches of clocks that run ahead, placed by append time",
+            ),
+            coarsened: m.counter(
+                "weir_enricher_samples_coarsened",
+                "Samples in catch-all records because a level had too many keys",
+            ),
+            dead_letters: m.counter(
+                "weir_enricher_dead_letters",
+                "Raw messages that could not be read and went to the dead-letter topic",
+            ),
             heartbeats: m.counter("weir_enricher_heartbeats", "Heartbeats written for silent raw partitions"),
-            heartbeat_errors: m.counter("weir_enricher_heartbeat_errors", "Heartbeats for silent raw partitions that could not be queued"),
-            expired: m.counter("weir_enricher_raw_expired_offsets", "Offsets that were deleted from a topic before they were read"),
-            partials_written: m.counter("weir_enricher_partials_written", "Partial records written to the internal topic"),
+            heartbeat_errors: m.counter(
+                "weir_enricher_heartbeat_errors",
+                "Heartbeats for silent raw partitions that could not be queued",
+            ),
+            expired: m.counter(
+                "weir_enricher_raw_expired_offsets",
+                "Offsets that were deleted from a topic before they were read",
+            ),
+            partials_written: m
+                .counter("weir_enricher_partials_written", "Partial records written to the internal topic"),
             partials_read: m.counter("weir_enricher_partials_read", "Partial records read from the internal topic"),
-            partials_repeated: m.counter("weir_enricher_partials_repeated", "Partial records of generations that were closed or marked already"),
-            partials_refused: m.counter("weir_enricher_partials_refused", "Partial records of another cluster or of no known level"),
+            partials_repeated: m.counter(
+                "weir_enricher_partials_repeated",
+                "Partial records of generations that were closed or marked already",
+            ),
+            partials_refused: m
+                .counter("weir_enricher_partials_refused", "Partial records of another cluster or of no known level"),
             records: m.counter("weir_enricher_records", "Enriched records written"),
-            generations: m.counter_family("weir_enricher_generations", "Generations closed that held something, by stage"),
+            generations: m
+                .counter_family("weir_enricher_generations", "Generations closed that held something, by stage"),
             transactions: m.counter_family("weir_enricher_transactions", "Transactions committed, by stage"),
-            transaction_seconds: m.histogram_family("weir_enricher_transaction_seconds", "Time from begin to commit of a transaction, by stage", SECONDS),
-            rebuilds: m.counter_family("weir_enricher_rebuilds", "How often a stage dropped its memory and began again from committed positions"),
+            transaction_seconds: m.histogram_family(
+                "weir_enricher_transaction_seconds",
+                "Time from begin to commit of a transaction, by stage",
+                SECONDS,
+            ),
+            rebuilds: m.counter_family(
+                "weir_enricher_rebuilds",
+                "How often a stage dropped its memory and began again from committed positions",
+            ),
             assignments: m.counter_family("weir_enricher_assignments", "Assignments of partitions, by stage"),
             partitions: m.gauge_family("weir_enricher_partitions", "Partitions owned, by stage"),
-            paused: m.gauge_family("weir_enricher_partitions_paused", "Partitions paused because the memory limit is reached, by stage"),
+            paused: m.gauge_family(
+                "weir_enricher_partitions_paused",
+                "Partitions paused because the memory limit is reached, by stage",
+            ),
             memory: m.gauge_family("weir_enricher_memory_bytes", "Memory of samples and records that wait, by stage"),
-            oldest_generation: m.gauge_family("weir_enricher_oldest_generation_milliseconds", "Lowest last generation written of the partitions owned, ms since the epoch, by stage"),
-            metadata_complete_to: m.gauge("weir_enricher_metadata_complete_to_milliseconds", "H: metadata is complete up to here, ms since the epoch"),
+            oldest_generation: m.gauge_family(
+                "weir_enricher_oldest_generation_milliseconds",
+                "Lowest last generation written of the partitions owned, ms since the epoch, by stage",
+            ),
+            metadata_complete_to: m.gauge(
+                "weir_enricher_metadata_complete_to_milliseconds",
+                "H: metadata is complete up to here, ms since the epoch",
+            ),
             metadata_revisions: m.gauge("weir_enricher_metadata_revisions", "Revisions in the metadata table"),
-            metadata_behind: m.gauge("weir_enricher_metadata_behind_milliseconds", "How far metadata is behind the windows that could be closed; 0 = not behind"),
-            metadata_waits: m.counter("weir_enricher_metadata_waits", "How often windows began to wait for metadata for longer than half a minute of event time"),
+            metadata_behind: m.gauge(
+                "weir_enricher_metadata_behind_milliseconds",
+                "How far metadata is behind the windows that could be closed; 0 = not behind",
+            ),
+            metadata_waits: m.counter(
+                "weir_enricher_metadata_waits",
+                "How often windows began to wait for metadata for longer than half a minute of event time",
+            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The loop of stage 2.
 
-use super::session::{Clients, Failure, clients, no_position, transact};
+use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
 use super::{Shared, encode};
 use crate::position::Stage2Position;
 use crate::stage2::{Counts, InternalPartition};
@@ -11,8 +11,7 @@ use weir_flow::time::NEVER;
 use weir_schemas::partial::PartialMessage;
 use weir_schemas::{decode, topics};
 use weir_stream::{
-    AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Record, TopicPartition,
-    TransactionalProducer,
+    AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, Record, TopicPartition, TransactionalProducer,
 };
 
 /// One session of stage 2: ends well when the token is cancelled.
@@ -88,8 +87,9 @@ impl Work<'_> {
         let mut starts = Vec::with_capacity(partitions.len());
         for assigned in partitions {
             let mut position = match &assigned.committed {
-                Some(committed) => Stage2Position::parse(committed.offset, &committed.metadata)
-                    .map_err(|error| Failure::Final(anyhow::Error::from(error).context(assigned.partition.to_string())))?,
+                Some(committed) => Stage2Position::parse(committed.offset, &committed.metadata).map_err(|error| {
+                    Failure::Final(anyhow::Error::from(error).context(assigned.partition.to_string()))
+                })?,
                 None if assigned.log_start == 0 => Stage2Position::START,
                 None => return Err(no_position(self.shared, 2, &assigned.partition, assigned.log_start)),
             };
@@ -124,18 +124,19 @@ impl Work<'_> {
     fn read(&mut self, record: &Record) -> anyhow::Result<()> {
         let Some(owned) = self.owned.get_mut(&record.partition) else { return Ok(()) };
         let value = record.value.as_deref().unwrap_or_default();
-        let message: PartialMessage = decode(value)
-            .with_context(|| format!("{} partition {} offset {}; upgrade this process", record.topic, record.partition, record.offset))?;
+        let message: PartialMessage = decode(value).with_context(|| {
+            format!("{} partition {} offset {}; upgrade this process", record.topic, record.partition, record.offset)
+        })?;
         owned.partition.read(record.offset, message);
         Ok(())
     }
 
     async fn write(&mut self) -> Result<(), Failure> {
         let most = usize::from(self.shared.settings.transaction_generations);
-        while let Some((records, positions)) = self.close(most).map_err(Failure::Final)? {
+        while let Some(transaction) = self.close(most).map_err(Failure::Final)? {
             let Some(group) = &self.group else { return Ok(()) };
             let begun = Instant::now();
-            transact(&mut self.producer, records, &positions, group).await?;
+            transact(&mut self.producer, transaction, group).await?;
             let meters = &self.shared.meters;
             meters.transactions.get_or_create(&self.stage()).inc();
             meters.transaction_seconds.get_or_create(&self.stage()).observe(begun.elapsed().as_secs_f64());
@@ -143,9 +144,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    #[allow(clippy::type_complexity, reason = "records and positions of one transaction")]
-    fn close(&mut self, most: usize) -> anyhow::Result<Option<(Vec<NewRecord>, Vec<(TopicPartition, OffsetAndMetadata)>)>> {
-        let (mut records, mut positions) = (Vec::new(), Vec::new());
+    fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
+        let mut transaction = Transaction::default();
         let meters = &self.shared.meters;
         for (number, owned) in &mut self.owned {
             let Some(last) = owned.partition.ready(most) else { continue };
@@ -153,18 +153,18 @@ impl Work<'_> {
             meters.records.inc_by(u64::try_from(closed.records.len()).unwrap_or(0));
             meters.generations.get_or_create(&[("stage", "2".to_owned())]).inc_by(closed.generations);
             for record in &closed.records {
-                records.push(encode::enriched(record)?);
+                transaction.records.push(encode::enriched(record)?);
             }
             for line in &closed.ledger {
-                records.push(encode::ledger(line)?);
+                transaction.records.push(encode::ledger(line)?);
             }
             let position = owned.partition.position();
-            positions.push((
+            transaction.positions.push((
                 TopicPartition::new(self.topic.as_str(), *number),
                 OffsetAndMetadata::new(position.offset, position.metadata()),
             ));
         }
-        Ok((!positions.is_empty()).then_some((records, positions)))
+        Ok((!transaction.positions.is_empty()).then_some(transaction))
     }
 
     fn measure(&mut self) {
@@ -179,6 +179,16 @@ impl Work<'_> {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let memory: usize = self.owned.values().map(|owned| owned.partition.memory()).sum();
         meters.memory.get_or_create(&self.stage()).set(gauge(memory));
+        // All raw partitions share an internal one, so that pausing it would also hold the markers that are waited for.
+        let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        if memory > limit {
+            weir_service::rate_limited!(
+                warn,
+                memory,
+                limit,
+                "partial records wait for a raw partition that is far behind"
+            );
+        }
         meters.partitions.get_or_create(&self.stage()).set(gauge(self.owned.len()));
         let written = self.owned.values().map(|owned| owned.partition.written()).filter(|written| *written != NEVER);
         meters.oldest_generation.get_or_create(&self.stage()).set(written.min().unwrap_or(0));

@@ -10,6 +10,12 @@ use weir_stream::{
     TopicPartition, TransactionSettings, TransactionalProducer,
 };
 
+/// The first wait before a new session; each further one is twice as long, up to the limit in the settings.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+/// A session that worked for so long was a good one: the waits begin anew.
+const LONG: Duration = Duration::from_secs(60);
+
 /// Why a session ended.
 pub(super) enum Failure {
     /// A new session may work.
@@ -32,9 +38,11 @@ pub(super) struct Clients {
 
 /// Runs sessions of a stage until the token is cancelled.
 pub(super) async fn repeat(shared: Arc<Shared>, stage: u8, table: SharedTable) -> anyhow::Result<()> {
-    let mut wait = Duration::from_millis(100);
+    let mut wait = SHORTEST_WAIT;
     let condition = format!("enricher stage {stage}");
+    shared.health.set_ready(&condition, false, "waits for an assignment of partitions");
     loop {
+        let begun = std::time::Instant::now();
         let outcome = if stage == 1 {
             super::first::session(&shared, &table).await
         } else {
@@ -42,9 +50,14 @@ pub(super) async fn repeat(shared: Arc<Shared>, stage: u8, table: SharedTable) -
         };
         let error = match outcome {
             Ok(()) => return Ok(()),
-            Err(Failure::Final(error)) => return Err(error.context(format!("stage {stage} of cluster {}", shared.settings.cluster))),
+            Err(Failure::Final(error)) => {
+                return Err(error.context(format!("stage {stage} of cluster {}", shared.settings.cluster)));
+            }
             Err(Failure::Again(error)) => error,
         };
+        if begun.elapsed() > LONG {
+            wait = SHORTEST_WAIT;
+        }
         shared.meters.rebuilds.get_or_create(&[("stage", stage.to_string())]).inc();
         shared.health.set_ready(&condition, false, format!("{error:#}"));
         weir_service::rate_limited!(warn, stage, error = %format!("{error:#}"), "stage starts again from committed positions");
@@ -71,14 +84,20 @@ pub(super) async fn clients(shared: &Shared, stage: u8, topic: &str) -> Result<C
     Ok(Clients { consumer, producer })
 }
 
+/// What is written in one transaction.
+#[derive(Default)]
+pub(super) struct Transaction {
+    pub(super) records: Vec<NewRecord>,
+    pub(super) positions: Vec<(TopicPartition, OffsetAndMetadata)>,
+}
+
 /// Writes records and positions in one transaction. After an error nothing in memory counts any more.
 pub(super) async fn transact(
     producer: &mut TransactionalProducer,
-    records: Vec<NewRecord>,
-    positions: &[(TopicPartition, OffsetAndMetadata)],
+    transaction: Transaction,
     group: &GroupMetadata,
 ) -> Result<(), StreamError> {
-    let outcome = attempt(producer, records, positions, group).await;
+    let outcome = attempt(producer, transaction, group).await;
     if let Err(error) = &outcome
         && error.kind() == ErrorKind::Abortable
     {
@@ -89,15 +108,14 @@ pub(super) async fn transact(
 
 async fn attempt(
     producer: &mut TransactionalProducer,
-    records: Vec<NewRecord>,
-    positions: &[(TopicPartition, OffsetAndMetadata)],
+    transaction: Transaction,
     group: &GroupMetadata,
 ) -> Result<(), StreamError> {
     producer.begin().await?;
-    for record in records {
+    for record in transaction.records {
         producer.send(record).await?;
     }
-    producer.send_offsets(positions, group).await?;
+    producer.send_offsets(&transaction.positions, group).await?;
     producer.commit().await
 }
 

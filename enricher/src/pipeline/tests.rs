@@ -11,6 +11,7 @@ use weir_schemas::ledger::Ledger;
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
 use weir_schemas::raw::RawBatch;
 use weir_schemas::{Message, encode};
+use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
 /// A log in memory with the topics of a cluster, its settings and its metadata.
@@ -276,4 +277,121 @@ async fn a_group_without_positions_starts_only_on_a_whole_log() {
     world.log.delete_records(&partition, 1).await.unwrap();
     let error = world.start("one").task.await.unwrap().unwrap_err();
     assert!(format!("{error:#}").contains("weir enricher start-at"), "{error:#}");
+}
+
+/// The records by id, as a consumer keeps them; a repeat must be byte-identical.
+fn by_id(world: &World) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut stored = BTreeMap::new();
+    for record in world.memory.all_records(topics::ENRICHED) {
+        let (key, value) = (record.key.unwrap().to_vec(), record.value.unwrap().to_vec());
+        let before = stored.insert(key, value.clone());
+        assert!(before.is_none_or(|before| before == value), "an id was used again with other content");
+    }
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_transactions_change_nothing() {
+    let quiet = World::new(2, 2).await;
+    quiet.metadata(&heartbeat(FOR_EVER)).await;
+    traffic(&quiet).await;
+    let running = quiet.start("one");
+    quiet.until("records", |world| by_id(world).len() >= 8).await;
+    running.stop().await.unwrap();
+    let expected = by_id(&quiet);
+    let faults = [
+        vec![Fault::CommitUnknown { applied: true }],
+        vec![Fault::CommitUnknown { applied: false }],
+        vec![Fault::CommitAbortable],
+        vec![Fault::SendOffsetsAbortable],
+        vec![
+            Fault::CommitUnknown { applied: true },
+            Fault::CommitUnknown { applied: false },
+            Fault::SendOffsetsAbortable,
+        ],
+    ];
+    for faults in faults {
+        let world = World::new(2, 2).await;
+        world.metadata(&heartbeat(FOR_EVER)).await;
+        for fault in &faults {
+            world.memory.inject(*fault);
+        }
+        traffic(&world).await;
+        let running = world.start("one");
+        world.until("records", |world| by_id(world).len() >= 8 && world.memory.faults().is_empty()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        running.stop().await.unwrap();
+        assert_eq!(by_id(&world), expected, "{faults:?}");
+        assert_eq!(world.enriched().len(), expected.len(), "each record once: {faults:?}");
+        let rebuilds: f64 = ["1", "2"]
+            .iter()
+            .filter_map(|stage| world.metrics.value("weir_enricher_rebuilds_total", &[("stage", stage)]))
+            .sum();
+        assert!(rebuilds >= 1.0, "{faults:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_move_between_enrichers_while_they_work() {
+    let world = World::new(2, 2).await;
+    world.metadata(&heartbeat(FOR_EVER)).await;
+    let one = world.start("one");
+    let two = world.start("two");
+    for round in 0..20 {
+        let tick = 100_000 + round * 1_000;
+        world.raw(0, &batch("node-a", 0, tick, vec![sample(100)])).await;
+        world.raw(1, &batch("node-b", 0, tick, vec![arriving(sample(100))])).await;
+        if round % 5 == 2 {
+            world.memory.expire_member("weir-enricher-1-local", if round % 2 == 0 { "one" } else { "two" });
+            world.memory.expire_member("weir-enricher-2-local", if round % 2 == 0 { "two" } else { "one" });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.raw(0, &batch("node-a", 0, 140_000, vec![])).await;
+    world.raw(1, &batch("node-b", 0, 140_000, vec![])).await;
+    world.until("all windows", |world| by_id(world).len() >= 16).await;
+    one.stop().await.unwrap();
+    two.stop().await.unwrap();
+    let records = world.enriched();
+    assert_eq!(records.len(), by_id(&world).len());
+    for level in 0..4 {
+        let bytes: u64 = records.iter().filter(|record| record.level == level).map(|r| r.totals.forward_bytes).sum();
+        assert_eq!(bytes, 2_000, "level {level}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_bounded_while_metadata_stalls_and_work_goes_on_afterwards() {
+    let world = World::new(1, 1).await;
+    world.metadata(&heartbeat(100_000)).await;
+    let settings = EnricherSettings {
+        instance: Some("one".to_owned()),
+        poll: Duration::from_millis(5),
+        memory_limit: 20_000,
+        ..EnricherSettings::default()
+    };
+    let token = CancellationToken::new();
+    let (log, metrics, health, stop) = (world.log.clone(), world.metrics.clone(), world.health.clone(), token.clone());
+    let task = tokio::spawn(async move { run(settings, log, &metrics, &health, stop).await });
+    for round in 0..100 {
+        world.raw(0, &batch("node-a", 0, 100_000 + round * 1_000, vec![sample(100); 10])).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let paused = |world: &World| world.metrics.value("weir_enricher_partitions_paused", &[("stage", "1")]) == Some(1.0);
+    world.until("paused", paused).await;
+    assert!(!world.health.is_ready() || world.enriched().is_empty());
+    world.raw(0, &batch("node-a", 0, 300_000, vec![])).await;
+    world.metadata(&heartbeat(FOR_EVER)).await;
+    let bytes = |world: &World| {
+        world
+            .enriched()
+            .iter()
+            .filter(|record| record.level == 2)
+            .map(|record| record.totals.forward_bytes)
+            .sum::<u64>()
+    };
+    world.until("everything", |world| bytes(world) == 100_000).await;
+    world.until("resumed", |world| !paused(world)).await;
+    token.cancel();
+    task.await.unwrap().unwrap();
 }

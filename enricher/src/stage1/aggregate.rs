@@ -67,7 +67,8 @@ struct End {
 
 /// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
 fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
-    let denied = settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
+    let denied =
+        settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
     let mut taken = [false; 4];
     settings.levels_allowed.iter().chain(denied).copied().filter(move |level| {
         let flag = taken.get_mut(usize::from(level.number()));
@@ -323,7 +324,12 @@ fn add_sample(report: &mut Report, o: &Observation<'_>, counters: &Counters, las
         report.reverse_tcp_flags |= sample.tcp_flags;
     }
     report.retransmits = sum(report.retransmits, product(sample.retransmits, factor));
-    let bounded = sample.round_trip.map(|r| RoundTrip { sum: sum(r.sum, 0), count: sum(r.count, 0), min: sum(r.min, 0), max: sum(r.max, 0) });
+    let bounded = sample.round_trip.map(|r| RoundTrip {
+        sum: sum(r.sum, 0),
+        count: sum(r.count, 0),
+        min: sum(r.min, 0),
+        max: sum(r.max, 0),
+    });
     add_round_trip(&mut report.round_trip, bounded.as_ref());
     report.sampling = report.sampling.max(sample.sampling.max(1));
 }

@@ -129,7 +129,10 @@ fn sampled_counters_are_multiplied() {
     let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sampled])]);
     for partial in closed.partials.iter().flat_map(|(_, batch)| &batch.partials) {
         let report = partial.by_initiator.as_ref().unwrap();
-        assert_eq!((partial.totals.forward_bytes, partial.totals.forward_packets, partial.totals.started), (1_000, 10, 10));
+        assert_eq!(
+            (partial.totals.forward_bytes, partial.totals.forward_packets, partial.totals.started),
+            (1_000, 10, 10)
+        );
         assert_eq!((report.drops[0].forward_packets, report.sampling), (20, 10));
     }
 }
@@ -151,7 +154,8 @@ fn keys_beyond_the_limit_are_coarsened_in_the_order_of_the_log() {
         ],
     );
     let one = partials(&closed, 1);
-    let regular: Vec<_> = one.iter().filter(|partial| !partial.coarsened).map(|p| (p.responder.port, p.samples)).collect();
+    let regular: Vec<_> =
+        one.iter().filter(|partial| !partial.coarsened).map(|p| (p.responder.port, p.samples)).collect();
     assert_eq!(regular, [(Some(80), 2), (Some(443), 1)]);
     let catch_all: Vec<_> = one.iter().filter(|partial| partial.coarsened).collect();
     assert_eq!(catch_all.len(), 1);
@@ -168,9 +172,13 @@ fn transit_and_underlay_are_outside_totals_and_in_the_ledger() {
         one.point = point;
         one
     };
-    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![at(Point::Transit), at(Point::Underlay), sample(7)])]);
+    let closed = run(
+        settings(1, 1),
+        vec![batch("node-a", 0, 100_000, vec![at(Point::Transit), at(Point::Underlay), sample(7)])],
+    );
     assert_eq!(partials(&closed, 2).iter().map(|partial| partial.samples).sum::<u64>(), 1);
-    let Some(Ledger::Received(line)) = closed.ledger.iter().find(|line| matches!(line, Ledger::Received(l) if l.received.samples > 0))
+    let Some(Ledger::Received(line)) =
+        closed.ledger.iter().find(|line| matches!(line, Ledger::Received(l) if l.received.samples > 0))
     else {
         panic!("no line")
     };

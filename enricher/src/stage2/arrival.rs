@@ -42,7 +42,11 @@ pub(super) fn arrival(
         return unknown("one observer for both ends");
     }
     if forward(initiator) == 0 {
-        return unknown(if initiator.is_none() { "no report of the initiator" } else { "nothing sent by the initiator" });
+        return unknown(if initiator.is_none() {
+            "no report of the initiator"
+        } else {
+            "nothing sent by the initiator"
+        });
     }
     if generation > partial.window {
         return unknown("late");

@@ -96,7 +96,7 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
 fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
-    let mut joins: Vec<(Box<[u8]>, Box<[u8]>)> = Vec::new();
+    let (mut from_keys, mut to_keys) = (Vec::new(), Vec::new());
     for (key, (routing, merged)) in records.iter() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
         let by_tuple = Level::from_number(i64::from(merged.partial.level)).is_some_and(Level::keeps_addresses);
@@ -111,10 +111,11 @@ fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
                 && allows(&merged.partial.responder, &target.partial.responder)
         });
         if let (Some((target, _)), None) = (possible.next(), possible.next()) {
-            joins.push((key.clone(), target.clone()));
+            from_keys.push(key.clone());
+            to_keys.push(target.clone());
         }
     }
-    for (from, to) in joins {
+    for (from, to) in from_keys.into_iter().zip(to_keys) {
         if let Some((_, merged)) = records.remove(&from)
             && let Some((_, target)) = records.get_mut(&to)
         {

@@ -143,7 +143,7 @@ pub(super) fn list_offsets(state: &State, body: ListOffsetsRequest) -> ResponseK
             let response = ListOffsetsPartitionResponse::default().with_partition_index(wish.partition_index);
             let found = partition.ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION);
             match found.and_then(|partition| offset_of(&partition, wish, isolation)) {
-                Ok((offset, timestamp)) => response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(0),
+                Ok((offset, timestamp)) => response.with_offset(offset).with_timestamp(timestamp),
                 Err(code) => response.with_error_code(code.value()).with_offset(-1).with_timestamp(-1),
             }
         });

@@ -55,7 +55,11 @@ pub(super) struct CompositeSpec {
 impl SourceSpec {
     fn parse(json: &Value) -> ApiResult<Self> {
         let wrong = || ApiError::parsing("[composite] each source must be an object with one name and one type");
-        let only = |json: &'_ Value| json.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next().map(|(key, value)| (key.clone(), value.clone())));
+        let only = |json: &'_ Value| {
+            json.as_object()
+                .filter(|map| map.len() == 1)
+                .and_then(|map| map.iter().next().map(|(key, value)| (key.clone(), value.clone())))
+        };
         let (name, body) = only(json).ok_or_else(wrong)?;
         let (kind_name, body) = only(&body).ok_or_else(wrong)?;
         let options = Options::new(&kind_name, &body)?;
@@ -65,8 +69,23 @@ impl SourceSpec {
                 SourceKind::Terms
             }
             "date_histogram" => {
-                options.allow(&["field", "order", "missing_bucket", "fixed_interval", "calendar_interval", "time_zone", "offset", "format"])?;
-                let format = options.text("format").map(|format| Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))).transpose()?;
+                options.allow(&[
+                    "field",
+                    "order",
+                    "missing_bucket",
+                    "fixed_interval",
+                    "calendar_interval",
+                    "time_zone",
+                    "offset",
+                    "format",
+                ])?;
+                let format = options
+                    .text("format")
+                    .map(|format| {
+                        Formats::parse(format)
+                            .ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))
+                    })
+                    .transpose()?;
                 SourceKind::Date { rounding: Rounding::of_dates(&options)?, format }
             }
             "histogram" => {
@@ -88,7 +107,9 @@ impl CompositeSpec {
     pub(super) fn parse(options: &Options<'_>) -> ApiResult<Self> {
         options.allow(&["sources", "size", "after"])?;
         let list = options.get("sources").and_then(Value::as_array).filter(|sources| !sources.is_empty());
-        let list = list.ok_or_else(|| options.unreadable("sources").caused_by(ApiError::illegal("Composite [sources] cannot be null or empty")))?;
+        let list = list.ok_or_else(|| {
+            options.unreadable("sources").caused_by(ApiError::illegal("Composite [sources] cannot be null or empty"))
+        })?;
         let size = options.count("size", 10)?;
         if size == 0 {
             return Err(ApiError::illegal("[size] must be greater than or equal to 1. Found [0] in [composite]"));
@@ -149,7 +170,9 @@ impl Source {
             SourceKind::Date { rounding, .. } => {
                 self.buffer.clear();
                 let buffer = &mut self.buffer;
-                values.integers(doc, |value| buffer.extend(i64::try_from(value).ok().map(|millis| rounding.date(millis).cast_unsigned())));
+                values.integers(doc, |value| {
+                    buffer.extend(i64::try_from(value).ok().map(|millis| rounding.date(millis).cast_unsigned()));
+                });
                 self.buffer.dedup();
             }
             SourceKind::Number(interval) => {
@@ -188,7 +211,13 @@ impl Source {
         if value.is_null() {
             return Ok(None);
         }
-        let wrong = || ApiError::illegal(format!("invalid value for [after] of source [{}]: [{}]", self.spec.name, plain_text(value)));
+        let wrong = || {
+            ApiError::illegal(format!(
+                "invalid value for [after] of source [{}]: [{}]",
+                self.spec.name,
+                plain_text(value)
+            ))
+        };
         match &self.spec.kind {
             SourceKind::Date { format, .. } => {
                 let formats = format.clone().unwrap_or_default();
@@ -201,7 +230,11 @@ impl Source {
             SourceKind::Number(_) => Ok(Some(value.as_f64().ok_or_else(wrong)?.to_bits())),
             SourceKind::Terms => {
                 let Some(kind) = &self.field.kind else { return Ok(None) };
-                let kind = if let FieldType::Date { .. } = kind { FieldType::Date { formats: Formats::default() } } else { kind.clone() };
+                let kind = if let FieldType::Date { .. } = kind {
+                    FieldType::Date { formats: Formats::default() }
+                } else {
+                    kind.clone()
+                };
                 Ok(Some(match read_scalar(&kind, value).map_err(|_| wrong())? {
                     Some(Scalar::Text(text)) => self.reader.texts.number(text),
                     Some(Scalar::Integer(number)) => integer_bits(number),
@@ -247,7 +280,10 @@ impl Composite {
 
     fn compare(&self, left: &Key, right: &Key) -> Ordering {
         let parts = self.sources.iter().zip(left.iter().zip(right));
-        parts.map(|(source, (left, right))| source.compare(*left, *right)).find(|ordering| *ordering != Ordering::Equal).unwrap_or(Ordering::Equal)
+        parts
+            .map(|(source, (left, right))| source.compare(*left, *right))
+            .find(|ordering| *ordering != Ordering::Equal)
+            .unwrap_or(Ordering::Equal)
     }
 
     /// The keys of a document: every combination of its values.
@@ -256,15 +292,22 @@ impl Composite {
         for source in &mut self.sources {
             let parts = source.parts(doc)?;
             if keys.len().saturating_mul(parts.len()) > MOST_KEYS_PER_DOCUMENT {
-                return Err(ApiError::illegal(format!("a document gives more than [{MOST_KEYS_PER_DOCUMENT}] composite keys")));
+                return Err(ApiError::illegal(format!(
+                    "a document gives more than [{MOST_KEYS_PER_DOCUMENT}] composite keys"
+                )));
             }
-            keys = keys.iter().flat_map(|key| parts.iter().map(|part| key.iter().copied().chain([*part]).collect())).collect();
+            keys = keys
+                .iter()
+                .flat_map(|key| parts.iter().map(|part| key.iter().copied().chain([*part]).collect()))
+                .collect();
         }
         Ok(keys.into_iter().map(Vec::into_boxed_slice).collect())
     }
 
     fn offer(&mut self, key: Key) -> ApiResult<()> {
-        if self.members.contains_key(&key) || self.after.as_ref().is_some_and(|after| self.compare(&key, after) != Ordering::Greater) {
+        if self.members.contains_key(&key)
+            || self.after.as_ref().is_some_and(|after| self.compare(&key, after) != Ordering::Greater)
+        {
             return Ok(());
         }
         let full = self.page.len() >= self.size;
@@ -289,7 +332,10 @@ impl Collector for Composite {
     fn open_index(&mut self, meta: &Meta) -> ApiResult<()> {
         self.sources.iter_mut().try_for_each(|source| source.open_index(meta))?;
         if let Some(after) = &self.after_spec {
-            let read = self.sources.iter_mut().map(|source| source.read_after(after.get(&source.spec.name).unwrap_or(&Value::Null)));
+            let read = self
+                .sources
+                .iter_mut()
+                .map(|source| source.read_after(after.get(&source.spec.name).unwrap_or(&Value::Null)));
             self.after = Some(read.collect::<ApiResult<_>>()?);
         }
         self.level.open_index(meta)
@@ -337,7 +383,12 @@ impl Collector for Composite {
         let mut shown = Vec::with_capacity(self.page.len());
         let mut last = None;
         for ((key, count), number) in std::mem::take(&mut self.page).iter().zip(&self.counts).zip(0_u32..) {
-            let parts: Map<String, Value> = self.sources.iter().zip(key).map(|(source, part)| (source.spec.name.clone(), source.show(*part))).collect();
+            let parts: Map<String, Value> = self
+                .sources
+                .iter()
+                .zip(key)
+                .map(|(source, part)| (source.spec.name.clone(), source.show(*part)))
+                .collect();
             last = Some(parts.clone());
             shown.push(bucket_json(vec![("key", Value::Object(parts))], *count, number, &mut self.level)?);
         }

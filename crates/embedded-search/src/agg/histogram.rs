@@ -19,7 +19,10 @@ use crate::search::columns::Segment;
 /// How wide the buckets are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Width {
-    Number { interval: f64, offset: f64 },
+    Number {
+        interval: f64,
+        offset: f64,
+    },
     /// Milliseconds.
     Fixed(i64),
     Calendar(Unit),
@@ -39,23 +42,38 @@ impl Rounding {
         let width = match (options.text("fixed_interval"), options.text("calendar_interval")) {
             (Some(fixed), None) => {
                 let millis = dates::read_duration(fixed).filter(|millis| *millis > 0);
-                Width::Fixed(millis.ok_or_else(|| ApiError::illegal(format!("failed to parse setting [date_histogram.fixedInterval] with value [{fixed}] as a time value")))?)
+                Width::Fixed(millis.ok_or_else(|| {
+                    ApiError::illegal(format!(
+                        "failed to parse setting [date_histogram.fixedInterval] with value [{fixed}] as a time value"
+                    ))
+                })?)
             }
             (None, Some(calendar)) => Width::Calendar(dates::calendar_unit(calendar).ok_or_else(|| {
-                let cause = ApiError::illegal(format!("The supplied interval [{calendar}] could not be parsed as a calendar interval."));
+                let cause = ApiError::illegal(format!(
+                    "The supplied interval [{calendar}] could not be parsed as a calendar interval."
+                ));
                 options.unreadable("calendar_interval").caused_by(cause)
             })?),
-            (Some(_), Some(_)) => return Err(ApiError::illegal("Cannot use [fixed_interval] with [calendar_interval] configuration option.")),
-            (None, None) => return Err(ApiError::illegal("Invalid interval specified, must be non-null and non-empty")),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::illegal(
+                    "Cannot use [fixed_interval] with [calendar_interval] configuration option.",
+                ));
+            }
+            (None, None) => {
+                return Err(ApiError::illegal("Invalid interval specified, must be non-null and non-empty"));
+            }
         };
         let zone = match options.text("time_zone") {
-            Some(zone) => dates::read_offset(zone).ok_or_else(|| ApiError::unsupported(format!("the time zone [{zone}]; use UTC or an offset such as +02:00")))?,
+            Some(zone) => dates::read_offset(zone).ok_or_else(|| {
+                ApiError::unsupported(format!("the time zone [{zone}]; use UTC or an offset such as +02:00"))
+            })?,
             None => 0,
         };
         let shift = match options.text("offset") {
             Some(text) => {
                 let (sign, text) = text.strip_prefix('-').map_or((1, text.trim_start_matches('+')), |text| (-1, text));
-                sign * dates::read_duration(text).ok_or_else(|| ApiError::illegal(format!("failed to parse [offset] [{text}]")))?
+                sign * dates::read_duration(text)
+                    .ok_or_else(|| ApiError::illegal(format!("failed to parse [offset] [{text}]")))?
             }
             None => 0,
         };
@@ -64,7 +82,8 @@ impl Rounding {
 
     fn of_numbers(options: &Options<'_>) -> ApiResult<Self> {
         let interval = options.get("interval").and_then(Value::as_f64).filter(|interval| *interval > 0.0);
-        let interval = interval.ok_or_else(|| ApiError::illegal("[interval] must be >0 for histogram aggregation [histogram]"))?;
+        let interval =
+            interval.ok_or_else(|| ApiError::illegal("[interval] must be >0 for histogram aggregation [histogram]"))?;
         let offset = options.get("offset").and_then(Value::as_f64).unwrap_or(0.0);
         Ok(Self { width: Width::Number { interval, offset }, zone: 0, shift: 0 })
     }
@@ -108,19 +127,42 @@ impl HistogramSpec {
     pub(super) fn parse(options: &Options<'_>) -> ApiResult<Self> {
         let is_date = options.kind == "date_histogram";
         let rounding = if is_date {
-            options.allow(&["field", "fixed_interval", "calendar_interval", "time_zone", "offset", "order", "min_doc_count", "format", "extended_bounds"])?;
+            options.allow(&[
+                "field",
+                "fixed_interval",
+                "calendar_interval",
+                "time_zone",
+                "offset",
+                "order",
+                "min_doc_count",
+                "format",
+                "extended_bounds",
+            ])?;
             Rounding::of_dates(options)?
         } else {
             options.allow(&["field", "interval", "offset", "order", "min_doc_count", "extended_bounds"])?;
             Rounding::of_numbers(options)?
         };
-        let format = options.text("format").map(|format| Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))).transpose()?;
+        let format = options
+            .text("format")
+            .map(|format| {
+                Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))
+            })
+            .transpose()?;
         let mut order = parse_order(options.get("order"))?;
         if order.is_empty() {
             order.push((OrderBy::Key, false));
         }
-        let bounds = options.get("extended_bounds").map(|bounds| (bounds.get("min").cloned(), bounds.get("max").cloned()));
-        Ok(Self { field: options.field()?, rounding, order, min_doc_count: options.count("min_doc_count", 0)?, format, bounds })
+        let bounds =
+            options.get("extended_bounds").map(|bounds| (bounds.get("min").cloned(), bounds.get("max").cloned()));
+        Ok(Self {
+            field: options.field()?,
+            rounding,
+            order,
+            min_doc_count: options.count("min_doc_count", 0)?,
+            format,
+            bounds,
+        })
     }
 }
 
@@ -138,7 +180,12 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new(name: &str, spec: HistogramSpec, subs: &[(String, AggSpec)], shared: &Rc<Shared>) -> ApiResult<Self> {
+    pub(super) fn new(
+        name: &str,
+        spec: HistogramSpec,
+        subs: &[(String, AggSpec)],
+        shared: &Rc<Shared>,
+    ) -> ApiResult<Self> {
         Ok(Self {
             name: name.to_owned(),
             source: FieldSource::new(&spec.field),
@@ -153,7 +200,11 @@ impl Histogram {
     }
 
     fn compare(&self, left: u64, right: u64) -> std::cmp::Ordering {
-        if self.is_float { f64::from_bits(left).total_cmp(&f64::from_bits(right)) } else { left.cast_signed().cmp(&right.cast_signed()) }
+        if self.is_float {
+            f64::from_bits(left).total_cmp(&f64::from_bits(right))
+        } else {
+            left.cast_signed().cmp(&right.cast_signed())
+        }
     }
 
     fn next(&self, key: u64) -> Option<u64> {
@@ -170,7 +221,9 @@ impl Histogram {
     fn number_key(&self, value: f64) -> u64 {
         match self.spec.rounding.width {
             // Adding zero makes a negative zero a positive one.
-            Width::Number { interval, offset } => (((value - offset) / interval).floor() * interval + offset + 0.0).to_bits(),
+            Width::Number { interval, offset } => {
+                (((value - offset) / interval).floor() * interval + offset + 0.0).to_bits()
+            }
             _ => value.to_bits(),
         }
     }
@@ -194,11 +247,12 @@ impl Histogram {
     fn fill(&self, buckets: Vec<Bucket>) -> ApiResult<Vec<Bucket>> {
         let (mut first, mut last) = (buckets.first().map(|bucket| bucket.key), buckets.last().map(|bucket| bucket.key));
         if let Some((min, max)) = &self.spec.bounds {
-            let wider = |key: Option<u64>, bound: &Option<Value>, before: std::cmp::Ordering| -> ApiResult<Option<u64>> {
-                let Some(bound) = bound else { return Ok(key) };
-                let bound = self.bound_key(bound)?;
-                Ok(Some(key.filter(|key| self.compare(*key, bound) == before).unwrap_or(bound)))
-            };
+            let wider =
+                |key: Option<u64>, bound: &Option<Value>, before: std::cmp::Ordering| -> ApiResult<Option<u64>> {
+                    let Some(bound) = bound else { return Ok(key) };
+                    let bound = self.bound_key(bound)?;
+                    Ok(Some(key.filter(|key| self.compare(*key, bound) == before).unwrap_or(bound)))
+                };
             first = wider(first, min, std::cmp::Ordering::Less)?.or(last);
             last = wider(last, max, std::cmp::Ordering::Greater)?.or(first);
         }
@@ -239,7 +293,9 @@ impl Collector for Histogram {
         if self.is_float {
             values.floats(doc, |value| keys.push(self.number_key(value)));
         } else {
-            values.integers(doc, |value| keys.extend(i64::try_from(value).ok().map(|millis| self.spec.rounding.date(millis).cast_unsigned())));
+            values.integers(doc, |value| {
+                keys.extend(i64::try_from(value).ok().map(|millis| self.spec.rounding.date(millis).cast_unsigned()));
+            });
         }
         keys.dedup();
         for key in &keys {
@@ -259,7 +315,11 @@ impl Collector for Histogram {
         buckets.retain(|bucket| bucket.count >= self.spec.min_doc_count);
         let is_float = self.is_float;
         let compare = |left: u64, right: u64| {
-            if is_float { f64::from_bits(left).total_cmp(&f64::from_bits(right)) } else { left.cast_signed().cmp(&right.cast_signed()) }
+            if is_float {
+                f64::from_bits(left).total_cmp(&f64::from_bits(right))
+            } else {
+                left.cast_signed().cmp(&right.cast_signed())
+            }
         };
         sort_buckets(&mut buckets, &self.spec.order, &mut self.level, compare)?;
         self.shared.give(buckets.len())?;

@@ -83,7 +83,13 @@ pub(super) struct Metric {
 
 impl Metric {
     pub(super) fn new(name: &str, kind: MetricKind, field: &str, shared: &Rc<Shared>) -> Self {
-        Self { name: name.to_owned(), kind, source: FieldSource::new(field), totals: Vec::new(), shared: shared.clone() }
+        Self {
+            name: name.to_owned(),
+            kind,
+            source: FieldSource::new(field),
+            totals: Vec::new(),
+            shared: shared.clone(),
+        }
     }
 
     fn totals(&self, parent: u32) -> Totals {
@@ -158,7 +164,9 @@ impl Collector for Metric {
                 let mut shown = json!({"count": totals.count, "min": some(totals.min), "max": some(totals.max),
                     "avg": some(totals.average()), "sum": totals.sum()});
                 if totals.count > 0 {
-                    for (name, value) in [("min", totals.min), ("max", totals.max), ("avg", totals.average()), ("sum", totals.sum())] {
+                    for (name, value) in
+                        [("min", totals.min), ("max", totals.max), ("avg", totals.average()), ("sum", totals.sum())]
+                    {
                         if let Some(text) = self.text(value) {
                             shown[format!("{name}_as_string")] = text.into();
                         }
@@ -173,7 +181,9 @@ impl Collector for Metric {
         let totals = self.totals(parent);
         let name = match (self.kind, path) {
             (MetricKind::Stats, [name]) => *name,
-            (MetricKind::Stats, _) => return Err(ApiError::illegal("a metric name is needed to sort buckets by [stats]")),
+            (MetricKind::Stats, _) => {
+                return Err(ApiError::illegal("a metric name is needed to sort buckets by [stats]"));
+            }
             (MetricKind::Sum, _) => "sum",
             (MetricKind::Min, _) => "min",
             (MetricKind::Max, _) => "max",
@@ -202,7 +212,12 @@ pub(super) struct Cardinality {
 
 impl Cardinality {
     pub(super) fn new(field: &str, shared: &Rc<Shared>) -> Self {
-        Self { source: FieldSource::new(field), seen: HashMap::default(), hashes: HashMap::default(), shared: shared.clone() }
+        Self {
+            source: FieldSource::new(field),
+            seen: HashMap::default(),
+            hashes: HashMap::default(),
+            shared: shared.clone(),
+        }
     }
 
     fn count(&self, parent: u32) -> usize {

@@ -48,7 +48,7 @@ impl PercentilesSpec {
 
 /// Values with how many there are of each, merged where there are too many.
 #[derive(Debug, Default)]
-struct Digest {
+pub(super) struct Digest {
     /// Means and weights.
     points: Vec<(f64, f64)>,
     total: f64,
@@ -60,7 +60,7 @@ struct Digest {
 }
 
 impl Digest {
-    fn add(&mut self, value: f64) {
+    pub(super) fn add(&mut self, value: f64) {
         if self.points.is_empty() {
             (self.min, self.max) = (value, value);
         }
@@ -104,7 +104,7 @@ impl Digest {
     }
 
     /// The value at a quantile, between its neighbours in proportion.
-    fn quantile(&mut self, quantile: f64) -> Option<f64> {
+    pub(super) fn quantile(&mut self, quantile: f64) -> Option<f64> {
         self.sort();
         let target = quantile * (self.total - 1.0);
         let mut before = 0.0;
@@ -170,7 +170,10 @@ impl Collector for Percentiles {
         let (mut keyed, mut listed) = (Map::new(), Vec::new());
         for percent in &self.spec.percents {
             let value = digest.quantile(percent / 100.0);
-            let text = formats.as_ref().zip(value).and_then(|(formats, value)| Some(formats.print(numbers::f64_to_i64(value.trunc())?)));
+            let text = formats
+                .as_ref()
+                .zip(value)
+                .and_then(|(formats, value)| Some(formats.print(numbers::f64_to_i64(value.trunc())?)));
             let key = json!(percent).to_string();
             let mut entry = json!({"key": percent, "value": value});
             if let Some(text) = text {
@@ -184,7 +187,10 @@ impl Collector for Percentiles {
     }
 
     fn metric(&mut self, parent: u32, path: &[&str]) -> ApiResult<f64> {
-        let percent: f64 = path.first().and_then(|name| name.parse().ok()).ok_or_else(|| ApiError::illegal("a percent is needed to sort buckets by [percentiles]"))?;
+        let percent: f64 = path
+            .first()
+            .and_then(|name| name.parse().ok())
+            .ok_or_else(|| ApiError::illegal("a percent is needed to sort buckets by [percentiles]"))?;
         let found = self.digests.get_mut(&parent).and_then(|digest| digest.quantile(percent / 100.0));
         Ok(found.unwrap_or(f64::NAN))
     }

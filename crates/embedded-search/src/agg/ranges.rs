@@ -88,7 +88,12 @@ impl RangesSpec {
             let bound = |name: &str| map.get(name).filter(|value| !value.is_null()).cloned();
             ranges.push(OneRange { key: map.get("key").map(plain_text), from: bound("from"), to: bound("to") });
         }
-        let format = options.text("format").map(|format| Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))).transpose()?;
+        let format = options
+            .text("format")
+            .map(|format| {
+                Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))
+            })
+            .transpose()?;
         Ok(Self { field: options.field()?, dates, format, keyed: options.flag("keyed"), ranges })
     }
 }
@@ -107,7 +112,12 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    pub(super) fn new(name: &str, spec: RangesSpec, subs: &[(String, AggSpec)], shared: &Rc<Shared>) -> ApiResult<Self> {
+    pub(super) fn new(
+        name: &str,
+        spec: RangesSpec,
+        subs: &[(String, AggSpec)],
+        shared: &Rc<Shared>,
+    ) -> ApiResult<Self> {
         let mut ranges = Self {
             name: name.to_owned(),
             source: FieldSource::new(&spec.field),
@@ -195,7 +205,10 @@ impl Collector for Ranges {
         for which in 0..self.limits.len() {
             let (at, from, to) = self.limits[which];
             let (number, count) = self.fixed.get(parent, which);
-            let key = self.spec.ranges[at].key.clone().unwrap_or_else(|| format!("{}-{}", self.bound_text(from), self.bound_text(to)));
+            let key = self.spec.ranges[at]
+                .key
+                .clone()
+                .unwrap_or_else(|| format!("{}-{}", self.bound_text(from), self.bound_text(to)));
             let mut head = Vec::new();
             if !self.spec.keyed {
                 head.push(("key", Value::from(key.clone())));
@@ -231,7 +244,12 @@ pub(super) struct FiltersSpec {
 
 impl FiltersSpec {
     pub(super) fn single(body: &Value, limits: &Limits) -> ApiResult<Self> {
-        Ok(Self { filters: vec![(String::new(), query::parse(body, limits)?)], single: true, keyed: false, other: None })
+        Ok(Self {
+            filters: vec![(String::new(), query::parse(body, limits)?)],
+            single: true,
+            keyed: false,
+            other: None,
+        })
     }
 
     pub(super) fn parse(options: &Options<'_>, limits: &Limits) -> ApiResult<Self> {
@@ -241,10 +259,16 @@ impl FiltersSpec {
                 let each = map.iter().map(|(name, body)| Ok((name.clone(), query::parse(body, limits)?)));
                 (each.collect::<ApiResult<_>>()?, true)
             }
-            Some(Value::Array(list)) => (list.iter().map(|body| Ok((String::new(), query::parse(body, limits)?))).collect::<ApiResult<_>>()?, false),
+            Some(Value::Array(list)) => (
+                list.iter().map(|body| Ok((String::new(), query::parse(body, limits)?))).collect::<ApiResult<_>>()?,
+                false,
+            ),
             _ => return Err(ApiError::parsing("[filters] requires filters")),
         };
-        let other = options.text("other_bucket_key").map(str::to_owned).or_else(|| options.flag("other_bucket").then(|| "_other_".to_owned()));
+        let other = options
+            .text("other_bucket_key")
+            .map(str::to_owned)
+            .or_else(|| options.flag("other_bucket").then(|| "_other_".to_owned()));
         Ok(Self { filters, single: false, keyed, other })
     }
 }
@@ -262,7 +286,14 @@ pub(super) struct Filters {
 impl Filters {
     pub(super) fn new(spec: FiltersSpec, subs: &[(String, AggSpec)], shared: &Rc<Shared>) -> ApiResult<Self> {
         let width = spec.filters.len() + usize::from(spec.other.is_some());
-        Ok(Self { bound: Vec::new(), sets: Vec::new(), fixed: Fixed::new(width, shared), level: Level::new(subs, shared)?, shared: shared.clone(), spec })
+        Ok(Self {
+            bound: Vec::new(),
+            sets: Vec::new(),
+            fixed: Fixed::new(width, shared),
+            level: Level::new(subs, shared)?,
+            shared: shared.clone(),
+            spec,
+        })
     }
 }
 
@@ -299,7 +330,8 @@ impl Collector for Filters {
             let (number, count) = self.fixed.get(parent, 0);
             return bucket_json(Vec::new(), count, number, &mut self.level);
         }
-        let names: Vec<String> = self.spec.filters.iter().map(|(name, _)| name.clone()).chain(self.spec.other.clone()).collect();
+        let names: Vec<String> =
+            self.spec.filters.iter().map(|(name, _)| name.clone()).chain(self.spec.other.clone()).collect();
         self.shared.give(names.len())?;
         let (mut listed, mut keyed) = (Vec::new(), Map::new());
         for (which, name) in names.into_iter().enumerate() {

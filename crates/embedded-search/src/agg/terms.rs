@@ -77,7 +77,12 @@ fn split_path(path: &str) -> Vec<String> {
 }
 
 /// Sorts buckets; ties go by key.
-pub(super) fn sort_buckets(buckets: &mut [Bucket], order: &Order, level: &mut Level, compare: impl Fn(u64, u64) -> Ordering) -> ApiResult<()> {
+pub(super) fn sort_buckets(
+    buckets: &mut [Bucket],
+    order: &Order,
+    level: &mut Level,
+    compare: impl Fn(u64, u64) -> Ordering,
+) -> ApiResult<()> {
     let mut metrics: Vec<foldhash::HashMap<u32, f64>> = Vec::new();
     for (by, _) in order {
         let mut values = foldhash::HashMap::default();
@@ -128,8 +133,20 @@ pub(super) struct TermsSpec {
 
 impl TermsSpec {
     pub(super) fn parse(options: &Options<'_>) -> ApiResult<Self> {
-        options.allow(&["field", "size", "order", "min_doc_count", "shard_size", "shard_min_doc_count", "missing", "include", "exclude",
-            "execution_hint", "collect_mode", "show_term_doc_count_error"])?;
+        options.allow(&[
+            "field",
+            "size",
+            "order",
+            "min_doc_count",
+            "shard_size",
+            "shard_min_doc_count",
+            "missing",
+            "include",
+            "exclude",
+            "execution_hint",
+            "collect_mode",
+            "show_term_doc_count_error",
+        ])?;
         if options.flag("show_term_doc_count_error") {
             return Err(ApiError::unsupported("[show_term_doc_count_error]"));
         }
@@ -245,7 +262,9 @@ impl Collector for Terms {
         if keys.is_empty() {
             keys.extend(self.missing);
         }
-        for key in keys.iter().filter(|key| self.include.as_ref().is_none_or(|include| include.contains(key)) && !self.exclude.contains(key)) {
+        for key in keys.iter().filter(|key| {
+            self.include.as_ref().is_none_or(|include| include.contains(key)) && !self.exclude.contains(key)
+        }) {
             let number = self.buckets.add(parent, *key)?;
             self.level.collect(doc, number)?;
         }
@@ -257,7 +276,9 @@ impl Collector for Terms {
         let mut buckets = self.grouped.of(&mut self.buckets, parent);
         buckets.retain(|bucket| bucket.count >= self.spec.min_doc_count);
         let kind = self.kind.clone().unwrap_or(KeyKind::Text);
-        sort_buckets(&mut buckets, &self.spec.order, &mut self.level, |left, right| self.reader.compare(&kind, left, right))?;
+        sort_buckets(&mut buckets, &self.spec.order, &mut self.level, |left, right| {
+            self.reader.compare(&kind, left, right)
+        })?;
         let others: u64 = buckets.iter().skip(self.spec.size).map(|bucket| bucket.count).sum();
         buckets.truncate(self.spec.size);
         self.shared.give(buckets.len())?;

@@ -64,10 +64,15 @@ pub(super) fn get_aliases(node: &Node, request: &Request, expression: &str, alia
     let mut missing: Vec<&str> = patterns.iter().copied().filter(|pattern| !pattern.contains('*')).collect();
     for index in found {
         let meta = index.meta();
-        let aliases: BTreeMap<_, _> =
-            meta.aliases.iter().filter(|(name, _)| patterns.iter().any(|pattern| glob_matches(pattern, name))).collect();
+        let aliases: BTreeMap<_, _> = meta
+            .aliases
+            .iter()
+            .filter(|(name, _)| patterns.iter().any(|pattern| glob_matches(pattern, name)))
+            .collect();
         missing.retain(|name| !aliases.keys().any(|alias| alias == name));
-        if !aliases.is_empty() || (alias == "*" && expression != "*" && request.path.last().is_some_and(|last| last.starts_with("_alias"))) {
+        if !aliases.is_empty()
+            || (alias == "*" && expression != "*" && request.path.last().is_some_and(|last| last.starts_with("_alias")))
+        {
             shown.insert(index.name.clone(), json!({"aliases": aliases}));
         }
     }
@@ -85,10 +90,13 @@ pub(super) fn get_aliases(node: &Node, request: &Request, expression: &str, alia
 
 pub(super) fn put_alias(node: &Node, request: &Request, expression: &str, alias: &str) -> ApiResult<Reply> {
     request.allow(&["timeout", "master_timeout"])?;
-    let found = node.resolve(expression, Lenience { aliases: false, allow_no_indices: false, ..Lenience::default() })?;
+    let found =
+        node.resolve(expression, Lenience { aliases: false, allow_no_indices: false, ..Lenience::default() })?;
     let properties = request.json()?.as_object().cloned().unwrap_or_default();
-    let actions: Vec<AliasAction> =
-        found.into_iter().map(|index| AliasAction::Add { index, alias: alias.to_owned(), properties: properties.clone() }).collect();
+    let actions: Vec<AliasAction> = found
+        .into_iter()
+        .map(|index| AliasAction::Add { index, alias: alias.to_owned(), properties: properties.clone() })
+        .collect();
     node.change_aliases(&actions)?;
     Ok(Reply::ok(json!({"acknowledged": true})))
 }
@@ -97,7 +105,8 @@ pub(super) fn delete_alias(node: &Node, request: &Request, expression: &str, ali
     request.allow(&["timeout", "master_timeout"])?;
     let found = node.resolve(expression, Lenience { aliases: false, ..Lenience::default() })?;
     remove_checked(&found, alias)?;
-    let actions: Vec<AliasAction> = found.into_iter().map(|index| AliasAction::Remove { index, alias: alias.to_owned() }).collect();
+    let actions: Vec<AliasAction> =
+        found.into_iter().map(|index| AliasAction::Remove { index, alias: alias.to_owned() }).collect();
     node.change_aliases(&actions)?;
     Ok(Reply::ok(json!({"acknowledged": true, "errors": false})))
 }
@@ -117,18 +126,26 @@ pub(super) fn change_aliases(node: &Node, request: &Request) -> ApiResult<Reply>
     let body = request.json()?;
     let mut changes = Vec::new();
     let mut removed: Vec<Arc<Index>> = Vec::new();
-    let actions = body["actions"].as_array().ok_or_else(|| ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: Must specify at least one alias action;"))?;
+    let actions = body["actions"].as_array().ok_or_else(|| {
+        ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: Must specify at least one alias action;",
+        )
+    })?;
     for action in actions {
         let Some((kind, details)) = action.as_object().and_then(|action| action.iter().next()) else {
             return Err(ApiError::parsing("an alias action must be an object with one key"));
         };
         let texts = |one: &str, many: &str| -> Vec<String> {
             let values = [details.get(one), details.get(many)].into_iter().flatten();
-            values.flat_map(|value| match value {
-                Value::Array(values) => values.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-                Value::String(text) => vec![text.clone()],
-                _ => Vec::new(),
-            }).collect()
+            values
+                .flat_map(|value| match value {
+                    Value::Array(values) => values.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                    Value::String(text) => vec![text.clone()],
+                    _ => Vec::new(),
+                })
+                .collect()
         };
         let lenience = Lenience { aliases: false, allow_no_indices: false, ..Lenience::default() };
         let indices = node.resolve(&texts("index", "indices").join(","), lenience)?;
@@ -138,10 +155,16 @@ pub(super) fn change_aliases(node: &Node, request: &Request) -> ApiResult<Reply>
         }
         for alias in texts("alias", "aliases") {
             match kind.as_str() {
-                "add" => changes.extend(indices.iter().map(|index| AliasAction::Add { index: index.clone(), alias: alias.clone(), properties: properties.clone() })),
+                "add" => changes.extend(indices.iter().map(|index| AliasAction::Add {
+                    index: index.clone(),
+                    alias: alias.clone(),
+                    properties: properties.clone(),
+                })),
                 "remove" => {
                     remove_checked(&indices, &alias)?;
-                    changes.extend(indices.iter().map(|index| AliasAction::Remove { index: index.clone(), alias: alias.clone() }));
+                    changes.extend(
+                        indices.iter().map(|index| AliasAction::Remove { index: index.clone(), alias: alias.clone() }),
+                    );
                 }
                 other => return Err(ApiError::parsing(format!("[alias_action] unknown field [{other}]"))),
             }

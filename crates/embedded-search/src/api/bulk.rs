@@ -21,7 +21,14 @@ struct Item {
 }
 
 pub(super) fn bulk(node: &Node, request: &Request, default_index: Option<&str>) -> ApiResult<Reply> {
-    request.allow(&["refresh", "timeout", "wait_for_active_shards", "require_alias", "pipeline", "include_source_on_error"])?;
+    request.allow(&[
+        "refresh",
+        "timeout",
+        "wait_for_active_shards",
+        "require_alias",
+        "pipeline",
+        "include_source_on_error",
+    ])?;
     if request.text("pipeline").is_some_and(|pipeline| pipeline != "_none") {
         return Err(ApiError::unsupported("an ingest [pipeline]"));
     }
@@ -29,20 +36,13 @@ pub(super) fn bulk(node: &Node, request: &Request, default_index: Option<&str>) 
     let require_alias = request.flag("require_alias")?.unwrap_or(false);
     let items = parse(&request.body, default_index, require_alias)?;
     if items.is_empty() {
-        return Err(ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: no requests added;"));
+        return Err(ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: no requests added;",
+        ));
     }
-    let mut answers: Vec<Value> = Vec::with_capacity(items.len());
-    let mut touched: Vec<Arc<Index>> = Vec::new();
-    let mut failures = 0_u64;
-    let mut rest = items.into_iter().peekable();
-    while let Some(first) = rest.next() {
-        // Consecutive items of one index are written together.
-        let mut run = vec![first];
-        while let Some(next) = rest.next_if(|next| next.index == run[0].index && next.require_alias == run[0].require_alias) {
-            run.push(next);
-        }
-        write_run(node, run, &mut answers, &mut touched, &mut failures);
-    }
+    let (mut answers, touched, failures) = write_all(node, items);
     let forced = refresh_after(request.text("refresh"), &touched)?;
     if forced {
         for answer in &mut answers {
@@ -59,47 +59,79 @@ pub(super) fn bulk(node: &Node, request: &Request, default_index: Option<&str>) 
     Ok(Reply { status: 200, payload: Payload::Raw(answer.to_string()) })
 }
 
-fn write_run(node: &Node, run: Vec<Item>, answers: &mut Vec<Value>, touched: &mut Vec<Arc<Index>>, failures: &mut u64) {
-    let target = node.write_target(&run[0].index, run[0].require_alias);
-    let name = run[0].index.clone();
-    let mut heads: Vec<(&'static str, String, ApiResult<()>)> = Vec::with_capacity(run.len());
-    let mut writes = Vec::with_capacity(run.len());
-    for item in run {
+/// The items of one index, each with its place in the answer.
+struct Group {
+    target: ApiResult<Arc<Index>>,
+    items: Vec<(usize, Item)>,
+}
+
+/// Writes all items, those of each index in order and together. Gives the answers in the order of
+/// the items, the indices that were written to, and how many items were refused.
+fn write_all(node: &Node, items: Vec<Item>) -> (Vec<Value>, Vec<Arc<Index>>, u64) {
+    let mut answers = vec![Value::Null; items.len()];
+    let mut groups: Vec<Group> = Vec::new();
+    // A name stands for its group; two names of one index share theirs.
+    let mut by_name: foldhash::HashMap<(String, bool), usize> = foldhash::HashMap::default();
+    for (position, item) in items.into_iter().enumerate() {
+        let name = (item.index.clone(), item.require_alias);
+        let group = *by_name.entry(name).or_insert_with(|| {
+            let target = node.write_target(&item.index, item.require_alias);
+            let same =
+                |group: &Group| matches!((&group.target, &target), (Ok(known), Ok(index)) if known.name == index.name);
+            groups.iter().position(same).unwrap_or_else(|| {
+                groups.push(Group { target, items: Vec::new() });
+                groups.len() - 1
+            })
+        });
+        groups[group].items.push((position, item));
+    }
+    let mut failures = 0;
+    let mut touched = Vec::new();
+    for Group { target, items } in groups {
+        failures += write_group(node, &target, items, &mut answers);
+        touched.extend(target);
+    }
+    (answers, touched, failures)
+}
+
+fn write_group(node: &Node, target: &ApiResult<Arc<Index>>, items: Vec<(usize, Item)>, answers: &mut [Value]) -> u64 {
+    let mut heads = Vec::with_capacity(items.len());
+    let mut writes = Vec::with_capacity(items.len());
+    for (position, item) in items {
         let checked = check_id(&item.write.id);
-        heads.push((item.kind, item.write.id.clone(), checked.clone()));
-        if checked.is_ok() {
+        let is_fine = checked.is_ok();
+        heads.push((position, item.kind, item.index, item.write.id.clone(), checked));
+        if is_fine {
             writes.push(item.write);
         }
     }
-    let mut results = match &target {
+    let mut results = match target {
         Ok(index) => index.write(&writes, node.limits.max_fields, now()),
         Err(error) => writes.iter().map(|_| Err(error.clone())).collect(),
     }
     .into_iter();
-    for (kind, id, checked) in heads {
-        let result = checked.and_then(|()| results.next().unwrap_or_else(|| Err(ApiError::internal("nothing was written"))));
-        let shown = match (&target, result) {
+    let mut failures = 0;
+    for (position, kind, name, id, checked) in heads {
+        let mut next = || results.next().unwrap_or_else(|| Err(ApiError::internal("nothing was written")));
+        let name = target.as_ref().map_or(name, |index| index.name.clone());
+        let shown = match (target, checked.and_then(|()| next()).as_ref()) {
             (Ok(index), Ok(written)) => {
-                let mut shown = written_json(index, &id, &written);
+                let mut shown = written_json(index, &id, written);
                 shown["status"] = status_of(written.outcome).into();
                 shown
             }
-            (target, Err(error)) => {
-                *failures += 1;
-                let index = target.as_ref().map_or(name.as_str(), |index| index.name.as_str());
-                json!({"_index": index, "_id": id, "status": error.status, "error": error.cause(true)})
+            (Err(error), Ok(_)) | (_, Err(error)) => {
+                failures += 1;
+                json!({"_index": name, "_id": id, "status": error.status, "error": error.cause(true)})
             }
-            (Err(_), Ok(_)) => continue,
         };
         let mut answer = Map::new();
         answer.insert(kind.to_owned(), shown);
-        answers.push(Value::Object(answer));
+        if let Some(slot) = answers.get_mut(position) {
+            *slot = Value::Object(answer);
+        }
     }
-    if let Ok(index) = target
-        && !touched.iter().any(|known| known.name == index.name)
-    {
-        touched.push(index);
-    }
+    failures
 }
 
 fn malformed(reason: impl Into<String>) -> ApiError {
@@ -122,7 +154,9 @@ fn parse(body: &[u8], default_index: Option<&str>, require_alias: bool) -> ApiRe
         })?;
         let mut entries = action.into_iter();
         let (Some((kind, meta)), None) = (entries.next(), entries.next()) else {
-            return Err(malformed(format!("Malformed action/metadata line [{line_number}], expected FIELD_NAME but found [END_OBJECT]")));
+            return Err(malformed(format!(
+                "Malformed action/metadata line [{line_number}], expected FIELD_NAME but found [END_OBJECT]"
+            )));
         };
         let kind = match kind.as_str() {
             "index" => "index",
@@ -138,7 +172,9 @@ fn parse(body: &[u8], default_index: Option<&str>, require_alias: bool) -> ApiRe
         let source = if kind == "delete" {
             Vec::new()
         } else {
-            let (_, source) = lines.next().ok_or_else(|| malformed(format!("Malformed action/metadata line [{line_number}], no source follows")))?;
+            let (_, source) = lines.next().ok_or_else(|| {
+                malformed(format!("Malformed action/metadata line [{line_number}], no source follows"))
+            })?;
             source.strip_suffix(b"\r").unwrap_or(source).to_vec()
         };
         items.push(item(kind, meta, source, default_index, require_alias, line_number)?);
@@ -146,9 +182,18 @@ fn parse(body: &[u8], default_index: Option<&str>, require_alias: bool) -> ApiRe
     Ok(items)
 }
 
-fn item(kind: &'static str, meta: Value, source: Vec<u8>, default_index: Option<&str>, mut require_alias: bool, line: usize) -> ApiResult<Item> {
+fn item(
+    kind: &'static str,
+    meta: Value,
+    source: Vec<u8>,
+    default_index: Option<&str>,
+    mut require_alias: bool,
+    line: usize,
+) -> ApiResult<Item> {
     let Value::Object(meta) = meta else {
-        return Err(malformed(format!("Malformed action/metadata line [{line}], expected START_OBJECT but found [VALUE_STRING]")));
+        return Err(malformed(format!(
+            "Malformed action/metadata line [{line}], expected START_OBJECT but found [VALUE_STRING]"
+        )));
     };
     let (mut index, mut id) = (default_index.map(str::to_owned), None);
     let (mut version, mut version_type, mut seq_no, mut term) = (None, None, None, None);
@@ -164,15 +209,22 @@ fn item(kind: &'static str, meta: Value, source: Vec<u8>, default_index: Option<
             "if_primary_term" => term = Some(number(value, key)?),
             "require_alias" => require_alias = value.as_bool().unwrap_or(require_alias),
             "op_type" => create = value == "create",
-            "retry_on_conflict" | "dynamic_templates" if value.is_u64() || value.as_object().is_some_and(Map::is_empty) => {}
+            "retry_on_conflict" | "dynamic_templates"
+                if value.is_u64() || value.as_object().is_some_and(Map::is_empty) => {}
             "_source" if value.is_boolean() => {}
             "pipeline" | "routing" | "_source" | "dynamic_templates" | "list_executed_pipelines" => {
                 return Err(ApiError::unsupported(format!("[{key}] in a bulk action")));
             }
-            other => return Err(malformed(format!("Action/metadata line [{line}] contains an unknown parameter [{other}]"))),
+            other => {
+                return Err(malformed(format!(
+                    "Action/metadata line [{line}] contains an unknown parameter [{other}]"
+                )));
+            }
         }
     }
-    let index = index.ok_or_else(|| ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: index is missing;"))?;
+    let index = index.ok_or_else(|| {
+        ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: index is missing;")
+    })?;
     let check = version_check(version, version_type, seq_no, term)?;
     let fresh_id = id.is_none();
     if fresh_id && matches!(kind, "update" | "delete") {
@@ -183,7 +235,9 @@ fn item(kind: &'static str, meta: Value, source: Vec<u8>, default_index: Option<
         "index" if create => (Action::Create, source),
         "index" => (Action::Index, source),
         "delete" => (Action::Delete, source),
-        _ => update_body(serde_json::from_slice(&source).map_err(|error| malformed(format!("line [{}]: {error}", line + 1)))?)?,
+        _ => update_body(
+            serde_json::from_slice(&source).map_err(|error| malformed(format!("line [{}]: {error}", line + 1)))?,
+        )?,
     };
     let write = WriteRequest { id: id.unwrap_or_else(new_id), action, check, source, fresh_id };
     Ok(Item { kind: if kind == "index" && create { "create" } else { kind }, index, require_alias, write })

@@ -64,16 +64,35 @@ fn indices(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply>
         let replicas = (meta.copies() - 1).to_string();
         let created = (meta.created.to_string(), crate::dates::print_iso(meta.created));
         rows.push(vec![
-            Some("green".into()), Some("open".into()), Some(index.name.clone()), Some(meta.uuid.clone()), Some("1".into()), Some(replicas),
-            Some(searcher.num_docs().to_string()), Some(deleted.to_string()), Some(size.clone()), Some(size.clone()), Some(size),
-            Some(created.0), Some(created.1),
+            Some("green".into()),
+            Some("open".into()),
+            Some(index.name.clone()),
+            Some(meta.uuid.clone()),
+            Some("1".into()),
+            Some(replicas),
+            Some(searcher.num_docs().to_string()),
+            Some(deleted.to_string()),
+            Some(size.clone()),
+            Some(size.clone()),
+            Some(size),
+            Some(created.0),
+            Some(created.1),
         ]);
     }
     let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![
-        ("health", &["h"], true), ("status", &["s"], true), ("index", &["i", "idx"], true), ("uuid", &["id"], true),
-        ("pri", &["p", "shards.primary"], true), ("rep", &["r", "shards.replica"], true), ("docs.count", &["dc", "docsCount"], true),
-        ("docs.deleted", &["dd", "docsDeleted"], true), ("store.size", &["ss", "storeSize"], true), ("pri.store.size", &[], true),
-        ("dataset.size", &[], true), ("creation.date", &["cd"], false), ("creation.date.string", &["cds"], false),
+        ("health", &["h"], true),
+        ("status", &["s"], true),
+        ("index", &["i", "idx"], true),
+        ("uuid", &["id"], true),
+        ("pri", &["p", "shards.primary"], true),
+        ("rep", &["r", "shards.replica"], true),
+        ("docs.count", &["dc", "docsCount"], true),
+        ("docs.deleted", &["dd", "docsDeleted"], true),
+        ("store.size", &["ss", "storeSize"], true),
+        ("pri.store.size", &[], true),
+        ("dataset.size", &[], true),
+        ("creation.date", &["cd"], false),
+        ("creation.date.string", &["cds"], false),
     ];
     show(request, Table { columns, rows })
 }
@@ -89,8 +108,12 @@ fn aliases(node: &Node, request: &Request) -> ApiResult<Reply> {
         }
     }
     let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![
-        ("alias", &["a"], true), ("index", &["i", "idx"], true), ("filter", &["f", "fi"], true), ("routing.index", &["ri"], true),
-        ("routing.search", &["rs"], true), ("is_write_index", &["w"], true),
+        ("alias", &["a"], true),
+        ("index", &["i", "idx"], true),
+        ("filter", &["f", "fi"], true),
+        ("routing.index", &["ri"], true),
+        ("routing.search", &["rs"], true),
+        ("is_write_index", &["w"], true),
     ];
     show(request, Table { columns, rows })
 }
@@ -102,23 +125,58 @@ fn health(node: &Node, request: &Request) -> ApiResult<Reply> {
     let seconds = now() / 1_000;
     let clock = crate::dates::print_iso(now()).chars().skip(11).take(8).collect();
     let rows = vec![vec![
-        Some(seconds.to_string()), Some(clock), Some(crate::CLUSTER_NAME.into()), Some("green".into()), Some("1".into()), Some("1".into()),
-        shards.clone(), shards, zero(), zero(), zero(), zero(), zero(), Some("-".into()), Some("100.0%".into()),
+        Some(seconds.to_string()),
+        Some(clock),
+        Some(crate::CLUSTER_NAME.into()),
+        Some("green".into()),
+        Some("1".into()),
+        Some("1".into()),
+        shards.clone(),
+        shards,
+        zero(),
+        zero(),
+        zero(),
+        zero(),
+        zero(),
+        Some("-".into()),
+        Some("100.0%".into()),
     ]];
     let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![
-        ("epoch", &["t", "time"], true), ("timestamp", &["ts"], true), ("cluster", &["cl"], true), ("status", &["st"], true),
-        ("node.total", &["nt"], true), ("node.data", &["nd"], true), ("shards", &["sh"], true), ("pri", &["p"], true), ("relo", &["r"], true),
-        ("init", &["i"], true), ("unassign", &["u"], true), ("unassign.pri", &["up"], true), ("pending_tasks", &["pt"], true),
-        ("max_task_wait_time", &["mtwt"], true), ("active_shards_percent", &["asp"], true),
+        ("epoch", &["t", "time"], true),
+        ("timestamp", &["ts"], true),
+        ("cluster", &["cl"], true),
+        ("status", &["st"], true),
+        ("node.total", &["nt"], true),
+        ("node.data", &["nd"], true),
+        ("shards", &["sh"], true),
+        ("pri", &["p"], true),
+        ("relo", &["r"], true),
+        ("init", &["i"], true),
+        ("unassign", &["u"], true),
+        ("unassign.pri", &["up"], true),
+        ("pending_tasks", &["pt"], true),
+        ("max_task_wait_time", &["mtwt"], true),
+        ("active_shards_percent", &["asp"], true),
     ];
     show(request, Table { columns, rows })
 }
 
 fn nodes(node: &Node, request: &Request) -> ApiResult<Reply> {
     request.allow(&names(&[&FORM, &["full_id"]]))?;
-    let rows = vec![vec![Some(node.address.ip().to_string()), Some("dim".into()), Some("*".into()), Some(crate::NODE_NAME.into()), Some(crate::VERSION.into())]];
-    let columns: Vec<(&'static str, &'static [&'static str], bool)> =
-        vec![("ip", &["i"], true), ("node.role", &["r", "role"], true), ("master", &["m"], true), ("name", &["n"], true), ("version", &["v"], false)];
+    let rows = vec![vec![
+        Some(node.address.ip().to_string()),
+        Some("dim".into()),
+        Some("*".into()),
+        Some(crate::NODE_NAME.into()),
+        Some(crate::VERSION.into()),
+    ]];
+    let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![
+        ("ip", &["i"], true),
+        ("node.role", &["r", "role"], true),
+        ("master", &["m"], true),
+        ("name", &["n"], true),
+        ("version", &["v"], false),
+    ];
     show(request, Table { columns, rows })
 }
 
@@ -128,20 +186,28 @@ fn count(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
     let docs: u64 = found.iter().map(|index| index.snapshot().num_docs()).sum();
     let clock = crate::dates::print_iso(now()).chars().skip(11).take(8).collect();
     let rows = vec![vec![Some((now() / 1_000).to_string()), Some(clock), Some(docs.to_string())]];
-    let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![("epoch", &["t", "time"], true), ("timestamp", &["ts"], true), ("count", &["dc"], true)];
+    let columns: Vec<(&'static str, &'static [&'static str], bool)> =
+        vec![("epoch", &["t", "time"], true), ("timestamp", &["ts"], true), ("count", &["dc"], true)];
     show(request, Table { columns, rows })
 }
 
 fn show(request: &Request, mut table: Table) -> ApiResult<Reply> {
-    let find = |name: &str, table: &Table| table.columns.iter().position(|(column, others, _)| *column == name || others.contains(&name));
+    let find = |name: &str, table: &Table| {
+        table.columns.iter().position(|(column, others, _)| *column == name || others.contains(&name))
+    };
     let chosen: Vec<usize> = match request.text("h") {
         Some(wanted) => wanted.split(',').filter_map(|name| find(name.trim(), &table)).collect(),
         None => (0..table.columns.len()).filter(|at| table.columns[*at].2).collect(),
     };
     for key in request.text("s").unwrap_or_default().split(',').rev().filter(|key| !key.is_empty()) {
-        let (name, descending) = key.strip_suffix(":desc").map_or((key.strip_suffix(":asc").unwrap_or(key), false), |name| (name, true));
+        let (name, descending) =
+            key.strip_suffix(":desc").map_or((key.strip_suffix(":asc").unwrap_or(key), false), |name| (name, true));
         let Some(at) = find(name, &table) else {
-            return Err(crate::error::ApiError::new(400, "unsupported_operation_exception", format!("Unable to sort by unknown sort key `{name}`")));
+            return Err(crate::error::ApiError::new(
+                400,
+                "unsupported_operation_exception",
+                format!("Unable to sort by unknown sort key `{name}`"),
+            ));
         };
         table.rows.sort_by(|left, right| {
             let number = |row: &Vec<Option<String>>| row[at].as_deref().and_then(|text| text.parse::<u64>().ok());
@@ -154,7 +220,9 @@ fn show(request: &Request, mut table: Table) -> ApiResult<Reply> {
     }
     if request.text("format") == Some("json") {
         let rows = table.rows.iter().map(|row| {
-            let cells = chosen.iter().map(|at| (table.columns[*at].0.to_owned(), row[*at].clone().map_or(Value::Null, Value::String)));
+            let cells = chosen
+                .iter()
+                .map(|at| (table.columns[*at].0.to_owned(), row[*at].clone().map_or(Value::Null, Value::String)));
             Value::Object(cells.collect::<Map<String, Value>>())
         });
         return Ok(Reply::ok(rows.collect()));
@@ -170,14 +238,21 @@ fn text(table: &Table, chosen: &[usize], with_heads: bool) -> String {
     for row in &table.rows {
         lines.push(chosen.iter().map(|at| row[*at].as_deref().unwrap_or("")).collect());
     }
-    let widths: Vec<usize> = (0..chosen.len()).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..chosen.len()).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
     let mut out = String::new();
     for line in lines {
         for (position, (cell, width)) in line.iter().zip(&widths).enumerate() {
             let last = position + 1 == line.len();
             // The last column is not padded; numbers and sizes are on the right.
             let right = cell.starts_with(|c: char| c.is_ascii_digit()) && !last;
-            out.push_str(&if last { (*cell).to_owned() } else if right { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") });
+            out.push_str(&if last {
+                (*cell).to_owned()
+            } else if right {
+                format!("{cell:>width$} ")
+            } else {
+                format!("{cell:<width$} ")
+            });
         }
         out.push('\n');
     }

@@ -10,8 +10,18 @@ use crate::index::{Action, Index, Outcome, StoredDocument, VersionCheck, WriteRe
 use crate::node::{Node, now};
 use crate::search::SourceFilter;
 
-const WRITE: [&str; 10] =
-    ["refresh", "timeout", "wait_for_active_shards", "version", "version_type", "if_seq_no", "if_primary_term", "op_type", "require_alias", "retry_on_conflict"];
+const WRITE: [&str; 10] = [
+    "refresh",
+    "timeout",
+    "wait_for_active_shards",
+    "version",
+    "version_type",
+    "if_seq_no",
+    "if_primary_term",
+    "op_type",
+    "require_alias",
+    "retry_on_conflict",
+];
 /// The longest `_id`, in bytes.
 const MAX_ID_BYTES: usize = 512;
 
@@ -33,22 +43,34 @@ pub(super) fn check_id(id: &str) -> ApiResult<()> {
         return Err(ApiError::illegal("if _id is specified it must not be empty"));
     }
     if id.len() > MAX_ID_BYTES {
-        let reason = format!("Validation Failed: 1: id [{id}] is too long, must be no longer than {MAX_ID_BYTES} bytes but was: {};", id.len());
+        let reason = format!(
+            "Validation Failed: 1: id [{id}] is too long, must be no longer than {MAX_ID_BYTES} bytes but was: {};",
+            id.len()
+        );
         return Err(ApiError::new(400, "action_request_validation_exception", reason));
     }
     Ok(())
 }
 
 /// Reads `version`, `version_type`, `if_seq_no` and `if_primary_term`.
-pub(super) fn version_check(version: Option<u64>, kind: Option<&str>, seq_no: Option<u64>, term: Option<u64>) -> ApiResult<VersionCheck> {
-    let invalid = |reason: &str| ApiError::new(400, "action_request_validation_exception", format!("Validation Failed: 1: {reason};"));
+pub(super) fn version_check(
+    version: Option<u64>,
+    kind: Option<&str>,
+    seq_no: Option<u64>,
+    term: Option<u64>,
+) -> ApiResult<VersionCheck> {
+    let invalid = |reason: &str| {
+        ApiError::new(400, "action_request_validation_exception", format!("Validation Failed: 1: {reason};"))
+    };
     match (kind, version, seq_no, term) {
         (None | Some("internal"), None, None, None) => Ok(VersionCheck::None),
-        (None | Some("internal"), None, Some(seq_no), Some(primary_term)) => Ok(VersionCheck::SeqNo { seq_no, primary_term }),
-        (None | Some("internal"), None, _, _) => Err(invalid("ifSeqNo is unassigned, but primary term is assigned")),
-        (None | Some("internal"), Some(_), _, _) => {
-            Err(invalid("internal versioning can not be used for optimistic concurrency control. Please use `if_seq_no` and `if_primary_term` instead"))
+        (None | Some("internal"), None, Some(seq_no), Some(primary_term)) => {
+            Ok(VersionCheck::SeqNo { seq_no, primary_term })
         }
+        (None | Some("internal"), None, _, _) => Err(invalid("ifSeqNo is unassigned, but primary term is assigned")),
+        (None | Some("internal"), Some(_), _, _) => Err(invalid(
+            "internal versioning can not be used for optimistic concurrency control. Please use `if_seq_no` and `if_primary_term` instead",
+        )),
         (Some("external" | "external_gt"), Some(version), None, None) => Ok(VersionCheck::External(version)),
         (Some("external_gte"), Some(version), None, None) => Ok(VersionCheck::ExternalGte(version)),
         (Some("external" | "external_gt" | "external_gte"), _, _, _) => {
@@ -82,7 +104,8 @@ pub(super) fn status_of(outcome: Outcome) -> u16 {
 
 fn write(node: &Node, request: &Request, name: &str, write: WriteRequest) -> ApiResult<Reply> {
     check_id(&write.id)?;
-    let must_exist = matches!(write.action, Action::Delete) && !matches!(write.check, VersionCheck::External(_) | VersionCheck::ExternalGte(_));
+    let must_exist = matches!(write.action, Action::Delete)
+        && !matches!(write.check, VersionCheck::External(_) | VersionCheck::ExternalGte(_));
     if must_exist && node.index(name).is_none() && node.with_alias(name).is_empty() {
         return Err(ApiError::index_not_found(name));
     }
@@ -98,7 +121,12 @@ fn write(node: &Node, request: &Request, name: &str, write: WriteRequest) -> Api
 }
 
 fn check_of(request: &Request) -> ApiResult<VersionCheck> {
-    version_check(request.number("version")?, request.text("version_type"), request.number("if_seq_no")?, request.number("if_primary_term")?)
+    version_check(
+        request.number("version")?,
+        request.text("version_type"),
+        request.number("if_seq_no")?,
+        request.number("if_primary_term")?,
+    )
 }
 
 pub(super) fn index(node: &Node, request: &Request, name: &str, id: Option<&str>) -> ApiResult<Reply> {
@@ -110,18 +138,34 @@ pub(super) fn index(node: &Node, request: &Request, name: &str, id: Option<&str>
     };
     let fresh_id = id.is_none();
     let id = id.map_or_else(new_id, str::to_owned);
-    write(node, request, name, WriteRequest { id, action, check: check_of(request)?, source: request.body.to_vec(), fresh_id })
+    write(
+        node,
+        request,
+        name,
+        WriteRequest { id, action, check: check_of(request)?, source: request.body.to_vec(), fresh_id },
+    )
 }
 
 pub(super) fn create(node: &Node, request: &Request, name: &str, id: &str) -> ApiResult<Reply> {
     request.allow(&WRITE)?;
     let source = request.body.to_vec();
-    write(node, request, name, WriteRequest { id: id.to_owned(), action: Action::Create, check: check_of(request)?, source, fresh_id: false })
+    write(
+        node,
+        request,
+        name,
+        WriteRequest { id: id.to_owned(), action: Action::Create, check: check_of(request)?, source, fresh_id: false },
+    )
 }
 
 pub(super) fn delete(node: &Node, request: &Request, name: &str, id: &str) -> ApiResult<Reply> {
     request.allow(&WRITE)?;
-    let write_request = WriteRequest { id: id.to_owned(), action: Action::Delete, check: check_of(request)?, source: Vec::new(), fresh_id: false };
+    let write_request = WriteRequest {
+        id: id.to_owned(),
+        action: Action::Delete,
+        check: check_of(request)?,
+        source: Vec::new(),
+        fresh_id: false,
+    };
     write(node, request, name, write_request)
 }
 
@@ -142,11 +186,17 @@ pub(super) fn update_body(json: Value) -> ApiResult<(Action, Vec<u8>)> {
     if let Some(key) = map.keys().next() {
         return Err(match key.as_str() {
             "script" | "scripted_upsert" => ApiError::unsupported("[script] in an update"),
-            other => ApiError::new(400, "x_content_parse_exception", format!("[UpdateRequest] unknown field [{other}]")),
+            other => {
+                ApiError::new(400, "x_content_parse_exception", format!("[UpdateRequest] unknown field [{other}]"))
+            }
         });
     }
     let Some(doc @ Value::Object(_)) = doc else {
-        return Err(ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: script or doc is missing;"));
+        return Err(ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: script or doc is missing;",
+        ));
     };
     Ok((Action::Update { upsert, doc_as_upsert, detect_noop }, doc.to_string().into_bytes()))
 }
@@ -154,7 +204,12 @@ pub(super) fn update_body(json: Value) -> ApiResult<(Action, Vec<u8>)> {
 pub(super) fn update(node: &Node, request: &Request, name: &str, id: &str) -> ApiResult<Reply> {
     request.allow(&WRITE)?;
     let (action, source) = update_body(request.json()?)?;
-    write(node, request, name, WriteRequest { id: id.to_owned(), action, check: check_of(request)?, source, fresh_id: false })
+    write(
+        node,
+        request,
+        name,
+        WriteRequest { id: id.to_owned(), action, check: check_of(request)?, source, fresh_id: false },
+    )
 }
 
 fn single(node: &Node, name: &str) -> ApiResult<std::sync::Arc<Index>> {
@@ -166,13 +221,25 @@ fn single(node: &Node, name: &str) -> ApiResult<std::sync::Arc<Index>> {
         [only] => Ok(only.clone()),
         several => {
             let names: Vec<&str> = several.iter().map(|index| index.name.as_str()).collect();
-            Err(ApiError::illegal(format!("alias [{name}] has more than one index associated with it [{}], can't execute a single index op", names.join(", "))))
+            Err(ApiError::illegal(format!(
+                "alias [{name}] has more than one index associated with it [{}], can't execute a single index op",
+                names.join(", ")
+            )))
         }
     }
 }
 
-const READ: [&str; 9] =
-    ["_source", "_source_includes", "_source_excludes", "realtime", "refresh", "preference", "routing", "version", "stored_fields"];
+const READ: [&str; 9] = [
+    "_source",
+    "_source_includes",
+    "_source_excludes",
+    "realtime",
+    "refresh",
+    "preference",
+    "routing",
+    "version",
+    "stored_fields",
+];
 
 /// A document's JSON text, filtered if that was asked for.
 pub(crate) fn source_text(source: &[u8], filter: &SourceFilter) -> ApiResult<Option<Box<RawValue>>> {
@@ -209,10 +276,15 @@ pub(super) fn get_source(node: &Node, request: &Request, name: &str, id: &str) -
     let filter = SourceFilter::from_params(request)?;
     match index.get(id, now())? {
         Some(stored) => {
-            let text = source_text(&stored.source, &filter)?.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
+            let text =
+                source_text(&stored.source, &filter)?.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
             Ok(Reply { status: 200, payload: Payload::Raw(text) })
         }
-        None => Err(ApiError::new(404, "resource_not_found_exception", format!("Document not found [{}]/[{id}]", index.name))),
+        None => Err(ApiError::new(
+            404,
+            "resource_not_found_exception",
+            format!("Document not found [{}]/[{id}]", index.name),
+        )),
     }
 }
 
@@ -221,7 +293,8 @@ pub(super) fn mget(node: &Node, request: &Request, name: Option<&str>) -> ApiRes
     let body = request.json()?;
     let filter = SourceFilter::from_params(request)?;
     let mut wanted: Vec<(String, String)> = Vec::new();
-    let missing = || ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: no documents to get;");
+    let missing =
+        || ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: no documents to get;");
     for id in body["ids"].as_array().into_iter().flatten() {
         wanted.push((name.ok_or_else(missing)?.to_owned(), crate::document::plain_text(id)));
     }

@@ -65,23 +65,37 @@ pub(super) fn get_settings(node: &Node, request: &Request, expression: &str) -> 
 
 pub(super) fn put_mapping(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
     request.allow(&names(&[&TIMEOUTS, &LENIENCE, &["write_index_only"]]))?;
-    let found = node.resolve(expression, lenience(request, Lenience { allow_no_indices: false, ..Lenience::default() })?)?;
+    let found =
+        node.resolve(expression, lenience(request, Lenience { allow_no_indices: false, ..Lenience::default() })?)?;
     node.put_mapping(&found, &Mapping::parse(&request.json()?)?)?;
     Ok(Reply::ok(json!({"acknowledged": true})))
 }
 
 pub(super) fn put_settings(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
-    const CHANGEABLE: [&str; 8] =
-        ["refresh_interval", "number_of_replicas", "max_result_window", "lifecycle.", "priority", "translog.", "auto_expand_replicas", "mapping.total_fields.limit"];
+    const CHANGEABLE: [&str; 8] = [
+        "refresh_interval",
+        "number_of_replicas",
+        "max_result_window",
+        "lifecycle.",
+        "priority",
+        "translog.",
+        "auto_expand_replicas",
+        "mapping.total_fields.limit",
+    ];
     request.allow(&names(&[&TIMEOUTS, &LENIENCE, &["preserve_existing", "flat_settings"]]))?;
-    let found = node.resolve(expression, lenience(request, Lenience { allow_no_indices: false, ..Lenience::default() })?)?;
+    let found =
+        node.resolve(expression, lenience(request, Lenience { allow_no_indices: false, ..Lenience::default() })?)?;
     let body = request.json()?;
     let body = body.get("settings").unwrap_or(&body);
     let mut changes = std::collections::BTreeMap::new();
     flatten_settings(body, &mut changes);
-    let allowed = |name: &String| CHANGEABLE.iter().any(|known| name == known || (known.ends_with('.') && name.starts_with(known)));
+    let allowed = |name: &String| {
+        CHANGEABLE.iter().any(|known| name == known || (known.ends_with('.') && name.starts_with(known)))
+    };
     if let Some(name) = changes.keys().find(|name| !allowed(name)) {
-        return Err(ApiError::illegal(format!("Can't update non dynamic settings [[index.{name}]] for open indices, or it is not supported")));
+        return Err(ApiError::illegal(format!(
+            "Can't update non dynamic settings [[index.{name}]] for open indices, or it is not supported"
+        )));
     }
     for index in &found {
         index.change_meta(|meta| {
@@ -98,11 +112,15 @@ pub(super) fn resolve(node: &Node, request: &Request, expression: &str) -> ApiRe
     let mut aliases: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
     let mut indices = Vec::new();
     for index in node.all() {
-        for alias in index.meta().aliases.keys().filter(|alias| expression.split(',').any(|part| glob_matches(part, alias))) {
+        for alias in
+            index.meta().aliases.keys().filter(|alias| expression.split(',').any(|part| glob_matches(part, alias)))
+        {
             aliases.entry(alias.clone()).or_default().push(index.name.clone());
         }
     }
-    for index in found.iter().filter(|index| expression.split(',').any(|part| part == "_all" || glob_matches(part, &index.name))) {
+    for index in
+        found.iter().filter(|index| expression.split(',').any(|part| part == "_all" || glob_matches(part, &index.name)))
+    {
         let mut shown = json!({"name": index.name, "attributes": ["open"]});
         let meta = index.meta();
         if !meta.aliases.is_empty() {
@@ -110,6 +128,7 @@ pub(super) fn resolve(node: &Node, request: &Request, expression: &str) -> ApiRe
         }
         indices.push(shown);
     }
-    let aliases: Vec<Value> = aliases.into_iter().map(|(name, indices)| json!({"name": name, "indices": indices})).collect();
+    let aliases: Vec<Value> =
+        aliases.into_iter().map(|(name, indices)| json!({"name": name, "indices": indices})).collect();
     Ok(Reply::ok(json!({"indices": indices, "aliases": aliases, "data_streams": []})))
 }

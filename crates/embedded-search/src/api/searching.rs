@@ -14,14 +14,23 @@ use crate::search::{self, Searched, query};
 
 fn searched(node: &Node, expression: &str, lenience: Lenience) -> ApiResult<Vec<Searched>> {
     let found = node.resolve(expression, lenience)?;
-    found.into_iter().map(|index| Ok(Searched { meta: index.meta(), searcher: index.searcher(now())?, index })).collect()
+    found
+        .into_iter()
+        .map(|index| Ok(Searched { meta: index.meta(), searcher: index.searcher(now())?, index }))
+        .collect()
 }
 
 fn millis(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn run(node: &Node, expression: &str, lenience: Lenience, request: &SearchRequest, as_number: bool) -> ApiResult<String> {
+fn run(
+    node: &Node,
+    expression: &str,
+    lenience: Lenience,
+    request: &SearchRequest,
+    as_number: bool,
+) -> ApiResult<String> {
     let started = Instant::now();
     let (indices, pit) = match &request.pit {
         None => (searched(node, expression, lenience)?, None),
@@ -32,7 +41,10 @@ fn run(node: &Node, expression: &str, lenience: Lenience, request: &SearchReques
         Some((id, keep_alive)) => {
             let pit = node.pits.lock().unwrap_or_else(PoisonError::into_inner).get(id, *keep_alive, now())?;
             let open = pit.indices.into_iter();
-            (open.map(|(index, searcher)| Searched { meta: index.meta(), searcher, index }).collect(), Some(id.as_str()))
+            (
+                open.map(|(index, searcher)| Searched { meta: index.meta(), searcher, index }).collect(),
+                Some(id.as_str()),
+            )
         }
     };
     let found = search::run(&indices, request, &node.limits, now()).inspect_err(|error| {
@@ -60,7 +72,9 @@ pub(super) fn msearch(node: &Node, request: &Request, expression: &str) -> ApiRe
     let mut answers = Vec::new();
     let mut lines = request.body.split(|byte| *byte == b'\n').filter(|line| !line.iter().all(u8::is_ascii_whitespace));
     while let Some(head) = lines.next() {
-        let body = lines.next().ok_or_else(|| ApiError::illegal("The msearch request must be terminated by a newline [\\n]"))?;
+        let body = lines
+            .next()
+            .ok_or_else(|| ApiError::illegal("The msearch request must be terminated by a newline [\\n]"))?;
         if answers.len() >= MOST {
             return Err(ApiError::illegal(format!("more than [{MOST}] searches in one _msearch")));
         }
@@ -82,7 +96,13 @@ pub(super) fn msearch(node: &Node, request: &Request, expression: &str) -> ApiRe
                     other => return Err(ApiError::unsupported(format!("[{other}] in the head of a search"))),
                 }
             }
-            run(node, &target, lenience, &SearchRequest::parse(&crate::http::parse_json(body)?, &node.limits)?, as_number)
+            run(
+                node,
+                &target,
+                lenience,
+                &SearchRequest::parse(&crate::http::parse_json(body)?, &node.limits)?,
+                as_number,
+            )
         };
         answers.push(match one() {
             Ok(text) => format!("{},\"status\":200}}", text.strip_suffix('}').unwrap_or(&text)),
@@ -103,19 +123,26 @@ pub(super) fn count(node: &Node, request: &Request, expression: &str) -> ApiResu
     let query = map.get("query").map_or(Ok(query::Query::All), |json| query::parse(json, &node.limits))?;
     let indices = searched(node, expression, lenience(request, Lenience::default())?)?;
     let count = search::count(&indices, &query, now())?;
-    Ok(Reply::ok(json!({"count": count, "_shards": {"total": indices.len(), "successful": indices.len(), "skipped": 0, "failed": 0}})))
+    Ok(Reply::ok(
+        json!({"count": count, "_shards": {"total": indices.len(), "successful": indices.len(), "skipped": 0, "failed": 0}}),
+    ))
 }
 
 pub(super) fn open_pit(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
     request.allow(&names(&[&LENIENCE, &["keep_alive", "preference", "routing", "allow_partial_search_results"]]))?;
     let wanted = request.text("keep_alive").ok_or_else(|| {
-        ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: [keep_alive] is not specified;")
+        ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: [keep_alive] is not specified;",
+        )
     })?;
     let keep_alive = keep_alive(wanted)?;
     let indices = searched(node, expression, lenience(request, Lenience::default())?)?;
     let shards = indices.len();
     let open = indices.into_iter().map(|searched| (searched.index, searched.searcher)).collect();
-    let id = node.pits.lock().unwrap_or_else(PoisonError::into_inner).open(open, keep_alive, now(), node.limits.max_pits)?;
+    let id =
+        node.pits.lock().unwrap_or_else(PoisonError::into_inner).open(open, keep_alive, now(), node.limits.max_pits)?;
     Ok(Reply::ok(json!({"id": id, "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0}})))
 }
 

@@ -12,7 +12,18 @@ use crate::numbers::to_u64;
 pub(super) fn health(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
     request.allow(&names(&[
         &LENIENCE,
-        &["wait_for_status", "timeout", "level", "local", "master_timeout", "wait_for_active_shards", "wait_for_no_relocating_shards", "wait_for_nodes", "wait_for_events", "wait_for_no_initializing_shards"],
+        &[
+            "wait_for_status",
+            "timeout",
+            "level",
+            "local",
+            "master_timeout",
+            "wait_for_active_shards",
+            "wait_for_no_relocating_shards",
+            "wait_for_nodes",
+            "wait_for_events",
+            "wait_for_no_initializing_shards",
+        ],
     ]))?;
     let shards = node.resolve(expression, lenience(request, Lenience::default())?)?.len();
     Ok(Reply::ok(json!({
@@ -69,7 +80,10 @@ fn add_up(sum: &mut Value, other: &Value) {
 }
 
 pub(super) fn indices(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
-    request.allow(&names(&[&LENIENCE, &["level", "metric", "human", "forbid_closed_indices", "include_segment_file_sizes"]]))?;
+    request.allow(&names(&[
+        &LENIENCE,
+        &["level", "metric", "human", "forbid_closed_indices", "include_segment_file_sizes"],
+    ]))?;
     let found = node.resolve(expression, lenience(request, Lenience::default())?)?;
     let mut total = json!({});
     let mut copies = 0;
@@ -78,7 +92,10 @@ pub(super) fn indices(node: &Node, request: &Request, expression: &str) -> ApiRe
         let stats = index_stats(index);
         add_up(&mut total, &stats);
         copies += index.meta().copies();
-        shown.insert(index.name.clone(), json!({"uuid": index.meta().uuid, "health": "green", "status": "open", "primaries": stats, "total": stats}));
+        shown.insert(
+            index.name.clone(),
+            json!({"uuid": index.meta().uuid, "health": "green", "status": "open", "primaries": stats, "total": stats}),
+        );
     }
     let mut answer = json!({"_shards": {"total": copies, "successful": found.len(), "failed": 0}, "_all": {"primaries": total, "total": total}});
     if request.text("level") != Some("cluster") {
@@ -121,5 +138,7 @@ pub(super) fn nodes(node: &Node, request: &Request, path: &[&str]) -> ApiResult<
         shown["http"] = json!({"publish_address": address, "bound_address": [address]});
         shown["jvm"] = json!({"start_time_in_millis": node.started});
     }
-    Ok(Reply::ok(json!({"_nodes": {"total": 1, "successful": 1, "failed": 0}, "cluster_name": crate::CLUSTER_NAME, "nodes": {crate::NODE_ID: shown}})))
+    Ok(Reply::ok(
+        json!({"_nodes": {"total": 1, "successful": 1, "failed": 0}, "cluster_name": crate::CLUSTER_NAME, "nodes": {crate::NODE_ID: shown}}),
+    ))
 }

@@ -6,7 +6,9 @@ fn iso(text: &str) -> i64 {
 
 #[test]
 fn dates_survive_printing_and_reading() {
-    for text in ["1970-01-01T00:00:00.000Z", "2026-02-28T23:59:59.999Z", "2024-02-29T12:00:00.001Z", "1969-12-31T23:59:59.999Z"] {
+    for text in
+        ["1970-01-01T00:00:00.000Z", "2026-02-28T23:59:59.999Z", "2024-02-29T12:00:00.001Z", "1969-12-31T23:59:59.999Z"]
+    {
         assert_eq!(print_iso(iso(text)), text);
     }
     assert_eq!(iso("2026-01-01T01:00:00+01:00"), iso("2026-01-01"));
@@ -16,7 +18,16 @@ fn dates_survive_printing_and_reading() {
 
 #[test]
 fn what_is_no_date_is_refused() {
-    for text in ["", "yesterday", "2026-13-01", "2026-02-30", "2026-01-01T25:00:00Z", "2026-01-01 00:00:00", "2026-01-01T00:00:00Zx", "2026-1-1"] {
+    for text in [
+        "",
+        "yesterday",
+        "2026-13-01",
+        "2026-02-30",
+        "2026-01-01T25:00:00Z",
+        "2026-01-01 00:00:00",
+        "2026-01-01T00:00:00Zx",
+        "2026-1-1",
+    ] {
         assert_eq!(Formats::default().read(text), None, "{text}");
     }
 }

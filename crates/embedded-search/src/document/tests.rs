@@ -3,23 +3,24 @@ use serde_json::json;
 
 use super::*;
 
-fn read(mapping: Value, source: Value) -> ApiResult<Extracted> {
-    let mapping = Mapping::parse(&mapping).unwrap();
+fn read(mapping: &Value, source: &Value) -> ApiResult<Extracted> {
+    let mapping = Mapping::parse(mapping).unwrap();
     extract(&mapping, source.as_object().unwrap(), "1")
 }
 
 #[test]
 fn dotted_names_and_nested_objects_are_the_same() {
-    let mapping = json!({"properties": {"source": {"properties": {"ip": {"type": "ip"}, "port": {"type": "integer"}}}}});
-    let nested = read(mapping.clone(), json!({"source": {"ip": "10.0.0.1", "port": 80}})).unwrap();
-    let dotted = read(mapping, json!({"source.ip": "10.0.0.1", "source.port": "80"})).unwrap();
+    let mapping =
+        json!({"properties": {"source": {"properties": {"ip": {"type": "ip"}, "port": {"type": "integer"}}}}});
+    let nested = read(&mapping, &json!({"source": {"ip": "10.0.0.1", "port": 80}})).unwrap();
+    let dotted = read(&mapping, &json!({"source.ip": "10.0.0.1", "source.port": "80"})).unwrap();
     assert_eq!(nested.values, dotted.values);
 }
 
 #[test]
 fn strict_mappings_name_the_field_they_do_not_know() {
     let mapping = json!({"dynamic": "strict", "properties": {"a": {"properties": {"b": {"type": "long"}}}}});
-    let error = read(mapping, json!({"a": {"c": 1}})).unwrap_err();
+    let error = read(&mapping, &json!({"a": {"c": 1}})).unwrap_err();
     assert_eq!(error.kind, "strict_dynamic_mapping_exception");
     assert_eq!(error.reason, "mapping set to strict, dynamic introduction of [c] within [a] is not allowed");
 }
@@ -27,12 +28,12 @@ fn strict_mappings_name_the_field_they_do_not_know() {
 #[test]
 fn values_out_of_range_are_refused_and_exact_ones_kept() {
     let long = json!({"properties": {"n": {"type": "long"}}});
-    let exact = read(long.clone(), json!({"n": 9_007_199_254_740_993_i64})).unwrap();
+    let exact = read(&long, &json!({"n": 9_007_199_254_740_993_i64})).unwrap();
     assert_eq!(exact.values, [("n".to_owned(), Scalar::Integer(9_007_199_254_740_993))]);
-    assert!(read(long.clone(), json!({"n": 1e30})).is_err());
-    assert!(read(long, json!({"n": "abc"})).is_err());
-    assert!(read(json!({"properties": {"n": {"type": "byte"}}}), json!({"n": 128})).is_err());
-    assert!(read(json!({"properties": {"n": {"type": "ip"}}}), json!({"n": "10.0.0.300"})).is_err());
+    assert!(read(&long, &json!({"n": 1e30})).is_err());
+    assert!(read(&long, &json!({"n": "abc"})).is_err());
+    assert!(read(&json!({"properties": {"n": {"type": "byte"}}}), &json!({"n": 128})).is_err());
+    assert!(read(&json!({"properties": {"n": {"type": "ip"}}}), &json!({"n": "10.0.0.300"})).is_err());
 }
 
 #[test]
@@ -51,7 +52,7 @@ proptest! {
             for value in [json!(text), json!(number), json!(integer), json!({text.clone(): [text.clone()]})] {
                 let mut source = Map::new();
                 source.insert(name.to_owned(), value);
-                let _ = read(mapping.clone(), Value::Object(source));
+                let _ = read(&mapping, &Value::Object(source));
             }
         }
     }

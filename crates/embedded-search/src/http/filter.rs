@@ -13,7 +13,8 @@ pub(super) fn apply(reply: Reply, filter: &str) -> ApiResult<Reply> {
         Payload::Raw(text) => serde_json::from_str(&text).map_err(ApiError::internal)?,
         payload => return Ok(Reply { status: reply.status, payload }),
     };
-    let patterns: Vec<Vec<&str>> = filter.split(',').filter(|part| !part.starts_with('-')).map(|part| part.split('.').collect()).collect();
+    let patterns: Vec<Vec<&str>> =
+        filter.split(',').filter(|part| !part.starts_with('-')).map(|part| part.split('.').collect()).collect();
     if patterns.is_empty() || filter.split(',').any(|part| part.starts_with('-')) {
         return Err(ApiError::unsupported("an excluding filter_path"));
     }

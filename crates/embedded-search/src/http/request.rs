@@ -45,20 +45,27 @@ impl Request {
             None => Ok(None),
             Some("" | "true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => Err(ApiError::illegal(format!("Failed to parse value [{other}] as only [true] or [false] are allowed."))),
+            Some(other) => Err(ApiError::illegal(format!(
+                "Failed to parse value [{other}] as only [true] or [false] are allowed."
+            ))),
         }
     }
 
     /// A parameter that is a number.
     pub(crate) fn number(&self, name: &str) -> ApiResult<Option<u64>> {
         self.text(name)
-            .map(|text| text.parse().map_err(|_| ApiError::illegal(format!("Failed to parse int parameter [{name}] with value [{text}]"))))
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    ApiError::illegal(format!("Failed to parse int parameter [{name}] with value [{text}]"))
+                })
+            })
             .transpose()
     }
 
     /// Refuses parameters that the path does not have, as Elasticsearch does.
     pub(crate) fn allow(&self, names: &[&str]) -> ApiResult<()> {
-        let unknown = self.params.keys().find(|name| !names.contains(&name.as_str()) && !COMMON.contains(&name.as_str()));
+        let unknown =
+            self.params.keys().find(|name| !names.contains(&name.as_str()) && !COMMON.contains(&name.as_str()));
         if let Some(name) = unknown {
             return Err(ApiError::illegal(format!("request [{}] contains unrecognized parameter: [{name}]", self.uri)));
         }
@@ -79,7 +86,8 @@ impl Request {
 
 /// Reads JSON, or says where it ends to be JSON.
 pub(crate) fn parse_json(bytes: &[u8]) -> ApiResult<Value> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::new(400, "x_content_parse_exception", format!("the body is not JSON: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::new(400, "x_content_parse_exception", format!("the body is not JSON: {error}")))
 }
 
 /// Decodes `%41` and, in queries, `+`.

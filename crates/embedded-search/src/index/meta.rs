@@ -33,7 +33,12 @@ impl Meta {
 
     /// Copies that a write is reported for: the primary and the replicas, which never exist here.
     pub(crate) fn copies(&self) -> u64 {
-        1 + self.settings.get("number_of_replicas").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(1_u64)
+        1 + self
+            .settings
+            .get("number_of_replicas")
+            .and_then(Value::as_str)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1_u64)
     }
 
     /// Writes the file in one step, so that a crash leaves the old one or the new one.
@@ -52,7 +57,9 @@ impl Meta {
             Err(error) => return Err(error.into()),
         };
         let json: Value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
-        let text = |key: &str| json[key].as_str().map(str::to_owned).ok_or_else(|| ApiError::internal(format!("{FILE} has no [{key}]")));
+        let text = |key: &str| {
+            json[key].as_str().map(str::to_owned).ok_or_else(|| ApiError::internal(format!("{FILE} has no [{key}]")))
+        };
         Ok(Some(Self {
             name: text("name")?,
             uuid: text("uuid")?,

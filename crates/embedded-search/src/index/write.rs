@@ -24,7 +24,11 @@ pub(crate) enum Action {
     /// Writes it only if it does not exist.
     Create,
     /// Merges a partial document into it.
-    Update { upsert: Option<Map<String, Value>>, doc_as_upsert: bool, detect_noop: bool },
+    Update {
+        upsert: Option<Map<String, Value>>,
+        doc_as_upsert: bool,
+        detect_noop: bool,
+    },
     Delete,
 }
 
@@ -37,7 +41,10 @@ pub(crate) enum VersionCheck {
     /// `version_type=external_gte`: it must not be lower.
     ExternalGte(u64),
     /// `if_seq_no` and `if_primary_term`.
-    SeqNo { seq_no: u64, primary_term: u64 },
+    SeqNo {
+        seq_no: u64,
+        primary_term: u64,
+    },
 }
 
 /// One write.
@@ -102,7 +109,8 @@ impl Index {
         let mut prepared: Vec<Prepared> = Vec::with_capacity(requests.len());
         let mut results = Vec::with_capacity(requests.len());
         for (position, request) in requests.iter().enumerate() {
-            let earlier = batch.get(request.id.as_str()).and_then(|at| prepared.get(*at)).map(|earlier| &earlier.operation);
+            let earlier =
+                batch.get(request.id.as_str()).and_then(|at| prepared.get(*at)).map(|earlier| &earlier.operation);
             match self.prepare(&state, &finder, request, earlier, max_fields, now) {
                 Ok(Step::Write(operation, document, outcome)) => {
                     let mut operation = operation;
@@ -175,7 +183,13 @@ impl Index {
         state.live.insert(operation.id.clone(), Live { version, seq_no, offset });
     }
 
-    fn add(&self, state: &mut State, operation: &Operation, document: Option<TantivyDocument>, fresh_id: bool) -> ApiResult<()> {
+    fn add(
+        &self,
+        state: &mut State,
+        operation: &Operation,
+        document: Option<TantivyDocument>,
+        fresh_id: bool,
+    ) -> ApiResult<()> {
         let fields = self.fields;
         let writer = self.writer(state)?;
         if !fresh_id {
@@ -188,9 +202,19 @@ impl Index {
         Ok(())
     }
 
-    fn current(&self, state: &State, finder: &Finder, request: &WriteRequest, earlier: Option<&Operation>) -> ApiResult<Option<Current>> {
+    fn current(
+        &self,
+        state: &State,
+        finder: &Finder,
+        request: &WriteRequest,
+        earlier: Option<&Operation>,
+    ) -> ApiResult<Option<Current>> {
         if let Some(earlier) = earlier {
-            return Ok(Some(Current { version: earlier.version, seq_no: earlier.seq_no, exists: earlier.source.is_some() }));
+            return Ok(Some(Current {
+                version: earlier.version,
+                seq_no: earlier.seq_no,
+                exists: earlier.source.is_some(),
+            }));
         }
         if let Some(live) = state.live.get(&request.id) {
             return Ok(Some(Current { version: live.version, seq_no: live.seq_no, exists: live.offset.is_some() }));
@@ -222,7 +246,9 @@ impl Index {
             }
             Action::Create if exists => {
                 let present = current.map_or(0, |current| current.version);
-                return Err(self.conflict(&request.id, &format!("document already exists (current version [{present}])")));
+                return Err(
+                    self.conflict(&request.id, &format!("document already exists (current version [{present}])"))
+                );
             }
             Action::Index | Action::Create => Cow::Borrowed(&request.source),
             Action::Update { upsert, doc_as_upsert, detect_noop } => {
@@ -233,7 +259,9 @@ impl Index {
                 };
                 match merge_update(&request.source, present.as_deref(), upsert.as_ref(), *doc_as_upsert)? {
                     None => return Err(self.missing(&request.id)),
-                    Some(merged) if *detect_noop && present.as_deref().is_some_and(|present| same_json(present, &merged)) => {
+                    Some(merged)
+                        if *detect_noop && present.as_deref().is_some_and(|present| same_json(present, &merged)) =>
+                    {
                         let (version, seq_no) = current.map_or((1, 0), |current| (current.version, current.seq_no));
                         return Ok(Step::Noop(Written { version, seq_no, outcome: Outcome::Noop }));
                     }
@@ -255,9 +283,10 @@ impl Index {
                 &request.id,
                 &format!("current version [{present}] is higher or equal to the one provided [{version}]"),
             )),
-            VersionCheck::ExternalGte(version) if current.is_some() && version < present => {
-                Err(self.conflict(&request.id, &format!("current version [{present}] is higher than the one provided [{version}]")))
-            }
+            VersionCheck::ExternalGte(version) if current.is_some() && version < present => Err(self.conflict(
+                &request.id,
+                &format!("current version [{present}] is higher than the one provided [{version}]"),
+            )),
             VersionCheck::External(version) | VersionCheck::ExternalGte(version) => Ok(version),
             VersionCheck::SeqNo { seq_no, primary_term } => match current.filter(|current| current.exists) {
                 Some(current) if current.seq_no == seq_no && primary_term == 1 => Ok(present + 1),
@@ -265,7 +294,10 @@ impl Index {
                     let found = found.map_or("but no document was found".to_owned(), |current| {
                         format!("current document has seqNo [{}] and primary term [1]", current.seq_no)
                     });
-                    Err(self.conflict(&request.id, &format!("required seqNo [{seq_no}], primary term [{primary_term}]. {found}")))
+                    Err(self.conflict(
+                        &request.id,
+                        &format!("required seqNo [{seq_no}], primary term [{primary_term}]. {found}"),
+                    ))
                 }
             },
         }
@@ -286,7 +318,14 @@ impl Index {
     }
 
     /// Reads a source by the mapping, extending the mapping where it is dynamic.
-    fn document(&self, id: &str, version: u64, source: &[u8], max_fields: usize, _now: i64) -> ApiResult<TantivyDocument> {
+    fn document(
+        &self,
+        id: &str,
+        version: u64,
+        source: &[u8],
+        max_fields: usize,
+        _now: i64,
+    ) -> ApiResult<TantivyDocument> {
         let parsed = parse_source(source)?;
         let mut mapping = self.meta().mapping.clone();
         let mut extracted = document::extract(&mapping, &parsed, id)?;
@@ -301,7 +340,9 @@ impl Index {
         self.change_meta(|meta| {
             let mut mapping = Mapping::clone(&meta.mapping);
             for (path, definition) in &extracted.introduced {
-                mapping.introduce(path, definition).map_err(|error| ApiError::new(400, "document_parsing_exception", error.reason))?;
+                mapping
+                    .introduce(path, definition)
+                    .map_err(|error| ApiError::new(400, "document_parsing_exception", error.reason))?;
             }
             mapping.check_limits(max_fields)?;
             meta.mapping = Arc::new(mapping);
@@ -310,7 +351,13 @@ impl Index {
         Ok(self.meta().mapping.clone())
     }
 
-    fn assemble_document(&self, id: &str, version: u64, source: &[u8], values: Vec<(String, Scalar)>) -> TantivyDocument {
+    fn assemble_document(
+        &self,
+        id: &str,
+        version: u64,
+        source: &[u8],
+        values: Vec<(String, Scalar)>,
+    ) -> TantivyDocument {
         let mut document = TantivyDocument::new();
         document.add_text(self.fields.id, id);
         document.add_bytes(self.fields.source, source);
@@ -321,7 +368,13 @@ impl Index {
     }
 
     /// Puts recovered operations into the writer.
-    pub(super) fn replay_batch(&self, state: &mut State, mapping: &Mapping, operations: &[Operation], now: i64) -> ApiResult<u64> {
+    pub(super) fn replay_batch(
+        &self,
+        state: &mut State,
+        mapping: &Mapping,
+        operations: &[Operation],
+        now: i64,
+    ) -> ApiResult<u64> {
         for operation in operations {
             let document = match &operation.source {
                 None => None,
@@ -380,7 +433,8 @@ fn owned(scalar: Scalar) -> OwnedValue {
 }
 
 fn parse_source(source: &[u8]) -> ApiResult<Map<String, Value>> {
-    serde_json::from_slice(source).map_err(|error| ApiError::new(400, "document_parsing_exception", format!("failed to parse: {error}")))
+    serde_json::from_slice(source)
+        .map_err(|error| ApiError::new(400, "document_parsing_exception", format!("failed to parse: {error}")))
 }
 
 fn same_json(left: &[u8], right: &[u8]) -> bool {
@@ -388,7 +442,12 @@ fn same_json(left: &[u8], right: &[u8]) -> bool {
 }
 
 /// The source after an update; `None` when there is no document and nothing to insert.
-fn merge_update(doc: &[u8], present: Option<&[u8]>, upsert: Option<&Map<String, Value>>, doc_as_upsert: bool) -> ApiResult<Option<Vec<u8>>> {
+fn merge_update(
+    doc: &[u8],
+    present: Option<&[u8]>,
+    upsert: Option<&Map<String, Value>>,
+    doc_as_upsert: bool,
+) -> ApiResult<Option<Vec<u8>>> {
     let doc = parse_source(doc)?;
     let merged = match (present, upsert) {
         (Some(present), _) => {
@@ -413,4 +472,3 @@ fn merge_objects(target: &mut Map<String, Value>, changes: Map<String, Value>) {
         }
     }
 }
-

@@ -34,7 +34,9 @@ pub(super) fn mapping(json: &Value) -> ApiResult<Mapping> {
             "_source" => source(value)?,
             "date_detection" | "numeric_detection" | "_routing" | "_data_stream_timestamp" if is_off(value) => {}
             "dynamic_templates" if value.as_array().is_some_and(Vec::is_empty) => {}
-            _ => return Err(refused(format!("Root mapping definition has unsupported parameters:  [{key} : {value}]"))),
+            _ => {
+                return Err(refused(format!("Root mapping definition has unsupported parameters:  [{key} : {value}]")));
+            }
         }
     }
     Ok(mapping)
@@ -76,7 +78,9 @@ fn boolean(name: &str, value: &Value) -> ApiResult<bool> {
         Value::Bool(value) => Ok(*value),
         Value::String(text) if text == "true" => Ok(true),
         Value::String(text) if text == "false" => Ok(false),
-        other => Err(refused(format!("Failed to parse value [{other}] of [{name}] as only [true] or [false] are allowed."))),
+        other => {
+            Err(refused(format!("Failed to parse value [{other}] of [{name}] as only [true] or [false] are allowed.")))
+        }
     }
 }
 
@@ -90,7 +94,9 @@ fn properties(json: &Value, prefix: &str, depth: usize) -> ApiResult<BTreeMap<St
     let mut object = Object::default();
     for (name, definition) in map {
         if name.split('.').any(str::is_empty) || name.chars().any(|c| c < ' ') {
-            return Err(refused(format!("field name [{name}] is not allowed: it is empty or has an empty or unprintable part")));
+            return Err(refused(format!(
+                "field name [{name}] is not allowed: it is empty or has an empty or unprintable part"
+            )));
         }
         let node = node(definition, &join(prefix, name), depth)?;
         insert(&mut object, name, node, depth)?;
@@ -125,7 +131,11 @@ fn node(json: &Value, path: &str, depth: usize) -> ApiResult<Node> {
     };
     let kind = map.get("type").and_then(Value::as_str);
     if kind == Some("object") || (kind.is_none() && !map.contains_key("type")) {
-        if kind.is_none() && !map.contains_key("properties") && !map.contains_key("enabled") && !map.contains_key("dynamic") && !map.is_empty()
+        if kind.is_none()
+            && !map.contains_key("properties")
+            && !map.contains_key("enabled")
+            && !map.contains_key("dynamic")
+            && !map.is_empty()
         {
             return Err(refused(format!("No type specified for field [{path}]")));
         }
@@ -142,7 +152,11 @@ fn object(map: &Map<String, Value>, path: &str, depth: usize) -> ApiResult<Objec
             "dynamic" => object.dynamic = Some(dynamic(value)?),
             "enabled" => object.enabled = boolean("enabled", value)?,
             "properties" => object.properties = properties(value, path, depth + 1)?,
-            _ => return Err(refused(format!("Mapping definition for [{path}] has unsupported parameters:  [{key} : {value}]"))),
+            _ => {
+                return Err(refused(format!(
+                    "Mapping definition for [{path}] has unsupported parameters:  [{key} : {value}]"
+                )));
+            }
         }
     }
     Ok(object)
@@ -202,8 +216,14 @@ fn scaling_factor(map: &Map<String, Value>, path: &str) -> ApiResult<f64> {
 
 fn field(map: &Map<String, Value>, path: &str, with_fields: bool) -> ApiResult<Field> {
     let kind = field_type(map, path)?;
-    let mut field =
-        Field { index: true, doc_values: kind != FieldType::Text, ignore_malformed: false, shown: Map::new(), fields: BTreeMap::new(), kind };
+    let mut field = Field {
+        index: true,
+        doc_values: kind != FieldType::Text,
+        ignore_malformed: false,
+        shown: Map::new(),
+        fields: BTreeMap::new(),
+        kind,
+    };
     for (key, value) in map {
         let is_default = match key.as_str() {
             "index" => {
@@ -220,16 +240,32 @@ fn field(map: &Map<String, Value>, path: &str, with_fields: bool) -> ApiResult<F
             }
             "fields" if with_fields => {
                 for (name, definition) in value.as_object().into_iter().flatten() {
-                    let inner = definition.as_object().ok_or_else(|| refused(format!("Expected map for field [{path}.{name}]")))?;
+                    let inner = definition
+                        .as_object()
+                        .ok_or_else(|| refused(format!("Expected map for field [{path}.{name}]")))?;
                     field.fields.insert(name.clone(), self::field(inner, &join(path, name), false)?);
                 }
                 true
             }
             // Without effect on what is found.
-            "type" | "ignore_above" | "format" | "scaling_factor" | "meta" | "norms" | "index_options" | "eager_global_ordinals"
-            | "time_series_dimension" | "time_series_metric" | "store" => false,
+            "type"
+            | "ignore_above"
+            | "format"
+            | "scaling_factor"
+            | "meta"
+            | "norms"
+            | "index_options"
+            | "eager_global_ordinals"
+            | "time_series_dimension"
+            | "time_series_metric"
+            | "store" => false,
             "depth_limit" if matches!(field.kind, FieldType::Flattened { .. }) => false,
-            _ => return Err(refused(format!("unknown parameter [{key}] on mapper [{path}] of type [{}]", field.kind.name()))),
+            _ => {
+                return Err(refused(format!(
+                    "unknown parameter [{key}] on mapper [{path}] of type [{}]",
+                    field.kind.name()
+                )));
+            }
         };
         if !is_default {
             field.shown.insert(key.clone(), value.clone());
@@ -241,7 +277,8 @@ fn field(map: &Map<String, Value>, path: &str, with_fields: bool) -> ApiResult<F
 fn show_field(field: &Field) -> Value {
     let mut json = field.shown.clone();
     if !field.fields.is_empty() {
-        let fields: Map<String, Value> = field.fields.iter().map(|(name, field)| (name.clone(), show_field(field))).collect();
+        let fields: Map<String, Value> =
+            field.fields.iter().map(|(name, field)| (name.clone(), show_field(field))).collect();
         json.insert("fields".into(), Value::Object(fields));
     }
     Value::Object(json)

@@ -14,7 +14,10 @@ fn paths_resolve_through_objects_sub_fields_and_flattened_keys() {
     assert_eq!(mapping.resolve("source.ip").unwrap().field.kind, FieldType::Ip);
     assert_eq!(mapping.resolve("source.port").unwrap().field.kind.name(), "integer");
     assert_eq!(mapping.resolve("name.keyword").unwrap().field.kind.name(), "keyword");
-    assert_eq!(mapping.resolve("labels.app.kubernetes.io/name").unwrap().key.as_deref(), Some("app.kubernetes.io/name"));
+    assert_eq!(
+        mapping.resolve("labels.app.kubernetes.io/name").unwrap().key.as_deref(),
+        Some("app.kubernetes.io/name")
+    );
     assert!(mapping.resolve("source").is_none());
     assert!(mapping.resolve("name.other").is_none());
 }

@@ -51,7 +51,9 @@ pub(super) fn check_index_name(name: &str) -> ApiResult<()> {
     if name.is_empty() || name == "." || name == ".." {
         return refuse("must not be empty, '.' or '..'");
     }
-    if name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':']) || name.chars().any(char::is_control) {
+    if name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':'])
+        || name.chars().any(char::is_control)
+    {
         return refuse("must not contain the following characters ['\\','/','*','?','\"','<','>','|',' ',',','#',':']");
     }
     if name.starts_with(['_', '-', '+']) {
@@ -67,24 +69,35 @@ pub(super) fn check_index_name(name: &str) -> ApiResult<()> {
 }
 
 pub(super) fn check_alias_name(name: &str) -> ApiResult<()> {
-    if name.is_empty() || name.len() > 255 || name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':']) || name.starts_with(['_', '-', '+']) {
+    if name.is_empty()
+        || name.len() > 255
+        || name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':'])
+        || name.starts_with(['_', '-', '+'])
+    {
         return Err(ApiError::new(400, "invalid_alias_name_exception", format!("Invalid alias name [{name}]")));
     }
     Ok(())
 }
 
 pub(super) fn alias_is_index(name: &str) -> ApiError {
-    ApiError::new(400, "invalid_alias_name_exception", format!("Invalid alias name [{name}]: an index or data stream exists with the same name as the alias"))
+    ApiError::new(
+        400,
+        "invalid_alias_name_exception",
+        format!("Invalid alias name [{name}]: an index or data stream exists with the same name as the alias"),
+    )
 }
 
 pub(super) fn not_an_alias(name: &str) -> ApiError {
-    let reason = format!("no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias");
+    let reason =
+        format!("no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias");
     ApiError::new(404, "index_not_found_exception", reason).with("index_uuid", "_na_").with("index", name)
 }
 
 /// The index that writes through an alias go to.
 pub(super) fn write_index(alias: &str, holders: &[Arc<Index>]) -> ApiResult<Arc<Index>> {
-    let flag = |index: &Index| index.meta().aliases.get(alias).and_then(|alias| alias.get("is_write_index")).and_then(Value::as_bool);
+    let flag = |index: &Index| {
+        index.meta().aliases.get(alias).and_then(|alias| alias.get("is_write_index")).and_then(Value::as_bool)
+    };
     let chosen = holders.iter().find(|index| flag(index) == Some(true));
     match (chosen, holders) {
         (Some(index), _) => Ok(index.clone()),
@@ -186,14 +199,20 @@ impl Node {
 }
 
 fn alias_refused(name: &str) -> ApiError {
-    ApiError::illegal(format!("The provided expression [{name}] matches an alias, specify the corresponding concrete indices instead."))
+    ApiError::illegal(format!(
+        "The provided expression [{name}] matches an alias, specify the corresponding concrete indices instead."
+    ))
 }
 
 fn check_searched_name(name: &str) -> ApiResult<()> {
     if name.starts_with('_') {
-        return Err(ApiError::new(400, "invalid_index_name_exception", format!("Invalid index name [{name}], must not start with '_'."))
-            .with("index_uuid", "_na_")
-            .with("index", name));
+        return Err(ApiError::new(
+            400,
+            "invalid_index_name_exception",
+            format!("Invalid index name [{name}], must not start with '_'."),
+        )
+        .with("index_uuid", "_na_")
+        .with("index", name));
     }
     Ok(())
 }

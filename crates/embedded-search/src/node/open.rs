@@ -52,7 +52,8 @@ impl Folder {
         for folder in entries.flatten().map(|entry| entry.path()) {
             let Some(meta) = Meta::load(&folder).map_err(damaged(&folder))? else {
                 // An index that was never finished, or whose deletion was not.
-                std::fs::remove_dir_all(&folder).map_err(|source| SearchError::Folder { path: folder.clone(), source })?;
+                std::fs::remove_dir_all(&folder)
+                    .map_err(|source| SearchError::Folder { path: folder.clone(), source })?;
                 continue;
             };
             let index = Index::open(&folder, meta, now()).map_err(damaged(&folder))?;
@@ -82,7 +83,8 @@ fn check_format(folder: &Path) -> Result<String, SearchError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let uuid = uuid::Uuid::new_v4().simple().to_string();
-            write_atomically(&path, json!({"format": FORMAT, "cluster_uuid": uuid}).to_string().as_bytes()).map_err(at)?;
+            write_atomically(&path, json!({"format": FORMAT, "cluster_uuid": uuid}).to_string().as_bytes())
+                .map_err(at)?;
             return Ok(uuid);
         }
         Err(error) => return Err(at(error)),

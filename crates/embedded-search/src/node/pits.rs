@@ -21,9 +21,19 @@ pub(crate) struct Pits(HashMap<String, Pit>);
 
 impl Pits {
     /// Opens one; times in milliseconds.
-    pub(crate) fn open(&mut self, indices: Vec<(Arc<Index>, Searcher)>, keep_alive: i64, now: i64, most: usize) -> ApiResult<String> {
+    pub(crate) fn open(
+        &mut self,
+        indices: Vec<(Arc<Index>, Searcher)>,
+        keep_alive: i64,
+        now: i64,
+        most: usize,
+    ) -> ApiResult<String> {
         if self.0.len() >= most {
-            return Err(ApiError::new(429, "es_rejected_execution_exception", format!("Trying to create too many points in time. Must be less than or equal to: [{most}].")));
+            return Err(ApiError::new(
+                429,
+                "es_rejected_execution_exception",
+                format!("Trying to create too many points in time. Must be less than or equal to: [{most}]."),
+            ));
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
         self.0.insert(id.clone(), Pit { indices, expires: now + keep_alive });

@@ -49,9 +49,26 @@ impl Content {
 /// Refuses settings that Elasticsearch does not know, and those that would change what is found.
 pub(super) fn check_settings(settings: &BTreeMap<String, Value>) -> ApiResult<()> {
     const KNOWN: [&str; 20] = [
-        "number_of_shards", "number_of_replicas", "refresh_interval", "codec", "sort.", "mapping.", "translog.", "max_result_window",
-        "auto_expand_replicas", "lifecycle.", "routing.", "merge.", "hidden", "priority", "query.", "search.", "unassigned.", "blocks.",
-        "gc_deletes", "mode",
+        "number_of_shards",
+        "number_of_replicas",
+        "refresh_interval",
+        "codec",
+        "sort.",
+        "mapping.",
+        "translog.",
+        "max_result_window",
+        "auto_expand_replicas",
+        "lifecycle.",
+        "routing.",
+        "merge.",
+        "hidden",
+        "priority",
+        "query.",
+        "search.",
+        "unassigned.",
+        "blocks.",
+        "gc_deletes",
+        "mode",
     ];
     for (name, value) in settings {
         if !KNOWN.iter().any(|known| name == known || (known.ends_with('.') && name.starts_with(known))) {
@@ -89,7 +106,13 @@ impl Template {
                 "composed_of" | "data_stream" | "ignore_missing_component_templates" => {
                     return Err(ApiError::unsupported(format!("[{key}] in an index template")));
                 }
-                other => return Err(ApiError::new(400, "x_content_parse_exception", format!("[index_template] unknown field [{other}]"))),
+                other => {
+                    return Err(ApiError::new(
+                        400,
+                        "x_content_parse_exception",
+                        format!("[index_template] unknown field [{other}]"),
+                    ));
+                }
             }
         }
         let patterns: Vec<String> = match &body["index_patterns"] {
@@ -140,14 +163,19 @@ impl Node {
     /// The template with the highest priority that matches the name.
     pub(super) fn template_for(&self, name: &str) -> Option<Template> {
         let templates = self.templates.read().unwrap_or_else(PoisonError::into_inner);
-        let matching = templates.values().filter(|template| template.patterns.iter().any(|pattern| glob_matches(pattern, name)));
+        let matching =
+            templates.values().filter(|template| template.patterns.iter().any(|pattern| glob_matches(pattern, name)));
         matching.max_by_key(|template| template.priority).cloned()
     }
 
     /// The templates whose names match, by name.
     pub(crate) fn templates(&self, pattern: &str) -> Vec<(String, Template)> {
         let templates = self.templates.read().unwrap_or_else(PoisonError::into_inner);
-        templates.iter().filter(|(name, _)| glob_matches(pattern, name)).map(|(name, template)| (name.clone(), template.clone())).collect()
+        templates
+            .iter()
+            .filter(|(name, _)| glob_matches(pattern, name))
+            .map(|(name, template)| (name.clone(), template.clone()))
+            .collect()
     }
 
     pub(crate) fn put_template(&self, name: &str, body: &Value, create: bool) -> ApiResult<()> {
@@ -158,10 +186,17 @@ impl Node {
             return Err(ApiError::illegal(format!("index template [{name}] already exists")));
         }
         if templates.len() >= self.limits.max_templates && !templates.contains_key(name) {
-            return Err(ApiError::illegal(format!("there are already [{}] index templates, the most that are kept", templates.len())));
+            return Err(ApiError::illegal(format!(
+                "there are already [{}] index templates, the most that are kept",
+                templates.len()
+            )));
         }
-        for (other, existing) in templates.iter().filter(|(other, existing)| *other != name && existing.priority == template.priority) {
-            let clash = |pattern: &String| existing.patterns.iter().any(|theirs| overlap(pattern.as_bytes(), theirs.as_bytes()));
+        for (other, existing) in
+            templates.iter().filter(|(other, existing)| *other != name && existing.priority == template.priority)
+        {
+            let clash = |pattern: &String| {
+                existing.patterns.iter().any(|theirs| overlap(pattern.as_bytes(), theirs.as_bytes()))
+            };
             if template.patterns.iter().any(clash) {
                 return Err(ApiError::illegal(format!(
                     "index template [{name}] has index patterns [{}] matching patterns from existing templates [{other}] with patterns ({other} => [{}]) that have the same priority [{}], multiple index templates may not match during index creation, please use a different priority",
@@ -193,7 +228,8 @@ impl Node {
 const FILE: &str = "templates.json";
 
 fn save(data: &Path, templates: &BTreeMap<String, Template>) -> ApiResult<()> {
-    let bodies: Map<String, Value> = templates.iter().map(|(name, template)| (name.clone(), template.body.clone())).collect();
+    let bodies: Map<String, Value> =
+        templates.iter().map(|(name, template)| (name.clone(), template.body.clone())).collect();
     write_atomically(&data.join(FILE), Value::Object(bodies).to_string().as_bytes())?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::ops::Bound as Limit;
 use serde_json::Value;
 
 use super::columns::ColumnName;
+use super::pattern::{Pattern, words_of};
 use super::query::{Query, RangeQuery, Words};
 use crate::dates;
 use crate::document::{Scalar, encode_ip, plain_text, read_scalar};
@@ -27,7 +28,10 @@ pub(crate) enum Matcher {
     /// Raw terms that start so.
     Prefix(String),
     Pattern(Pattern),
-    Words { words: Vec<String>, how: Words },
+    Words {
+        words: Vec<String>,
+        how: Words,
+    },
     Exists,
 }
 
@@ -49,81 +53,6 @@ pub(crate) enum Bound {
     Bool { must: Vec<Bound>, filter: Vec<Bound>, should: Vec<Bound>, must_not: Vec<Bound>, minimum: usize },
     Constant(Box<Bound>),
     Boost(Box<Bound>, f64),
-}
-
-/// A wildcard pattern: `*`, `?` and `\` before a character that means itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Pattern {
-    parts: Vec<Part>,
-    insensitive: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Any,
-    One,
-    Char(char),
-}
-
-impl Pattern {
-    fn new(text: &str, insensitive: bool) -> Self {
-        let mut parts = Vec::new();
-        let mut chars = text.chars();
-        while let Some(c) = chars.next() {
-            let part = match c {
-                '*' => Part::Any,
-                '?' => Part::One,
-                '\\' => Part::Char(chars.next().unwrap_or('\\')),
-                other => Part::Char(other),
-            };
-            if part != Part::Any || parts.last() != Some(&Part::Any) {
-                parts.push(part);
-            }
-        }
-        Self { parts, insensitive }
-    }
-
-    /// A pattern that matches exactly one text, or all that start with it.
-    fn literal(text: &str, prefix: bool, insensitive: bool) -> Self {
-        let parts = text.chars().map(Part::Char).chain(prefix.then_some(Part::Any)).collect();
-        Self { parts, insensitive }
-    }
-
-    /// Whether a text matches; takes time in proportion to pattern times text at worst.
-    pub(crate) fn matches(&self, text: &str) -> bool {
-        let chars: Vec<char> = text.chars().collect();
-        let same = |left: char, right: char| left == right || (self.insensitive && left.to_lowercase().eq(right.to_lowercase()));
-        let (mut at, mut part) = (0, 0);
-        let mut retry: Option<(usize, usize)> = None;
-        while at < chars.len() {
-            let fits = match self.parts.get(part) {
-                Some(Part::Any) => {
-                    retry = Some((part + 1, at));
-                    part += 1;
-                    continue;
-                }
-                Some(Part::One) => true,
-                Some(Part::Char(wanted)) => same(*wanted, chars[at]),
-                None => false,
-            };
-            if fits {
-                at += 1;
-                part += 1;
-            } else if let Some((after, from)) = retry {
-                part = after;
-                at = from + 1;
-                retry = Some((after, from + 1));
-            } else {
-                return false;
-            }
-        }
-        self.parts[part.min(self.parts.len())..].iter().all(|part| *part == Part::Any)
-    }
-}
-
-/// The words of a text: lowercase runs of letters and digits.
-pub(crate) fn words_of(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// What binding needs to know.
@@ -150,14 +79,23 @@ impl Binder<'_> {
             Query::Constant(inner) => Bound::Constant(Box::new(self.bind(inner)?)),
             Query::Boost(inner, boost) => Bound::Boost(Box::new(self.bind(inner)?), *boost),
             Query::Bool { must, filter, should, must_not, minimum } => {
-                let each = |clauses: &[Query]| clauses.iter().map(|clause| self.bind(clause)).collect::<ApiResult<Vec<_>>>();
+                let each =
+                    |clauses: &[Query]| clauses.iter().map(|clause| self.bind(clause)).collect::<ApiResult<Vec<_>>>();
                 let minimum = match minimum {
                     Some(minimum) => minimum_should_match(minimum, should.len())?,
                     None => usize::from(must.is_empty() && filter.is_empty() && !should.is_empty()),
                 };
-                Bound::Bool { must: each(must)?, filter: each(filter)?, should: each(should)?, must_not: each(must_not)?, minimum }
+                Bound::Bool {
+                    must: each(must)?,
+                    filter: each(filter)?,
+                    should: each(should)?,
+                    must_not: each(must_not)?,
+                    minimum,
+                }
             }
-            Query::Term { field, value, case_insensitive } => self.terms(field, std::slice::from_ref(value), *case_insensitive, Scoring::Rarity)?,
+            Query::Term { field, value, case_insensitive } => {
+                self.terms(field, std::slice::from_ref(value), *case_insensitive, Scoring::Rarity)?
+            }
             Query::Terms { field, values } => self.terms(field, values, false, Scoring::Constant)?,
             Query::Range(range) => self.range(range)?,
             Query::Exists(field) => self.exists(field)?,
@@ -174,12 +112,17 @@ impl Binder<'_> {
 
     /// The field, refused if it cannot be searched; `None` if the mapping does not have it.
     fn searchable(&self, path: &str) -> ApiResult<Option<Resolved<'_>>> {
-        if matches!(path, "_version" | "_seq_no" | "_primary_term" | "_source" | "_routing" | "_ignored" | "_field_names" | "_type") {
+        if matches!(
+            path,
+            "_version" | "_seq_no" | "_primary_term" | "_source" | "_routing" | "_ignored" | "_field_names" | "_type"
+        ) {
             return Err(ApiError::unsupported(format!("a query on [{path}]")));
         }
         let field = self.meta.mapping.resolve(path);
         if field.as_ref().is_some_and(|field| !field.field.kept()) {
-            return Err(self.failed(format!("Cannot search on field [{path}] since it is not indexed nor has doc values.")));
+            return Err(
+                self.failed(format!("Cannot search on field [{path}] since it is not indexed nor has doc values."))
+            );
         }
         Ok(field)
     }
@@ -207,7 +150,12 @@ impl Binder<'_> {
                 let text = values.first().map(plain_text).unwrap_or_default();
                 (Matcher::Pattern(Pattern::literal(&text, false, true)), Scoring::Constant)
             }
-            _ if insensitive => return Err(self.failed(format!("[{path}] of type [{}] does not support case insensitive term queries", kind.name()))),
+            _ if insensitive => {
+                return Err(self.failed(format!(
+                    "[{path}] of type [{}] does not support case insensitive term queries",
+                    kind.name()
+                )));
+            }
             FieldType::Keyword { .. } | FieldType::Flattened { .. } => {
                 (Matcher::Terms(values.iter().map(|value| Self::raw(&field, &plain_text(value))).collect()), scoring)
             }
@@ -216,7 +164,12 @@ impl Binder<'_> {
                 let words = values.iter().map(plain_text).collect();
                 (Matcher::Words { words, how: Words::Any }, scoring)
             }
-            FieldType::Ip => (Matcher::Between(values.iter().map(|value| self.network(path, &plain_text(value))).collect::<ApiResult<_>>()?), Scoring::Constant),
+            FieldType::Ip => (
+                Matcher::Between(
+                    values.iter().map(|value| self.network(path, &plain_text(value))).collect::<ApiResult<_>>()?,
+                ),
+                Scoring::Constant,
+            ),
             FieldType::Date { formats } => {
                 let ranges = values.iter().map(|value| {
                     let text = plain_text(value);
@@ -254,9 +207,12 @@ impl Binder<'_> {
     }
 
     fn bad_date(&self, path: &str, text: &str) -> ApiError {
-        let reason = format!("failed to parse date field [{text}] with format [strict_date_optional_time||epoch_millis]");
+        let reason =
+            format!("failed to parse date field [{text}] with format [strict_date_optional_time||epoch_millis]");
         let cause = ApiError::illegal(format!("Failed to parse with all enclosed parsers ({path})"));
-        ApiError::new(400, "parse_exception", format!("{reason}: [Failed to parse with all enclosed parsers]")).caused_by(cause).on_shard(&self.meta.name)
+        ApiError::new(400, "parse_exception", format!("{reason}: [Failed to parse with all enclosed parsers]"))
+            .caused_by(cause)
+            .on_shard(&self.meta.name)
     }
 
     /// The addresses that an address or a network in CIDR form means.
@@ -285,7 +241,8 @@ impl Binder<'_> {
         let matcher = match &field.field.kind {
             FieldType::Date { formats } => {
                 let formats = match &range.format {
-                    Some(format) => dates::Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))?,
+                    Some(format) => dates::Formats::parse(format)
+                        .ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))?,
                     None => formats.clone(),
                 };
                 self.date_range(range, &formats)?
@@ -309,12 +266,16 @@ impl Binder<'_> {
 
     fn date_range(&self, range: &RangeQuery, formats: &dates::Formats) -> ApiResult<Matcher> {
         let offset = match &range.time_zone {
-            Some(zone) => dates::read_offset(zone).ok_or_else(|| ApiError::unsupported(format!("the time zone [{zone}]; use UTC or an offset such as +02:00")))?,
+            Some(zone) => dates::read_offset(zone).ok_or_else(|| {
+                ApiError::unsupported(format!("the time zone [{zone}]; use UTC or an offset such as +02:00"))
+            })?,
             None => 0,
         };
         let read = |value: &Value, up| {
             let text = plain_text(value);
-            dates::read_math(&text, formats, self.now, up, offset).map(i128::from).ok_or_else(|| self.bad_date(&range.field, &text))
+            dates::read_math(&text, formats, self.now, up, offset)
+                .map(i128::from)
+                .ok_or_else(|| self.bad_date(&range.field, &text))
         };
         let lower = match &range.lower {
             None => i128::MIN,
@@ -332,19 +293,24 @@ impl Binder<'_> {
     fn ip_range(&self, range: &RangeQuery) -> ApiResult<(Limit<String>, Limit<String>)> {
         let limit = |bound: &Option<(Value, bool)>| -> ApiResult<Limit<String>> {
             match bound {
-            None => Ok(Limit::Unbounded),
-            Some((value, included)) => {
-                let text = plain_text(value);
-                let address = text.parse().map(encode_ip).map_err(|_| self.failed(format!("'{text}' is not an IP string literal.")))?;
-                Ok(if *included { Limit::Included(address) } else { Limit::Excluded(address) })
-            }
+                None => Ok(Limit::Unbounded),
+                Some((value, included)) => {
+                    let text = plain_text(value);
+                    let address = text
+                        .parse()
+                        .map(encode_ip)
+                        .map_err(|_| self.failed(format!("'{text}' is not an IP string literal.")))?;
+                    Ok(if *included { Limit::Included(address) } else { Limit::Excluded(address) })
+                }
             }
         };
         Ok((limit(&range.lower)?, limit(&range.upper)?))
     }
 
     fn float_range(&self, range: &RangeQuery) -> ApiResult<Matcher> {
-        let read = |value: &Value| number_of(value).ok_or_else(|| self.failed(format!("For input string: \"{}\"", plain_text(value))));
+        let read = |value: &Value| {
+            number_of(value).ok_or_else(|| self.failed(format!("For input string: \"{}\"", plain_text(value))))
+        };
         let lower = match &range.lower {
             None => f64::NEG_INFINITY,
             Some((value, true)) => read(value)?,
@@ -360,11 +326,19 @@ impl Binder<'_> {
 
     fn integer_range(&self, range: &RangeQuery) -> ApiResult<Matcher> {
         let read = |value: &Value| -> ApiResult<(i128, i128)> {
-            if let Some(number) = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from)).or_else(|| plain_text(value).parse().ok()) {
+            if let Some(number) = value
+                .as_i64()
+                .map(i128::from)
+                .or_else(|| value.as_u64().map(i128::from))
+                .or_else(|| plain_text(value).parse().ok())
+            {
                 return Ok((number, number));
             }
-            let number = number_of(value).ok_or_else(|| self.failed(format!("For input string: \"{}\"", plain_text(value))))?;
-            let whole = |number: f64| crate::numbers::f64_to_i128(number).unwrap_or(if number < 0.0 { i128::MIN / 2 } else { i128::MAX / 2 });
+            let number =
+                number_of(value).ok_or_else(|| self.failed(format!("For input string: \"{}\"", plain_text(value))))?;
+            let whole = |number: f64| {
+                crate::numbers::f64_to_i128(number).unwrap_or(if number < 0.0 { i128::MIN / 2 } else { i128::MAX / 2 })
+            };
             Ok((whole(number.floor()), whole(number.ceil())))
         };
         // Between two integers the next one inwards is meant.
@@ -397,14 +371,25 @@ impl Binder<'_> {
         }
         // An object exists when one of its fields does.
         let pattern = if path.contains('*') { path.to_owned() } else { format!("{path}.*") };
-        let leaves = self.meta.mapping.leaves().into_iter().filter(|(leaf, field)| field.kept() && glob_matches(&pattern, leaf));
+        let leaves =
+            self.meta.mapping.leaves().into_iter().filter(|(leaf, field)| field.kept() && glob_matches(&pattern, leaf));
         let should: Vec<Bound> = leaves
-            .map(|(leaf, _)| Bound::Leaf { column: ColumnName { column: leaf, key: None }, matcher: Matcher::Exists, scoring: Scoring::Constant })
+            .map(|(leaf, _)| Bound::Leaf {
+                column: ColumnName { column: leaf, key: None },
+                matcher: Matcher::Exists,
+                scoring: Scoring::Constant,
+            })
             .collect();
         if should.is_empty() {
             return Ok(Bound::Nothing);
         }
-        Ok(Bound::Constant(Box::new(Bound::Bool { must: Vec::new(), filter: Vec::new(), should, must_not: Vec::new(), minimum: 1 })))
+        Ok(Bound::Constant(Box::new(Bound::Bool {
+            must: Vec::new(),
+            filter: Vec::new(),
+            should,
+            must_not: Vec::new(),
+            minimum: 1,
+        })))
     }
 
     fn only_strings(&self, kind: &str, path: &str) -> ApiResult<Option<Resolved<'_>>> {
@@ -418,16 +403,28 @@ impl Binder<'_> {
 
     fn prefix(&self, path: &str, text: &str, insensitive: bool) -> ApiResult<Bound> {
         if path == "_index" {
-            return Ok(if self.meta.name.starts_with(text) { Bound::Constant(Box::new(Bound::All)) } else { Bound::Nothing });
+            return Ok(if self.meta.name.starts_with(text) {
+                Bound::Constant(Box::new(Bound::All))
+            } else {
+                Bound::Nothing
+            });
         }
         let Some(field) = self.only_strings("prefix", path)? else { return Ok(Bound::Nothing) };
-        let matcher = if insensitive { Matcher::Pattern(Pattern::literal(text, true, true)) } else { Matcher::Prefix(Self::raw(&field, text)) };
+        let matcher = if insensitive {
+            Matcher::Pattern(Pattern::literal(text, true, true))
+        } else {
+            Matcher::Prefix(Self::raw(&field, text))
+        };
         Ok(self.leaf(&field, matcher, Scoring::Constant))
     }
 
     fn wildcard(&self, path: &str, pattern: &str, insensitive: bool) -> ApiResult<Bound> {
         if path == "_index" {
-            return Ok(if Pattern::new(pattern, insensitive).matches(&self.meta.name) { Bound::Constant(Box::new(Bound::All)) } else { Bound::Nothing });
+            return Ok(if Pattern::new(pattern, insensitive).matches(&self.meta.name) {
+                Bound::Constant(Box::new(Bound::All))
+            } else {
+                Bound::Nothing
+            });
         }
         let Some(field) = self.only_strings("wildcard", path)? else { return Ok(Bound::Nothing) };
         Ok(self.leaf(&field, Matcher::Pattern(Pattern::new(pattern, insensitive)), Scoring::Constant))
@@ -451,11 +448,14 @@ impl Binder<'_> {
 fn booleans_as_numbers(range: &RangeQuery) -> RangeQuery {
     let number = |bound: &Option<(Value, bool)>| {
         let (value, included) = bound.clone()?;
-        Some((match plain_text(&value).as_str() {
-            "true" => 1.into(),
-            "false" => 0.into(),
-            _ => value,
-        }, included))
+        Some((
+            match plain_text(&value).as_str() {
+                "true" => 1.into(),
+                "false" => 0.into(),
+                _ => value,
+            },
+            included,
+        ))
     };
     RangeQuery { lower: number(&range.lower), upper: number(&range.upper), ..range.clone() }
 }

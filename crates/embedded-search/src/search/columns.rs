@@ -1,6 +1,6 @@
 //! The columns of a segment.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::{Bound, Range};
 use std::rc::Rc;
 
@@ -26,7 +26,28 @@ pub(crate) struct Strings {
     column: StrColumn,
     ords: Range<u64>,
     strip: usize,
+    asked: Cell<usize>,
+    texts: OnceCell<Texts>,
 }
+
+/// All texts of a column, one after the other.
+#[derive(Default)]
+struct Texts {
+    joined: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn get(&self, at: usize) -> Option<&str> {
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.joined.get(start..*self.ends.get(at)?)
+    }
+}
+
+/// After this many single look-ups all texts are read in one go, which is far faster.
+const SINGLE_TEXTS: usize = 64;
+/// Columns with more texts than this are never read in one go, to bound memory.
+const MOST_TEXTS: u64 = 2_000_000;
 
 /// The values of a field in one segment.
 pub(crate) enum Values {
@@ -71,6 +92,11 @@ impl<'a> Segment<'a> {
         Ok(self.reader.fast_fields().u64("_seq_no")?)
     }
 
+    /// Forgets the columns that were opened, to bound memory.
+    pub(crate) fn close(&self) {
+        self.opened.borrow_mut().clear();
+    }
+
     /// The values of a field, opened once.
     pub(crate) fn values(&self, name: &ColumnName) -> ApiResult<Rc<Values>> {
         if let Some(values) = self.opened.borrow().get(name) {
@@ -110,7 +136,7 @@ fn after_prefix(prefix: &str) -> Option<Vec<u8>> {
 impl Strings {
     fn new(column: StrColumn, key: Option<&str>) -> ApiResult<Self> {
         let all = 0..numbers::to_u64(column.num_terms());
-        let mut strings = Self { column, ords: all, strip: 0 };
+        let mut strings = Self { column, ords: all, strip: 0, asked: Cell::new(0), texts: OnceCell::new() };
         if let Some(key) = key {
             let prefix = format!("{key}\0");
             strings.ords = strings.prefix(&prefix)?;
@@ -156,9 +182,32 @@ impl Strings {
 
     /// The text of an ordinal, without the key of a flattened field.
     pub(crate) fn text(&self, ordinal: u64) -> ApiResult<String> {
+        self.asked.set(self.asked.get() + 1);
+        if self.asked.get() > SINGLE_TEXTS && self.ords.end - self.ords.start <= MOST_TEXTS {
+            if self.texts.get().is_none() {
+                let _ = self.texts.set(self.read_texts()?);
+            }
+            let at = ordinal.checked_sub(self.ords.start).map_or(usize::MAX, numbers::to_usize);
+            let text = self.texts.get().and_then(|texts| texts.get(at));
+            return Ok(text.unwrap_or_default().to_owned());
+        }
         let mut text = String::new();
         self.column.ord_to_str(ordinal, &mut text)?;
         Ok(text.get(self.strip..).unwrap_or_default().to_owned())
+    }
+
+    fn read_texts(&self) -> ApiResult<Texts> {
+        let mut texts = Texts::default();
+        let dictionary = self.column.dictionary();
+        let mut stream = dictionary.range().into_stream()?;
+        while stream.advance() {
+            if self.ords.contains(&stream.term_ord()) {
+                let text = std::str::from_utf8(stream.key()).ok().and_then(|text| text.get(self.strip..));
+                texts.joined.push_str(text.unwrap_or_default());
+                texts.ends.push(texts.joined.len());
+            }
+        }
+        Ok(texts)
     }
 
     /// The ordinals whose texts (without the key) satisfy a predicate.

@@ -2,9 +2,10 @@
 
 use foldhash::HashMap;
 
-use super::bind::{Bound, Matcher, Scoring, words_of};
+use super::bind::{Bound, Matcher, Scoring};
 use super::columns::{Segment, Values};
 use super::docset::DocSet;
+use super::pattern::words_of;
 use super::query::Words;
 use crate::error::ApiResult;
 use crate::index::docs_with_ids;
@@ -84,7 +85,9 @@ fn leaf(values: &Values, matcher: &Matcher, docs: u32) -> ApiResult<DocSet> {
                     }
                     ranges
                 }
-                Matcher::Between(limits) => limits.iter().map(|(lower, upper)| strings.range(lower, upper)).collect::<ApiResult<_>>()?,
+                Matcher::Between(limits) => {
+                    limits.iter().map(|(lower, upper)| strings.range(lower, upper)).collect::<ApiResult<_>>()?
+                }
                 Matcher::Prefix(prefix) => vec![strings.prefix(prefix)?],
                 Matcher::Pattern(pattern) => strings.matching(|text| pattern.matches(text))?,
                 Matcher::Words { words, how } => strings.matching(|text| has_words(text, words, *how))?,
@@ -160,7 +163,9 @@ impl Rarities {
     fn visit(&mut self, bound: &Bound, segments: &[Segment<'_>]) -> ApiResult<()> {
         match bound {
             Bound::Boost(inner, _) => self.visit(inner, segments),
-            Bound::Bool { must, should, .. } => must.iter().chain(should).try_for_each(|clause| self.visit(clause, segments)),
+            Bound::Bool { must, should, .. } => {
+                must.iter().chain(should).try_for_each(|clause| self.visit(clause, segments))
+            }
             Bound::Leaf { column, scoring: Scoring::Rarity, .. } => {
                 let (mut matched, mut docs, mut values) = (0, 0, 0);
                 for segment in segments {
@@ -189,9 +194,14 @@ impl Rarities {
         let weight = match bound {
             Bound::Boost(inner, factor) => return self.add(inner, boost * factor, segment, scores),
             Bound::Bool { must, should, .. } => {
-                return must.iter().chain(should).try_for_each(|clause| self.add_matching(clause, boost, segment, scores));
+                return must
+                    .iter()
+                    .chain(should)
+                    .try_for_each(|clause| self.add_matching(clause, boost, segment, scores));
             }
-            Bound::Leaf { scoring: Scoring::Rarity, .. } => self.0.get(&std::ptr::from_ref(bound)).copied().unwrap_or(0.0),
+            Bound::Leaf { scoring: Scoring::Rarity, .. } => {
+                self.0.get(&std::ptr::from_ref(bound)).copied().unwrap_or(0.0)
+            }
             _ => 1.0,
         };
         for doc in matching(bound, segment)?.iter() {
@@ -222,7 +232,8 @@ fn rarity(matched: u64, docs: u64, values: u64) -> f64 {
     if docs == 0 {
         return 0.0;
     }
-    let (matched, docs, values) = (numbers::count_to_f64(matched), numbers::count_to_f64(docs), numbers::count_to_f64(values));
+    let (matched, docs, values) =
+        (numbers::count_to_f64(matched), numbers::count_to_f64(docs), numbers::count_to_f64(values));
     let idf = numbers::narrow((1.0 + (docs - matched + 0.5) / (matched + 0.5)).ln());
     let average = numbers::narrow(values / docs);
     let weight = 2.2_f32 * idf;

@@ -25,7 +25,9 @@ fn patterns(value: Option<&Value>) -> ApiResult<Vec<String>> {
         Some(Value::Array(values)) if values.iter().all(Value::is_string) => {
             Ok(values.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         }
-        Some(other) => Err(ApiError::parsing(format!("Expected a string or an array of strings in [_source] but got [{other}]"))),
+        Some(other) => {
+            Err(ApiError::parsing(format!("Expected a string or an array of strings in [_source] but got [{other}]")))
+        }
     }
 }
 
@@ -36,7 +38,9 @@ impl SourceFilter {
             Value::Bool(true) => Ok(Self::All),
             Value::Bool(false) => Ok(Self::None),
             Value::Object(map) => {
-                if let Some(key) = map.keys().find(|key| !["includes", "include", "excludes", "exclude"].contains(&key.as_str())) {
+                if let Some(key) =
+                    map.keys().find(|key| !["includes", "include", "excludes", "exclude"].contains(&key.as_str()))
+                {
                     return Err(ApiError::parsing(format!("Unknown key for a VALUE_STRING in [{key}].")));
                 }
                 let includes = patterns(map.get("includes").or_else(|| map.get("include")))?;
@@ -91,7 +95,13 @@ fn leads_below(patterns: &[String], path: &str) -> bool {
     })
 }
 
-fn filter_object(map: Map<String, Value>, prefix: &str, includes: &[String], excludes: &[String], included: bool) -> Map<String, Value> {
+fn filter_object(
+    map: Map<String, Value>,
+    prefix: &str,
+    includes: &[String],
+    excludes: &[String],
+    included: bool,
+) -> Map<String, Value> {
     let mut kept = Map::new();
     for (key, value) in map {
         let path = join(prefix, &key);
@@ -118,8 +128,10 @@ fn filter_value(value: Value, path: &str, includes: &[String], excludes: &[Strin
             (stays || !kept.is_empty()).then_some(Value::Object(kept))
         }
         Value::Array(values) => {
-            let kept: Vec<Value> =
-                values.into_iter().filter_map(|value| filter_value(value, path, includes, excludes, included)).collect();
+            let kept: Vec<Value> = values
+                .into_iter()
+                .filter_map(|value| filter_value(value, path, includes, excludes, included))
+                .collect();
             (included || !kept.is_empty()).then_some(Value::Array(kept))
         }
         scalar => included.then_some(scalar),
@@ -141,7 +153,9 @@ pub(crate) struct HitParts<'a> {
 
 /// Prints a score, which is a 32-bit float to Elasticsearch.
 pub(crate) fn print_score(score: Option<f64>) -> String {
-    score.and_then(|score| serde_json::to_string(&crate::numbers::narrow(score)).ok()).unwrap_or_else(|| "null".to_owned())
+    score
+        .and_then(|score| serde_json::to_string(&crate::numbers::narrow(score)).ok())
+        .unwrap_or_else(|| "null".to_owned())
 }
 
 /// Prints a hit; the source stays as it was stored.

@@ -39,15 +39,33 @@ pub(crate) struct SearchRequest {
 
 /// Parameters of `_search`.
 pub(crate) const PARAMS: [&str; 20] = [
-    "q", "from", "size", "sort", "track_total_hits", "rest_total_hits_as_int", "typed_keys", "request_cache", "preference", "routing",
-    "search_type", "timeout", "batched_reduce_size", "pre_filter_shard_size", "max_concurrent_shard_requests", "ccs_minimize_roundtrips",
-    "allow_partial_search_results", "_source", "_source_includes", "_source_excludes",
+    "q",
+    "from",
+    "size",
+    "sort",
+    "track_total_hits",
+    "rest_total_hits_as_int",
+    "typed_keys",
+    "request_cache",
+    "preference",
+    "routing",
+    "search_type",
+    "timeout",
+    "batched_reduce_size",
+    "pre_filter_shard_size",
+    "max_concurrent_shard_requests",
+    "ccs_minimize_roundtrips",
+    "allow_partial_search_results",
+    "_source",
+    "_source_includes",
+    "_source_excludes",
 ];
 
 fn non_negative(name: &str, value: &Value) -> ApiResult<usize> {
     let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
     match number {
-        Some(number) => usize::try_from(number).map_err(|_| ApiError::illegal(format!("[{name}] parameter cannot be negative, found [{number}]"))),
+        Some(number) => usize::try_from(number)
+            .map_err(|_| ApiError::illegal(format!("[{name}] parameter cannot be negative, found [{number}]"))),
         None => Err(ApiError::parsing(format!("Failed to parse [{name}]: [{value}]"))),
     }
 }
@@ -63,7 +81,9 @@ fn counting(value: &Value) -> ApiResult<Counting> {
             match number {
                 Some(-1) => Ok(Counting::Exact),
                 Some(number) => u64::try_from(number).map(Counting::UpTo).map_err(|_| {
-                    ApiError::illegal(format!("[track_total_hits] parameter must be positive or equals to -1, got {number}"))
+                    ApiError::illegal(format!(
+                        "[track_total_hits] parameter must be positive or equals to -1, got {number}"
+                    ))
                 }),
                 None => Err(ApiError::parsing(format!("Failed to parse [track_total_hits]: [{other}]"))),
             }
@@ -107,7 +127,9 @@ impl SearchRequest {
             "size" => self.size = non_negative(key, value)?,
             "sort" => self.sort = Some(SortKey::parse(value)?),
             "search_after" => {
-                let values = value.as_array().ok_or_else(|| ApiError::parsing("Expected [VALUE_STRING] or [START_ARRAY] for [search_after]"))?;
+                let values = value
+                    .as_array()
+                    .ok_or_else(|| ApiError::parsing("Expected [VALUE_STRING] or [START_ARRAY] for [search_after]"))?;
                 self.search_after = Some(values.clone());
             }
             "track_total_hits" => self.counting = counting(value)?,
@@ -124,10 +146,11 @@ impl SearchRequest {
             // Without effect on what is found.
             "timeout" | "stats" => {}
             "explain" | "profile" if value == &Value::Bool(false) => {}
-            "fields" | "docvalue_fields" | "stored_fields" | "script_fields" | "highlight" | "suggest" | "rescore" | "collapse" | "slice"
-            | "runtime_mappings" | "knn" | "min_score" | "terminate_after" | "indices_boost" | "ext" | "retriever" | "rank" | "explain"
-            | "profile" => {
-                let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty);
+            "fields" | "docvalue_fields" | "stored_fields" | "script_fields" | "highlight" | "suggest" | "rescore"
+            | "collapse" | "slice" | "runtime_mappings" | "knn" | "min_score" | "terminate_after" | "indices_boost"
+            | "ext" | "retriever" | "rank" | "explain" | "profile" => {
+                let empty = value.as_array().is_some_and(Vec::is_empty)
+                    || value.as_object().is_some_and(serde_json::Map::is_empty);
                 if !empty {
                     return Err(ApiError::unsupported(format!("[{key}] in a search")));
                 }
@@ -172,7 +195,11 @@ pub(crate) fn keep_alive(text: &str) -> ApiResult<i64> {
     const MOST_MS: i64 = 24 * 3_600_000;
     match crate::dates::read_duration(text) {
         Some(millis) if (0..=MOST_MS).contains(&millis) => Ok(millis),
-        Some(_) => Err(ApiError::illegal(format!("Keep alive for request ({text}) is too large. It must be less than (1d)."))),
-        None => Err(ApiError::illegal(format!("failed to parse setting [keep_alive] with value [{text}] as a time value: unit is missing or unrecognized"))),
+        Some(_) => {
+            Err(ApiError::illegal(format!("Keep alive for request ({text}) is too large. It must be less than (1d).")))
+        }
+        None => Err(ApiError::illegal(format!(
+            "failed to parse setting [keep_alive] with value [{text}] as a time value: unit is missing or unrecognized"
+        ))),
     }
 }

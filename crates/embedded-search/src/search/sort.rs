@@ -95,7 +95,14 @@ impl Eq for Key {}
 
 impl SortKey {
     pub(crate) fn by_score() -> Self {
-        Self { target: Target::Score, descending: true, missing: Missing::Last, unmapped: None, smallest: false, format: None }
+        Self {
+            target: Target::Score,
+            descending: true,
+            missing: Missing::Last,
+            unmapped: None,
+            smallest: false,
+            format: None,
+        }
     }
 
     pub(crate) fn by_doc() -> Self {
@@ -106,7 +113,11 @@ impl SortKey {
         let target = match name {
             "_score" => Target::Score,
             "_doc" | "_shard_doc" => Target::Doc,
-            "_id" => return Err(ApiError::illegal("Fielddata access on the _id field is disallowed, you can re-enable it by updating the dynamic cluster setting: indices.id_field_data.enabled")),
+            "_id" => {
+                return Err(ApiError::illegal(
+                    "Fielddata access on the _id field is disallowed, you can re-enable it by updating the dynamic cluster setting: indices.id_field_data.enabled",
+                ));
+            }
             "_geo_distance" | "_script" => return Err(ApiError::unsupported(format!("a sort by [{name}]"))),
             field => Target::Field(field.to_owned()),
         };
@@ -114,13 +125,22 @@ impl SortKey {
             None => target == Target::Score,
             Some("asc") => false,
             Some("desc") => true,
-            Some(other) => return Err(ApiError::illegal(format!("No enum constant org.elasticsearch.search.sort.SortOrder.{}", other.to_uppercase()))),
+            Some(other) => {
+                return Err(ApiError::illegal(format!(
+                    "No enum constant org.elasticsearch.search.sort.SortOrder.{}",
+                    other.to_uppercase()
+                )));
+            }
         };
         Ok(Self { target, descending, missing: Missing::Last, unmapped: None, smallest: !descending, format: None })
     }
 
     fn parse_one(json: &Value) -> ApiResult<Self> {
-        let wrong = || ApiError::parsing("malformed sort format, either start array, start object, or an actual string are allowed");
+        let wrong = || {
+            ApiError::parsing(
+                "malformed sort format, either start array, start object, or an actual string are allowed",
+            )
+        };
         match json {
             Value::String(name) => Self::named(name, None),
             Value::Object(map) if map.len() == 1 => {
@@ -137,11 +157,22 @@ impl SortKey {
                         ("mode", Some("min")) => key.smallest = true,
                         ("mode", Some("max")) => key.smallest = false,
                         ("format", Some(format)) => {
-                            key.format = Some(Formats::parse(format).ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))?);
+                            key.format = Some(
+                                Formats::parse(format)
+                                    .ok_or_else(|| ApiError::unsupported(format!("the date format [{format}]")))?,
+                            );
                         }
                         ("numeric_type", Some("date" | "long" | "double")) => {}
-                        ("nested" | "nested_path" | "mode" | "numeric_type", _) => return Err(ApiError::unsupported(format!("[{option}] in a sort"))),
-                        _ => return Err(ApiError::new(400, "x_content_parse_exception", format!("[field_sort] unknown field [{option}]"))),
+                        ("nested" | "nested_path" | "mode" | "numeric_type", _) => {
+                            return Err(ApiError::unsupported(format!("[{option}] in a sort")));
+                        }
+                        _ => {
+                            return Err(ApiError::new(
+                                400,
+                                "x_content_parse_exception",
+                                format!("[field_sort] unknown field [{option}]"),
+                            ));
+                        }
                     }
                 }
                 Ok(key)
@@ -154,7 +185,9 @@ impl SortKey {
     pub(crate) fn parse(json: &Value) -> ApiResult<Vec<Self>> {
         match json {
             Value::Array(keys) => keys.iter().map(Self::parse_one).collect(),
-            Value::Object(map) if map.len() > 1 => map.iter().map(|(name, body)| Self::parse_one(&json!({name: body}))).collect(),
+            Value::Object(map) if map.len() > 1 => {
+                map.iter().map(|(name, body)| Self::parse_one(&json!({name: body}))).collect()
+            }
             one => Ok(vec![Self::parse_one(one)?]),
         }
     }
@@ -175,10 +208,14 @@ impl SortKey {
             return Ok(BoundKey { key: self.clone(), column: Some(column), kind: Some(field.field.kind.clone()) });
         }
         let Some(unmapped) = &self.unmapped else {
-            return Err(ApiError::new(400, "query_shard_exception", format!("No mapping found for [{path}] in order to sort on"))
-                .with("index_uuid", meta.uuid.clone())
-                .with("index", meta.name.clone())
-                .on_shard(&meta.name));
+            return Err(ApiError::new(
+                400,
+                "query_shard_exception",
+                format!("No mapping found for [{path}] in order to sort on"),
+            )
+            .with("index_uuid", meta.uuid.clone())
+            .with("index", meta.name.clone())
+            .on_shard(&meta.name));
         };
         let mapping = Mapping::parse(&json!({"properties": {"x": {"type": unmapped}}}))?;
         let kind = mapping.resolve("x").map(|field| field.field.kind.clone());
@@ -245,7 +282,12 @@ impl BoundKey {
     /// Reads a value of `search_after`.
     pub(crate) fn read(&self, value: &Value) -> ApiResult<Key> {
         let descending = self.key.descending;
-        let wrong = || ApiError::illegal(format!("Failed to parse search_after value for field [{:?}]: [{value}]", self.key.target));
+        let wrong = || {
+            ApiError::illegal(format!(
+                "Failed to parse search_after value for field [{:?}]: [{value}]",
+                self.key.target
+            ))
+        };
         let Some(kind) = &self.kind else {
             let number = value.as_f64().ok_or_else(wrong)?;
             return Ok(match self.key.target {
@@ -295,7 +337,11 @@ impl BoundKey {
             }
             Key::Float(number) => {
                 let number = if self.key.descending { -number } else { *number };
-                if number.is_finite() { number.into() } else { Value::String(if number > 0.0 { "Infinity" } else { "-Infinity" }.into()) }
+                if number.is_finite() {
+                    number.into()
+                } else {
+                    Value::String(if number > 0.0 { "Infinity" } else { "-Infinity" }.into())
+                }
             }
             Key::Text(text) | Key::Reversed(text) if self.kind == Some(FieldType::Ip) => decode_ip(text).into(),
             Key::Text(text) | Key::Reversed(text) => Value::String(text.to_string()),
@@ -321,16 +367,30 @@ impl Reader {
             Some(values) if self.float => {
                 let mut chosen: Option<f64> = None;
                 values.floats(doc, |value| {
-                    chosen = Some(chosen.map_or(value, |present| if self.smallest { present.min(value) } else { present.max(value) }));
+                    chosen =
+                        Some(chosen.map_or(
+                            value,
+                            |present| if self.smallest { present.min(value) } else { present.max(value) },
+                        ));
                 });
-                Ok(chosen.map_or_else(|| self.missing.clone(), |value| Key::Float(if self.descending { -value } else { value })))
+                Ok(chosen.map_or_else(
+                    || self.missing.clone(),
+                    |value| Key::Float(if self.descending { -value } else { value }),
+                ))
             }
             Some(values) => {
                 let mut chosen: Option<i128> = None;
                 values.integers(doc, |value| {
-                    chosen = Some(chosen.map_or(value, |present| if self.smallest { present.min(value) } else { present.max(value) }));
+                    chosen =
+                        Some(chosen.map_or(
+                            value,
+                            |present| if self.smallest { present.min(value) } else { present.max(value) },
+                        ));
                 });
-                Ok(chosen.map_or_else(|| self.missing.clone(), |value| Key::Integer(if self.descending { -value } else { value })))
+                Ok(chosen.map_or_else(
+                    || self.missing.clone(),
+                    |value| Key::Integer(if self.descending { -value } else { value }),
+                ))
             }
             None => Ok(self.missing.clone()),
         }

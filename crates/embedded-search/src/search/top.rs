@@ -69,7 +69,13 @@ impl Top {
         self.size == 0
     }
 
-    pub(super) fn collect(&mut self, segment: &Segment<'_>, keys: &[BoundKey], set: &DocSet, score: impl Fn(u32) -> f64) -> ApiResult<()> {
+    pub(super) fn collect(
+        &mut self,
+        segment: &Segment<'_>,
+        keys: &[BoundKey],
+        set: &DocSet,
+        score: impl Fn(u32) -> f64,
+    ) -> ApiResult<()> {
         let seq_no = segment.seq_no()?;
         let mut sources = Vec::with_capacity(keys.len());
         for key in keys {
@@ -90,7 +96,9 @@ impl Top {
                 let sign = if key.key.descending { -1 } else { 1 };
                 let value = match source {
                     Source::Score => Key::Float(if key.key.descending { -score } else { score }),
-                    Source::Doc => Key::Integer(sign * ((i128::from(segment.index_ordinal) << 48) | i128::from(seq_no))),
+                    Source::Doc => {
+                        Key::Integer(sign * ((i128::from(segment.index_ordinal) << 48) | i128::from(seq_no)))
+                    }
                     Source::Field(reader) => reader.key(doc)?,
                 };
                 if undecided && let Some(worst) = self.heap.peek().and_then(|worst| worst.keys.get(found.len())) {
@@ -108,7 +116,14 @@ impl Top {
             if behind || self.after.as_ref().is_some_and(|after| found[..after.len().min(found.len())] <= after[..]) {
                 continue;
             }
-            self.push(Candidate { keys: found, index: segment.index_ordinal, seq_no, segment: segment.segment_ordinal, doc, score });
+            self.push(Candidate {
+                keys: found,
+                index: segment.index_ordinal,
+                seq_no,
+                segment: segment.segment_ordinal,
+                doc,
+                score,
+            });
         }
         Ok(())
     }

@@ -3,8 +3,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let one = (any::<u64>(), any::<u64>(), ".{0,12}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)));
-    proptest::collection::vec(one.prop_map(|(seq_no, version, id, source)| Operation { seq_no, version, id, source }), 0..12)
+    let one =
+        (any::<u64>(), any::<u64>(), ".{0,12}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)));
+    proptest::collection::vec(
+        one.prop_map(|(seq_no, version, id, source)| Operation { seq_no, version, id, source }),
+        0..12,
+    )
 }
 
 fn recovered(folder: &Path) -> (Vec<Operation>, Ending) {

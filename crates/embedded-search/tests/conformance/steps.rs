@@ -1,10 +1,12 @@
 //! The scenario: requests, in order, and how their answers are compared.
 
+#![allow(clippy::needless_pass_by_value, reason = "so that the scenario reads as a list of requests")]
+
 use serde_json::{Value, json};
 
 /// How much of two answers must be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compare {
+pub(crate) enum Compare {
     All,
     /// The status and the type of the error.
     ErrorType,
@@ -13,13 +15,13 @@ pub enum Compare {
 
 /// One request.
 #[derive(Debug)]
-pub struct Step {
-    pub method: &'static str,
-    pub path: String,
-    pub body: String,
-    pub compare: Compare,
+pub(crate) struct Step {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) body: String,
+    pub(crate) compare: Compare,
     /// The status that the embedded server must answer with.
-    pub status: u16,
+    pub(crate) status: u16,
 }
 
 fn step(method: &'static str, path: &str, body: &Value, status: u16, compare: Compare) -> Step {
@@ -48,7 +50,7 @@ fn refused(path: &str, body: Value, status: u16) -> Step {
 }
 
 /// The whole scenario.
-pub fn all() -> Vec<Step> {
+pub(crate) fn all() -> Vec<Step> {
     let mut steps = setting_up();
     steps.extend(writes());
     steps.extend(reads());
@@ -63,15 +65,15 @@ pub fn all() -> Vec<Step> {
 
 fn setting_up() -> Vec<Step> {
     let template = json!({"index_patterns": ["conf-*"], "priority": 500, "template": {
-        "settings": {"index.number_of_replicas": 0, "refresh_interval": "1s"},
-        "mappings": {"dynamic": "strict", "properties": {
-            "@timestamp": {"type": "date"}, "seq": {"type": "integer"}, "host": {"type": "keyword", "ignore_above": 20},
-            "source": {"properties": {"ip": {"type": "ip"}, "port": {"type": "integer"}}},
-            "bytes": {"type": "long"}, "ratio": {"type": "double"}, "narrow": {"type": "float"},
-            "open": {"type": "boolean"}, "tags": {"type": "keyword"}, "labels": {"type": "flattened"},
-            "note": {"type": "text"}, "raw": {"type": "object", "enabled": false}, "loose": {"type": "object", "dynamic": "true"},
-            "stored": {"type": "keyword", "index": false, "doc_values": false}
-        }}}});
+    "settings": {"index.number_of_replicas": 0, "refresh_interval": "1s"},
+    "mappings": {"dynamic": "strict", "properties": {
+        "@timestamp": {"type": "date"}, "seq": {"type": "integer"}, "host": {"type": "keyword", "ignore_above": 20},
+        "source": {"properties": {"ip": {"type": "ip"}, "port": {"type": "integer"}}},
+        "bytes": {"type": "long"}, "ratio": {"type": "double"}, "narrow": {"type": "float"},
+        "open": {"type": "boolean"}, "tags": {"type": "keyword"}, "labels": {"type": "flattened"},
+        "note": {"type": "text"}, "raw": {"type": "object", "enabled": false}, "loose": {"type": "object", "dynamic": "true"},
+        "stored": {"type": "keyword", "index": false, "doc_values": false}
+    }}}});
     vec![
         ok("PUT", "/_index_template/conf", template),
         ok("PUT", "/conf-a", Value::Null),
@@ -121,27 +123,46 @@ fn writes() -> Vec<Step> {
         lines.push(document);
     }
     let mixed = [
-        json!({"create": {"_index": "conf-a", "_id": "d0"}}), json!({"seq": 1}),
-        json!({"index": {"_index": "conf-a", "_id": "x1"}}), json!({"unknown": 1}),
-        json!({"index": {"_index": "conf-a", "_id": "x2"}}), json!({"bytes": "many"}),
-        json!({"index": {"_index": "conf-a", "_id": "x3"}}), json!({"source": {"ip": "10.0.0.300"}}),
-        json!({"index": {"_index": "conf-a", "_id": "x4"}}), json!({"@timestamp": "yesterday"}),
-        json!({"index": {"_index": "conf-a", "_id": "x5"}}), json!({"seq": 3_000_000_000_i64}),
-        json!({"index": {"_index": "conf-a", "_id": "x6"}}), json!({"source": {"unknown": 1}}),
-        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external"}}), json!({"seq": 100}),
-        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external"}}), json!({"seq": 101}),
-        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external_gte"}}), json!({"seq": 102}),
-        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 4, "version_type": "external_gte"}}), json!({"seq": 103}),
-        json!({"update": {"_index": "conf-a", "_id": "v1"}}), json!({"doc": {"tags": ["upd"], "labels": {"app": "v"}}}),
-        json!({"update": {"_index": "conf-a", "_id": "v1"}}), json!({"doc": {"tags": ["upd"]}}),
-        json!({"update": {"_index": "conf-a", "_id": "v2"}}), json!({"doc": {"seq": 104}}),
-        json!({"update": {"_index": "conf-a", "_id": "v2"}}), json!({"doc": {"seq": 104}, "doc_as_upsert": true}),
+        json!({"create": {"_index": "conf-a", "_id": "d0"}}),
+        json!({"seq": 1}),
+        json!({"index": {"_index": "conf-a", "_id": "x1"}}),
+        json!({"unknown": 1}),
+        json!({"index": {"_index": "conf-a", "_id": "x2"}}),
+        json!({"bytes": "many"}),
+        json!({"index": {"_index": "conf-a", "_id": "x3"}}),
+        json!({"source": {"ip": "10.0.0.300"}}),
+        json!({"index": {"_index": "conf-a", "_id": "x4"}}),
+        json!({"@timestamp": "yesterday"}),
+        json!({"index": {"_index": "conf-a", "_id": "x5"}}),
+        json!({"seq": 3_000_000_000_i64}),
+        json!({"index": {"_index": "conf-a", "_id": "x6"}}),
+        json!({"source": {"unknown": 1}}),
+        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external"}}),
+        json!({"seq": 100}),
+        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external"}}),
+        json!({"seq": 101}),
+        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 5, "version_type": "external_gte"}}),
+        json!({"seq": 102}),
+        json!({"index": {"_index": "conf-a", "_id": "v1", "version": 4, "version_type": "external_gte"}}),
+        json!({"seq": 103}),
+        json!({"update": {"_index": "conf-a", "_id": "v1"}}),
+        json!({"doc": {"tags": ["upd"], "labels": {"app": "v"}}}),
+        json!({"update": {"_index": "conf-a", "_id": "v1"}}),
+        json!({"doc": {"tags": ["upd"]}}),
+        json!({"update": {"_index": "conf-a", "_id": "v2"}}),
+        json!({"doc": {"seq": 104}}),
+        json!({"update": {"_index": "conf-a", "_id": "v2"}}),
+        json!({"doc": {"seq": 104}, "doc_as_upsert": true}),
         json!({"delete": {"_index": "conf-a", "_id": "v2"}}),
         json!({"delete": {"_index": "conf-a", "_id": "v3"}}),
-        json!({"index": {"_index": "conf-a", "_id": "v2"}}), json!({"seq": 105, "host": "a name that is longer than allowed", "stored": "s", "raw": {"any": {"thing": [1, "x"]}}}),
-        json!({"index": {"_index": "conf-a", "_id": "big", "require_alias": true}}), json!({"seq": 106}),
-        json!({"index": {"_index": "conf-a", "_id": "sum1"}}), json!({"seq": 107, "bytes": 9_007_199_254_740_993_i64}),
-        json!({"index": {"_index": "conf-a", "_id": "loose"}}), json!({"seq": 108, "loose": {"text": "some words", "number": 5, "float": 1.5, "flag": true, "deep": {"date": "2026-01-02T03:04:05Z"}}}),
+        json!({"index": {"_index": "conf-a", "_id": "v2"}}),
+        json!({"seq": 105, "host": "a name that is longer than allowed", "stored": "s", "raw": {"any": {"thing": [1, "x"]}}}),
+        json!({"index": {"_index": "conf-a", "_id": "big", "require_alias": true}}),
+        json!({"seq": 106}),
+        json!({"index": {"_index": "conf-a", "_id": "sum1"}}),
+        json!({"seq": 107, "bytes": 9_007_199_254_740_993_i64}),
+        json!({"index": {"_index": "conf-a", "_id": "loose"}}),
+        json!({"seq": 108, "loose": {"text": "some words", "number": 5, "float": 1.5, "flag": true, "deep": {"date": "2026-01-02T03:04:05Z"}}}),
     ];
     vec![
         bulk("/_bulk?refresh=true", &lines),
@@ -212,23 +233,58 @@ fn queries() -> Vec<Step> {
 fn sorts() -> Vec<Step> {
     let sorted = |sort: Value| search(json!({"sort": sort, "size": 100, "_source": false}));
     let mut steps = vec![
-        sorted(json!([{"bytes": "desc"}, {"seq": "asc"}])), sorted(json!([{"bytes": {"order": "asc", "missing": "_first"}}, "seq"])), sorted(json!([{"host": "asc"}, {"seq": "desc"}])),
-        sorted(json!([{"host": {"order": "desc", "missing": "_first"}}, {"seq": "desc"}])), sorted(json!([{"source.ip": "desc"}, "seq"])), sorted(json!([{"ratio": {"order": "desc"}}, "seq"])),
-        sorted(json!([{"@timestamp": {"order": "desc", "format": "strict_date_optional_time"}}, "seq"])), sorted(json!([{"open": "desc"}, "seq"])), sorted(json!([{"tags": {"order": "asc", "mode": "max"}}, "seq"])),
-        sorted(json!([{"nothing": {"order": "asc", "unmapped_type": "long"}}, "seq"])), sorted(json!([{"bytes": {"order": "asc", "missing": 5}}, "seq"])), sorted(json!([{"labels.app": "asc"}, "seq"])),
-        search(json!({"sort": [{"bytes": "desc"}, {"seq": "asc"}], "size": 7, "from": 10, "_source": ["bytes", "labels.*"]})),
+        sorted(json!([{"bytes": "desc"}, {"seq": "asc"}])),
+        sorted(json!([{"bytes": {"order": "asc", "missing": "_first"}}, "seq"])),
+        sorted(json!([{"host": "asc"}, {"seq": "desc"}])),
+        sorted(json!([{"host": {"order": "desc", "missing": "_first"}}, {"seq": "desc"}])),
+        sorted(json!([{"source.ip": "desc"}, "seq"])),
+        sorted(json!([{"ratio": {"order": "desc"}}, "seq"])),
+        sorted(json!([{"@timestamp": {"order": "desc", "format": "strict_date_optional_time"}}, "seq"])),
+        sorted(json!([{"open": "desc"}, "seq"])),
+        sorted(json!([{"tags": {"order": "asc", "mode": "max"}}, "seq"])),
+        sorted(json!([{"nothing": {"order": "asc", "unmapped_type": "long"}}, "seq"])),
+        sorted(json!([{"bytes": {"order": "asc", "missing": 5}}, "seq"])),
+        sorted(json!([{"labels.app": "asc"}, "seq"])),
+        search(
+            json!({"sort": [{"bytes": "desc"}, {"seq": "asc"}], "size": 7, "from": 10, "_source": ["bytes", "labels.*"]}),
+        ),
         search(json!({"sort": [{"bytes": "desc"}, {"seq": "asc"}], "size": 7, "search_after": [1_000_007, 0]})),
         search(json!({"sort": [{"host": "asc"}, {"seq": "asc"}], "size": 70, "search_after": ["host-5", 10]})),
-        search(json!({"sort": [{"bytes": "desc"}, {"seq": "asc"}], "size": 50, "search_after": [i64::MIN, 29], "_source": {"includes": ["source"], "excludes": ["source.ip"]}})),
-        search(json!({"sort": ["seq"], "size": 60, "_source": {"excludes": ["source.ip", "la*", "@timestamp"]}})), search(json!({"sort": ["seq"], "size": 60, "_source": "*.ip"})), search(json!({"sort": ["seq"], "size": 3, "_source": ["source", "n*"]})),
+        search(
+            json!({"sort": [{"bytes": "desc"}, {"seq": "asc"}], "size": 50, "search_after": [i64::MIN, 29], "_source": {"includes": ["source"], "excludes": ["source.ip"]}}),
+        ),
+        search(json!({"sort": ["seq"], "size": 60, "_source": {"excludes": ["source.ip", "la*", "@timestamp"]}})),
+        search(json!({"sort": ["seq"], "size": 60, "_source": "*.ip"})),
+        search(json!({"sort": ["seq"], "size": 3, "_source": ["source", "n*"]})),
         search(json!({"sort": [{"@timestamp": "asc"}], "size": 3, "version": true, "seq_no_primary_term": true})),
-        search(json!({"query": {"term": {"host": "host-1"}}, "size": 0, "track_total_hits": false})), search(json!({"size": 0, "track_total_hits": 5})), search(json!({"size": 0, "track_total_hits": true})),
-        search(json!({"query": {"match_all": {}}, "post_filter": {"term": {"open": true}}, "sort": ["seq"], "size": 3, "aggs": {"a": {"value_count": {"field": "seq"}}}})),
-        ok("POST", "/conf-a/_search", json!({"query": {"term": {"host": "host-1"}}, "size": 3, "_source": false})), ok("POST", "/conf-a/_search", json!({"query": {"bool": {"filter": {"term": {"host": "host-1"}}}}, "size": 3, "_source": false})),
-        ok("POST", "/conf-a/_search", json!({"query": {"term": {"tags": "t2"}}, "size": 3, "_source": false})), ok("POST", "/conf-a/_search", json!({"query": {"range": {"seq": {"lt": 5, "boost": 2.5}}}, "size": 3, "_source": false})),
-        ok("POST", "/conf-a/_search", json!({"query": {"bool": {"must": {"term": {"host": "host-1"}}, "should": [{"range": {"seq": {"gt": 40}}}]}}, "size": 20, "_source": false})),
-        ok("GET", "/conf-a/_search?size=2&sort=seq:desc&_source_includes=seq&track_total_hits=true", Value::Null), ok("GET", "/conf-a/_search?rest_total_hits_as_int=true&size=0", Value::Null),
-        ok("GET", "/conf-none*/_search", Value::Null), ok("GET", "/conf-a,conf-none/_search?ignore_unavailable=true&size=0", Value::Null), ok("GET", "/conf-a/_search?filter_path=hits.total,took.x&size=0", Value::Null),
+        search(json!({"query": {"term": {"host": "host-1"}}, "size": 0, "track_total_hits": false})),
+        search(json!({"size": 0, "track_total_hits": 5})),
+        search(json!({"size": 0, "track_total_hits": true})),
+        search(
+            json!({"query": {"match_all": {}}, "post_filter": {"term": {"open": true}}, "sort": ["seq"], "size": 3, "aggs": {"a": {"value_count": {"field": "seq"}}}}),
+        ),
+        ok("POST", "/conf-a/_search", json!({"query": {"term": {"host": "host-1"}}, "size": 3, "_source": false})),
+        ok(
+            "POST",
+            "/conf-a/_search",
+            json!({"query": {"bool": {"filter": {"term": {"host": "host-1"}}}}, "size": 3, "_source": false}),
+        ),
+        ok("POST", "/conf-a/_search", json!({"query": {"term": {"tags": "t2"}}, "size": 3, "_source": false})),
+        ok(
+            "POST",
+            "/conf-a/_search",
+            json!({"query": {"range": {"seq": {"lt": 5, "boost": 2.5}}}, "size": 3, "_source": false}),
+        ),
+        ok(
+            "POST",
+            "/conf-a/_search",
+            json!({"query": {"bool": {"must": {"term": {"host": "host-1"}}, "should": [{"range": {"seq": {"gt": 40}}}]}}, "size": 20, "_source": false}),
+        ),
+        ok("GET", "/conf-a/_search?size=2&sort=seq:desc&_source_includes=seq&track_total_hits=true", Value::Null),
+        ok("GET", "/conf-a/_search?rest_total_hits_as_int=true&size=0", Value::Null),
+        ok("GET", "/conf-none*/_search", Value::Null),
+        ok("GET", "/conf-a,conf-none/_search?ignore_unavailable=true&size=0", Value::Null),
+        ok("GET", "/conf-a/_search?filter_path=hits.total,took.x&size=0", Value::Null),
     ];
     steps.push(ok("POST", "/conf-*/_pit?keep_alive=1m", Value::Null));
     steps.push(ok("POST", "/_search", json!({"pit": {"id": "$PIT", "keep_alive": "1m"}, "query": {"range": {"seq": {"lt": 20}}}, "sort": [{"host": "asc"}, {"seq": "asc"}], "size": 4, "_source": false, "search_after": ["host-2", 2]})).status_only());
@@ -282,18 +338,70 @@ fn aggregations() -> Vec<Step> {
 fn refusals() -> Vec<Step> {
     let search = "/conf-a/_search";
     vec![
-        refused(search, json!({"query": {"nonsense": {}}}), 400), refused(search, json!({"nonsense": 1}), 400), refused(search, json!({"query": {"term": {"source.ip": "nonsense"}}}), 400),
-        refused(search, json!({"query": {"range": {"@timestamp": {"gte": "nonsense"}}}}), 400), refused(search, json!({"query": {"term": {"seq": "nonsense"}}}), 400), refused(search, json!({"sort": ["nothing"]}), 400),
-        refused(search, json!({"from": 9_999, "size": 2}), 400), refused(search, json!({"size": -1}), 400), refused(search, json!({"sort": ["seq"], "search_after": [1, 2]}), 400), refused(search, json!({"sort": ["note"]}), 400),
-        refused(search, json!({"aggs": {"a": {"terms": {"field": "note"}}}}), 400), refused(search, json!({"aggs": {"a": {"nonsense": {}}}}), 400), refused(search, json!({"aggs": {"a": {"sum": {"field": "host"}}}}), 400),
-        refused(search, json!({"aggs": {"a": {"histogram": {"field": "bytes", "interval": 1}}}}), 400).status_any(), refused("/conf-none/_search", json!({}), 404), refused(search, json!({"query": {"match_all": {"x": 1}}}), 400), refused(search, json!({"query": {"range": {"seq": {"x": 1}}}}), 400), refused(search, json!({"query": {"term": {"a": 1, "b": 2}}}), 400),
-        refused(search, json!({"query": {"term": {"host": ["a"]}}}), 400), refused(search, json!({"query": []}), 400), refused(search, json!({"sort": [{"seq": {"x": 1}}]}), 400), refused(search, json!({"sort": [{"seq": "up"}]}), 400), refused(search, json!({"aggs": {"a": {"terms": {}}}}), 400), refused(search, json!({"aggs": {"a": {}}}), 400),
-        refused(search, json!({"aggs": {"a": {"sum": {"field": "seq", "x": 1}}}}), 400), refused(search, json!({"aggs": {"a": {"date_histogram": {"field": "@timestamp"}}}}), 400), refused(search, json!({"aggs": {"a": {"date_histogram": {"field": "@timestamp", "calendar_interval": "2d"}}}}), 400), refused(search, json!({"aggs": {"a": {"composite": {"sources": []}}}}), 400),
-        refused(search, json!({"aggs": {"a": {"sum": {"field": "seq"}, "aggs": {"b": {"sum": {"field": "seq"}}}}}}), 400), refused(search, json!({"aggs": {"a": {"terms": {"field": "host", "order": {"zzz": "asc"}}}}}), 400).status_any(), refused(search, json!({"aggs": {"a": {"percentiles": {"field": "seq", "percents": [101]}}}}), 400), refused("/_search", json!({"pit": {"id": "nonsense"}}), 400).status_any(), refused(search, json!({"query": {"bool": {"nonsense": []}}}), 400),
-        refused(search, json!({"query": {"exists": {"field": ""}}}), 400).status_any(), refused("/conf-a/_search?nonsense=1", json!({}), 400), refused(search, json!({"aggs": {"a": {"terms": {"field": "host", "size": 0}}}}), 400), refused(search, json!({"query": {"terms": {"host": "x"}}}), 400),
-        step("PUT", "/conf-bad", &json!({"mappings": {"properties": {"x": {"type": "nonsense"}}}}), 400, Compare::ErrorType), step("PUT", "/conf-bad", &json!({"mappings": {"properties": {"x": {"type": "keyword", "nonsense": 1}}}}), 400, Compare::ErrorType),
-        step("PUT", "/conf-a/_mapping", &json!({"properties": {"host": {"type": "long"}}}), 400, Compare::ErrorType), step("PUT", "/conf-bad", &json!({"settings": {"nonsense": 1}}), 400, Compare::ErrorType),
-        step("DELETE", "/conf-*", &Value::Null, 400, Compare::ErrorType), step("DELETE", "/conf-none", &Value::Null, 404, Compare::ErrorType),
+        refused(search, json!({"query": {"nonsense": {}}}), 400),
+        refused(search, json!({"nonsense": 1}), 400),
+        refused(search, json!({"query": {"term": {"source.ip": "nonsense"}}}), 400),
+        refused(search, json!({"query": {"range": {"@timestamp": {"gte": "nonsense"}}}}), 400),
+        refused(search, json!({"query": {"term": {"seq": "nonsense"}}}), 400),
+        refused(search, json!({"sort": ["nothing"]}), 400),
+        refused(search, json!({"from": 9_999, "size": 2}), 400),
+        refused(search, json!({"size": -1}), 400),
+        refused(search, json!({"sort": ["seq"], "search_after": [1, 2]}), 400),
+        refused(search, json!({"sort": ["note"]}), 400),
+        refused(search, json!({"aggs": {"a": {"terms": {"field": "note"}}}}), 400),
+        refused(search, json!({"aggs": {"a": {"nonsense": {}}}}), 400),
+        refused(search, json!({"aggs": {"a": {"sum": {"field": "host"}}}}), 400),
+        refused(search, json!({"aggs": {"a": {"histogram": {"field": "bytes", "interval": 1}}}}), 400).status_any(),
+        refused("/conf-none/_search", json!({}), 404),
+        refused(search, json!({"query": {"match_all": {"x": 1}}}), 400),
+        refused(search, json!({"query": {"range": {"seq": {"x": 1}}}}), 400),
+        refused(search, json!({"query": {"term": {"a": 1, "b": 2}}}), 400),
+        refused(search, json!({"query": {"term": {"host": ["a"]}}}), 400),
+        refused(search, json!({"query": []}), 400),
+        refused(search, json!({"sort": [{"seq": {"x": 1}}]}), 400),
+        refused(search, json!({"sort": [{"seq": "up"}]}), 400),
+        refused(search, json!({"aggs": {"a": {"terms": {}}}}), 400),
+        refused(search, json!({"aggs": {"a": {}}}), 400),
+        refused(search, json!({"aggs": {"a": {"sum": {"field": "seq", "x": 1}}}}), 400),
+        refused(search, json!({"aggs": {"a": {"date_histogram": {"field": "@timestamp"}}}}), 400),
+        refused(
+            search,
+            json!({"aggs": {"a": {"date_histogram": {"field": "@timestamp", "calendar_interval": "2d"}}}}),
+            400,
+        ),
+        refused(search, json!({"aggs": {"a": {"composite": {"sources": []}}}}), 400),
+        refused(
+            search,
+            json!({"aggs": {"a": {"sum": {"field": "seq"}, "aggs": {"b": {"sum": {"field": "seq"}}}}}}),
+            400,
+        ),
+        refused(search, json!({"aggs": {"a": {"terms": {"field": "host", "order": {"zzz": "asc"}}}}}), 400)
+            .status_any(),
+        refused(search, json!({"aggs": {"a": {"percentiles": {"field": "seq", "percents": [101]}}}}), 400),
+        refused("/_search", json!({"pit": {"id": "nonsense"}}), 400).status_any(),
+        refused(search, json!({"query": {"bool": {"nonsense": []}}}), 400),
+        refused(search, json!({"query": {"exists": {"field": ""}}}), 400).status_any(),
+        refused("/conf-a/_search?nonsense=1", json!({}), 400),
+        refused(search, json!({"aggs": {"a": {"terms": {"field": "host", "size": 0}}}}), 400),
+        refused(search, json!({"query": {"terms": {"host": "x"}}}), 400),
+        step(
+            "PUT",
+            "/conf-bad",
+            &json!({"mappings": {"properties": {"x": {"type": "nonsense"}}}}),
+            400,
+            Compare::ErrorType,
+        ),
+        step(
+            "PUT",
+            "/conf-bad",
+            &json!({"mappings": {"properties": {"x": {"type": "keyword", "nonsense": 1}}}}),
+            400,
+            Compare::ErrorType,
+        ),
+        step("PUT", "/conf-a/_mapping", &json!({"properties": {"host": {"type": "long"}}}), 400, Compare::ErrorType),
+        step("PUT", "/conf-bad", &json!({"settings": {"nonsense": 1}}), 400, Compare::ErrorType),
+        step("DELETE", "/conf-*", &Value::Null, 400, Compare::ErrorType),
+        step("DELETE", "/conf-none", &Value::Null, 404, Compare::ErrorType),
     ]
 }
 
@@ -307,17 +415,46 @@ impl Step {
 fn names() -> Vec<Step> {
     vec![
         ok("PUT", "/conf-a/_mapping", json!({"properties": {"added": {"type": "keyword"}}})),
-        ok("POST", "/_aliases", json!({"actions": [{"add": {"index": "conf-a", "alias": "conf"}}, {"add": {"index": "conf-b", "alias": "conf", "is_write_index": true}}]})),
-        ok("GET", "/_alias/conf", Value::Null), step("GET", "/_alias/other", &Value::Null, 404, Compare::Status), step("PUT", "/conf/_doc/through-alias?refresh=true", &json!({"seq": 300}), 201, Compare::All),
-        ok("GET", "/conf/_count", Value::Null), ok("POST", "/_aliases", json!({"actions": [{"add": {"index": "conf-b", "alias": "conf", "is_write_index": false}}]})), step("PUT", "/conf/_doc/x", &json!({"seq": 1}), 400, Compare::ErrorType),
-        step("PUT", "/conf", &Value::Null, 400, Compare::ErrorType), ok("GET", "/_resolve/index/conf*", Value::Null).status_only(), ok("DELETE", "/conf-a/_alias/conf", Value::Null), step("DELETE", "/conf-a/_alias/conf", &Value::Null, 404, Compare::Status),
+        ok(
+            "POST",
+            "/_aliases",
+            json!({"actions": [{"add": {"index": "conf-a", "alias": "conf"}}, {"add": {"index": "conf-b", "alias": "conf", "is_write_index": true}}]}),
+        ),
+        ok("GET", "/_alias/conf", Value::Null),
+        step("GET", "/_alias/other", &Value::Null, 404, Compare::Status),
+        step("PUT", "/conf/_doc/through-alias?refresh=true", &json!({"seq": 300}), 201, Compare::All),
+        ok("GET", "/conf/_count", Value::Null),
+        ok(
+            "POST",
+            "/_aliases",
+            json!({"actions": [{"add": {"index": "conf-b", "alias": "conf", "is_write_index": false}}]}),
+        ),
+        step("PUT", "/conf/_doc/x", &json!({"seq": 1}), 400, Compare::ErrorType),
+        step("PUT", "/conf", &Value::Null, 400, Compare::ErrorType),
+        ok("GET", "/_resolve/index/conf*", Value::Null).status_only(),
+        ok("DELETE", "/conf-a/_alias/conf", Value::Null),
+        step("DELETE", "/conf-a/_alias/conf", &Value::Null, 404, Compare::Status),
         step("DELETE", "/conf", &Value::Null, 400, Compare::ErrorType),
-        step("PUT", "/_index_template/conf-2", &json!({"index_patterns": ["conf-x*"], "priority": 500, "template": {}}), 400, Compare::ErrorType),
-        ok("POST", "/conf-a/_forcemerge?max_num_segments=1", Value::Null), ok("GET", "/conf-a/_count", Value::Null), ok("GET", "/_cluster/health", Value::Null).status_only(), ok("GET", "/_nodes/stats/fs", Value::Null).status_only(),
-        ok("GET", "/conf-a/_stats/docs,store", Value::Null).status_only(), ok("GET", "/_cluster/settings", Value::Null).status_only(),
+        step(
+            "PUT",
+            "/_index_template/conf-2",
+            &json!({"index_patterns": ["conf-x*"], "priority": 500, "template": {}}),
+            400,
+            Compare::ErrorType,
+        ),
+        ok("POST", "/conf-a/_forcemerge?max_num_segments=1", Value::Null),
+        ok("GET", "/conf-a/_count", Value::Null),
+        ok("GET", "/_cluster/health", Value::Null).status_only(),
+        ok("GET", "/_nodes/stats/fs", Value::Null).status_only(),
+        ok("GET", "/conf-a/_stats/docs,store", Value::Null).status_only(),
+        ok("GET", "/_cluster/settings", Value::Null).status_only(),
     ]
 }
 
 fn tearing_down() -> Vec<Step> {
-    vec![ok("DELETE", "/conf-a,conf-b", Value::Null), ok("DELETE", "/_index_template/conf", Value::Null), ok("GET", "/conf-*/_count", Value::Null)]
+    vec![
+        ok("DELETE", "/conf-a,conf-b", Value::Null),
+        ok("DELETE", "/_index_template/conf", Value::Null),
+        ok("GET", "/conf-*/_count", Value::Null),
+    ]
 }

@@ -10,28 +10,37 @@ use weir_embedded_search::{SearchServer, SearchSettings};
 
 /// An answer: status, headers in lowercase, body.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: String,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text))
     }
 }
 
 /// Sends a request and waits for its answer.
-pub fn send(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn send(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Answer {
     try_send(address, method, path, &[("content-type", "application/json")], body).unwrap()
 }
 
 /// Sends a request with headers; an error is a broken connection.
-pub fn try_send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Answer> {
+pub(crate) fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -43,7 +52,8 @@ pub fn try_send(address: SocketAddr, method: &str, path: &str, headers: &[(&str,
     stream.read_to_end(&mut bytes)?;
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let headers = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
-    let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+    let status =
+        headers.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
     let rest = &bytes[split + 4..];
     let body = if headers.contains("transfer-encoding: chunked") { unchunk(rest) } else { rest.to_vec() };
     Ok(Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() })
@@ -63,11 +73,11 @@ fn unchunk(mut rest: &[u8]) -> Vec<u8> {
 }
 
 /// A server on a free port over a folder.
-pub async fn start(folder: &std::path::Path) -> SearchServer {
+pub(crate) async fn start(folder: &std::path::Path) -> SearchServer {
     SearchServer::start(SearchSettings::new(folder, "127.0.0.1:0".parse().unwrap())).await.unwrap()
 }
 
 /// Runs blocking requests beside the server.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }

@@ -1,0 +1,51 @@
+use super::*;
+use crate::fixtures::{Fake, batch, history, sample, settings};
+use crate::position::Stage1Position;
+use crate::stage1::{Content, Input, Partition};
+use std::net::Ipv6Addr;
+
+fn a_batch() -> PartialBatch {
+    let mut partition = Partition::new("local", 0, history(settings(1, 1)), Stage1Position::START);
+    for (offset, tick) in [(0, 100_000), (1, 200_000)] {
+        let content = Content::Batch(batch("node-a", 0, tick, vec![sample(1)]));
+        partition.read(Input { offset, append_time: tick + 1_000, size: 1, content });
+    }
+    let last = partition.ready(i64::MAX, 8).unwrap();
+    partition.close(last, &Fake::default()).partials.remove(0).1
+}
+
+fn decoded(records: &[NewRecord]) -> Vec<Partial> {
+    let mut partials = Vec::new();
+    for record in records {
+        let value = record.value.as_ref().unwrap();
+        assert!(value.len() <= LARGEST);
+        let PartialMessage::Partials(batch) = weir_schemas::decode(value).unwrap() else { panic!("no partials") };
+        partials.extend(batch.partials);
+    }
+    partials
+}
+
+#[test]
+fn large_batches_are_split() {
+    let mut batch = a_batch();
+    let one = batch.partials[0].clone();
+    batch.partials = vec![one; 5_000];
+    let mut records = Vec::new();
+    partials("t", 0, batch, &mut records).unwrap();
+    assert!(records.len() > 1);
+    assert_eq!(decoded(&records).len(), 5_000);
+}
+
+#[test]
+fn a_record_with_enormous_sets_is_shortened_and_says_so() {
+    let mut batch = a_batch();
+    batch.partials.truncate(1);
+    let partial = &mut batch.partials[0];
+    partial.initiator_pods = (0..10_000).map(|i| format!("{}-{i:05}", "n".repeat(120))).collect();
+    partial.initiator_addresses = (0..10_000_u128).map(|i| std::net::IpAddr::from(Ipv6Addr::from(i)).into()).collect();
+    let mut records = Vec::new();
+    partials("t", 0, batch, &mut records).unwrap();
+    let partial = &decoded(&records)[0];
+    assert_eq!((partial.initiator_pods.len(), partial.initiator.pods_more), (5_000, 5_000));
+    assert_eq!((partial.initiator_addresses.len(), partial.initiator.addresses_more), (5_000, 5_000));
+}
