@@ -18,8 +18,9 @@ use std::time::Duration;
 use weir_flow::time::floor_to;
 use weir_flow::{Millis, RecordSettings};
 use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::topics;
 use weir_service::{Health, Metrics};
-use weir_stream::Log;
+use weir_stream::{Log, Partitions, Start};
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ mod tests;
 const CONNECTIONS: usize = 1 << 20;
 /// The node's name in batches from files.
 const NODE: &str = "capture";
+/// How long an answer of Kafka is awaited.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Ticks between the reader's thread and the publisher; it waits when they are full.
 const CHANNEL: usize = 4;
 
@@ -231,8 +234,27 @@ pub struct Summary {
     pub late: u64,
 }
 
+/// How many batches of a capture its raw topic holds already; batches are sent in order, each after the one before.
+async fn already(log: &Log, cluster: &str, boot: &str) -> anyhow::Result<u64> {
+    let topic = topics::raw(cluster);
+    let mut reader = log.reader(&topic, Partitions::All, Start::Beginning).await?;
+    let mut next = 0;
+    while let Some(records) = reader.next_before_end(ANSWER).await? {
+        for record in records {
+            let Some(value) = &record.value else { continue };
+            let batch: RawBatch =
+                weir_schemas::decode(value).with_context(|| format!("topic {topic} offset {}", record.offset))?;
+            if batch.boot == boot {
+                next = next.max(batch.sequence.saturating_add(1));
+            }
+        }
+    }
+    Ok(next)
+}
+
 /// Reads capture files and publishes them to their own cluster's raw topic, which must exist; see [`read`] for its id.
-/// Waits for Kafka as long as it takes.
+/// Waits for Kafka as long as it takes. The same files make the same batches, so what an earlier start has published is
+/// passed over: a complete capture is not published again, an interrupted one is completed.
 ///
 /// # Errors
 /// A file that cannot be read to its end: what is before is published. When there can be no producer.
@@ -247,9 +269,11 @@ pub async fn publish(
     let settings = record.clone();
     let capture = tokio::task::spawn_blocking(move || read(&paths, &settings)).await??;
     let cluster = capture.cluster.clone();
+    let already = already(log, &cluster, &capture.boot).await?;
     // Nothing is pressing: the reader waits, and nothing is ever dropped.
     let publishing = publish::Settings {
         lossless: true,
+        already,
         ..publish::Settings::new(capture.identity(), record, usize::MAX, Duration::from_secs(24 * 3600))
     };
     let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);

@@ -40,13 +40,24 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether to take a tick only when the one before is written, for sources that can wait.
     pub lossless: bool,
+    /// How many batches of this very boot are on the topic already, so that only those after them are sent. Only a source
+    /// that makes the same batches every time can say so.
+    pub already: u64,
 }
 
 impl Settings {
     /// For one node, after the record settings in force.
     #[must_use]
     pub fn new(identity: Identity, record: &RecordSettings, buffer: usize, drain: Duration) -> Self {
-        Self { identity, partitions: record.raw_partitions, window: record.window, buffer, drain, lossless: false }
+        Self {
+            identity,
+            partitions: record.raw_partitions,
+            window: record.window,
+            buffer,
+            drain,
+            lossless: false,
+            already: 0,
+        }
     }
 }
 
@@ -95,6 +106,7 @@ pub async fn publish(
         topic: topics::raw(&settings.identity.cluster).into(),
         partition: partition(&settings.identity.node, settings.partitions),
         key: settings.identity.node.clone(),
+        already: settings.already,
     };
     let mut buffer = Buffer::new(settings.buffer, settings.window);
     let mut accounting = Accounting::new(settings.identity.clone());
@@ -144,6 +156,7 @@ struct Target {
     topic: Arc<str>,
     partition: i32,
     key: String,
+    already: u64,
 }
 
 /// Makes the batches of a tick and begins to send them. A tick that cannot be encoded is a named loss of the next one.
@@ -176,7 +189,7 @@ fn begin(
 /// Sends batches in order and waits for them all.
 async fn deliver(producer: Producer, target: Target, batches: Vec<Encoded>, stats: Stats) -> Outcome {
     let mut outcome = Outcome::default();
-    for batch in batches {
+    for batch in batches.into_iter().filter(|batch| batch.sequence >= target.already) {
         let size = u64::try_from(batch.value.len()).unwrap_or(0);
         let record =
             NewRecord::new(Arc::clone(&target.topic), target.key.clone(), batch.value).to_partition(target.partition);

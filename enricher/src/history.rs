@@ -18,7 +18,7 @@ pub struct SettingsHistory {
 pub enum HistoryError {
     /// Nothing on the settings topic.
     #[error(
-        "cluster {0} has no settings on topic weir.settings.v1: write them with `weir settings init --cluster {0}`, or start it with `weir up`"
+        "cluster {0} has no settings on topic weir.settings.v1: write them with `weir init --cluster {0}`, or start it with `weir up`"
     )]
     Missing(String),
     /// A value that decides where samples are placed differs between entries.

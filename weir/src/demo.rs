@@ -63,13 +63,10 @@ impl Demo {
         let number = u64::try_from((at - self.started) / self.tick_length).unwrap_or(0);
         let seconds = u64::try_from((at - self.started) / 1_000).unwrap_or(0);
         let changed = self.cluster.advance(seconds, at);
-        let mut samples = traffic::samples(&self.cluster, &traffic::Moment {
-            seed: self.seed,
-            tick: number,
-            at,
-            length: self.tick_length,
-            seconds,
-        });
+        let mut samples = traffic::samples(
+            &self.cluster,
+            &traffic::Moment { seed: self.seed, tick: number, at, length: self.tick_length, seconds },
+        );
         let mut metadata: Vec<Metadata> = changed.into_iter().map(Metadata::Revision).collect();
         metadata.push(Metadata::Heartbeat(Heartbeat {
             cluster: CLUSTER.to_owned(),

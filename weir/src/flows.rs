@@ -12,7 +12,7 @@ use weir_elastic::{Elastic, ElasticSettings};
 use weir_schemas::enriched::{Enriched, Kind};
 use weir_schemas::topics;
 use weir_service::settings::Loaded;
-use weir_service::{Context, HintExt as _, ProcessSettings, rate_limited};
+use weir_service::{Context, HintExt as _, ProcessSettings, TelemetrySettings, rate_limited};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
 mod table;
@@ -81,8 +81,17 @@ pub(crate) enum Output {
 
 /// Lists or follows flows.
 pub(crate) fn main(loaded: Loaded<FlowsSettings>) -> ExitCode {
-    let process = loaded.settings.process.clone();
+    let process = quiet(&loaded.settings.process);
     weir_service::run_loaded("weir-flows", crate::VERSION, loaded, &process, run)
+}
+
+/// A command's own progress is what it prints: below a warning nothing is logged unless asked for.
+pub(crate) fn quiet(process: &ProcessSettings) -> ProcessSettings {
+    let mut process = process.clone();
+    if process.telemetry.log == TelemetrySettings::default().log {
+        "warn".clone_into(&mut process.telemetry.log);
+    }
+    process
 }
 
 async fn run(context: Context<FlowsSettings>) -> Result<()> {

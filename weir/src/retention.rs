@@ -41,7 +41,7 @@ struct Options {
 /// Plans or applies.
 pub(crate) fn main(loaded: Loaded<RetentionCommand>) -> ExitCode {
     let process = match &loaded.settings.verb {
-        Verb::Plan(options) | Verb::Apply(options) => options.process.clone(),
+        Verb::Plan(options) | Verb::Apply(options) => crate::flows::quiet(&options.process),
     };
     weir_service::run_loaded("weir-retention", crate::VERSION, loaded, &process, run)
 }

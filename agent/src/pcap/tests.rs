@@ -163,11 +163,28 @@ async fn captures_are_published_under_their_own_cluster() {
     let log = Log::from(memory.clone());
     let topic = weir_schemas::topics::raw(&cluster);
     log.ensure_topics(&[TopicSpec::new(topic.clone(), 1)]).await.unwrap();
+    let again = file.clone();
     let summary = publish(&[file], &log, &settings(), &Metrics::new(), &Health::default()).await.unwrap();
     assert_eq!(summary.cluster, cluster);
     assert_eq!(
         (summary.published.totals.packets, summary.published.totals.bytes, summary.published.batches),
         (500, 50_000, 6)
     );
+    let first = memory.records(&topic, 0);
+    assert_eq!(first.len(), 6);
+    // A second start publishes nothing; one after an interruption completes what is missing, with the same bytes.
+    publish(std::slice::from_ref(&again), &log, &settings(), &Metrics::new(), &Health::default()).await.unwrap();
     assert_eq!(memory.records(&topic, 0).len(), 6);
+    let other = MemoryLog::new();
+    let log = Log::from(other.clone());
+    log.ensure_topics(&[TopicSpec::new(topic.clone(), 1)]).await.unwrap();
+    let producer = log.producer(&weir_stream::ProducerSettings::new("test")).unwrap();
+    for record in &first[..2] {
+        let new =
+            weir_stream::NewRecord::new(topic.clone(), record.key.clone().unwrap(), record.value.clone().unwrap());
+        producer.send(new.to_partition(0)).unwrap().await.unwrap();
+    }
+    publish(&[again], &log, &settings(), &Metrics::new(), &Health::default()).await.unwrap();
+    let values = |records: &[weir_stream::Record]| records.iter().map(|r| r.value.clone()).collect::<Vec<_>>();
+    assert_eq!(values(&other.records(&topic, 0)), values(&first));
 }

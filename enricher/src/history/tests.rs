@@ -7,7 +7,7 @@ fn settings(valid_from: Millis, raw: i32) -> RecordSettings {
 #[test]
 fn nothing_on_the_topic_names_the_remedy() {
     let error = SettingsHistory::new("edge", Vec::new()).unwrap_err();
-    assert!(error.to_string().contains("weir settings init --cluster edge"));
+    assert!(error.to_string().contains("weir init --cluster edge"));
 }
 
 #[test]

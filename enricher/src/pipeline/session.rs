@@ -124,8 +124,7 @@ pub(super) fn no_position(shared: &Shared, stage: u8, partition: &TopicPartition
     let group = shared.settings.group(stage);
     Failure::Final(anyhow::anyhow!(
         "group {group} has no position for {partition}, and the log begins at offset {log_start}: starting there would \
-         lose what is missing without saying so; name a start with `weir enricher start-at --cluster {} --stage {stage}`, \
-         which records it",
-        shared.settings.cluster
+         lose what is missing without saying so; commit a position for the group with Kafka's own tools if that is what you \
+         want (offset {log_start}, empty metadata)"
     ))
 }

@@ -260,7 +260,7 @@ async fn missing_settings_and_other_partition_counts_are_refused() {
     let world = World::bare(1, 1).await;
     world.metadata(&heartbeat(FOR_EVER)).await;
     let error = world.start("one").task.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("weir settings init"), "{error:#}");
+    assert!(error.to_string().contains("weir init"), "{error:#}");
     let record = Settings::from(&settings(3, 1));
     world.put(topics::SETTINGS, 0, "local/0", &record).await;
     let error = world.start("one").task.await.unwrap().unwrap_err();
@@ -276,7 +276,7 @@ async fn a_group_without_positions_starts_only_on_a_whole_log() {
     let partition = weir_stream::TopicPartition::new(topics::raw(CLUSTER), 0);
     world.log.delete_records(&partition, 1).await.unwrap();
     let error = world.start("one").task.await.unwrap().unwrap_err();
-    assert!(format!("{error:#}").contains("weir enricher start-at"), "{error:#}");
+    assert!(format!("{error:#}").contains("has no position for"), "{error:#}");
 }
 
 /// The records by id, as a consumer keeps them; a repeat must be byte-identical.

@@ -3,9 +3,7 @@
 use super::CLUSTER;
 use std::net::Ipv4Addr;
 use weir_flow::{Address, Millis, protocol};
-use weir_schemas::metadata::{
-    Agent, Bound, BoundSource, Namespace, Node, Object, Pod, Revision, Service, ServicePort,
-};
+use weir_schemas::metadata::{Agent, Bound, BoundSource, Namespace, Node, Object, Pod, Revision, Service, ServicePort};
 
 /// Nodes of the cluster.
 pub(super) const NODES: usize = 3;
@@ -24,15 +22,63 @@ pub(super) struct Workload {
 
 /// The workloads. Order matters: pods get their addresses by it.
 pub(super) const WORKLOADS: [Workload; 12] = [
-    Workload { namespace: "shop", kind: "Deployment", name: "frontend", replicas: 3, service: Some((8080, protocol::TCP)) },
+    Workload {
+        namespace: "shop",
+        kind: "Deployment",
+        name: "frontend",
+        replicas: 3,
+        service: Some((8080, protocol::TCP)),
+    },
     Workload { namespace: "shop", kind: "Deployment", name: "cart", replicas: 2, service: Some((7070, protocol::TCP)) },
-    Workload { namespace: "shop", kind: "Deployment", name: "catalog", replicas: 2, service: Some((3550, protocol::TCP)) },
-    Workload { namespace: "shop", kind: "Deployment", name: "checkout", replicas: 2, service: Some((5050, protocol::TCP)) },
-    Workload { namespace: "payments", kind: "Deployment", name: "gateway", replicas: 2, service: Some((8443, protocol::TCP)) },
-    Workload { namespace: "payments", kind: "StatefulSet", name: "ledger-db", replicas: 1, service: Some((5432, protocol::TCP)) },
-    Workload { namespace: "shop", kind: "StatefulSet", name: "redis", replicas: 1, service: Some((6379, protocol::TCP)) },
-    Workload { namespace: "kube-system", kind: "Deployment", name: "coredns", replicas: 2, service: Some((53, protocol::UDP)) },
-    Workload { namespace: "monitoring", kind: "StatefulSet", name: "prometheus", replicas: 1, service: Some((9090, protocol::TCP)) },
+    Workload {
+        namespace: "shop",
+        kind: "Deployment",
+        name: "catalog",
+        replicas: 2,
+        service: Some((3550, protocol::TCP)),
+    },
+    Workload {
+        namespace: "shop",
+        kind: "Deployment",
+        name: "checkout",
+        replicas: 2,
+        service: Some((5050, protocol::TCP)),
+    },
+    Workload {
+        namespace: "payments",
+        kind: "Deployment",
+        name: "gateway",
+        replicas: 2,
+        service: Some((8443, protocol::TCP)),
+    },
+    Workload {
+        namespace: "payments",
+        kind: "StatefulSet",
+        name: "ledger-db",
+        replicas: 1,
+        service: Some((5432, protocol::TCP)),
+    },
+    Workload {
+        namespace: "shop",
+        kind: "StatefulSet",
+        name: "redis",
+        replicas: 1,
+        service: Some((6379, protocol::TCP)),
+    },
+    Workload {
+        namespace: "kube-system",
+        kind: "Deployment",
+        name: "coredns",
+        replicas: 2,
+        service: Some((53, protocol::UDP)),
+    },
+    Workload {
+        namespace: "monitoring",
+        kind: "StatefulSet",
+        name: "prometheus",
+        replicas: 1,
+        service: Some((9090, protocol::TCP)),
+    },
     Workload { namespace: "shop", kind: "Deployment", name: "loadgenerator", replicas: 2, service: None },
     Workload { namespace: "batch", kind: "CronJob", name: "report", replicas: 1, service: None },
     Workload { namespace: "default", kind: "Pod", name: "debug-shell", replicas: 1, service: None },
@@ -165,7 +211,13 @@ impl Cluster {
             let object = Object::Node(Node { addresses, pod_networks: networks, zone });
             all.push(revision("", &name, self.uid("node", &name), begin, object));
             let agent = Agent { node: name.clone(), networks: Vec::new(), one_observer: false };
-            all.push(revision("weir", &format!("weir-agent-{node}"), self.uid("agent", &name), begin, Object::Agent(agent)));
+            all.push(revision(
+                "weir",
+                &format!("weir-agent-{node}"),
+                self.uid("agent", &name),
+                begin,
+                Object::Agent(agent),
+            ));
         }
         let mut namespaces: Vec<_> = WORKLOADS.iter().map(|w| w.namespace).collect();
         namespaces.sort_unstable();
@@ -176,7 +228,13 @@ impl Cluster {
         }
         for (index, workload) in WORKLOADS.iter().enumerate() {
             let Some((port, number)) = workload.service else { continue };
-            let ports = vec![ServicePort { name: String::new(), port, protocol: number, target: port, target_name: String::new() }];
+            let ports = vec![ServicePort {
+                name: String::new(),
+                port,
+                protocol: number,
+                target: port,
+                target_name: String::new(),
+            }];
             let object = Object::Service(Service {
                 addresses: vec![Address::new(service_address(index).into())],
                 ports,

@@ -57,7 +57,9 @@ pub(super) fn samples(cluster: &Cluster, moment: &Moment) -> BTreeMap<usize, Vec
     let mut all = BTreeMap::new();
     for (number, (client, server, rate, asked, answered)) in CONVERSATIONS.iter().enumerate() {
         let servers = pods(cluster, server);
-        let Some((port, protocol)) = WORKLOADS.iter().find(|w| w.name == *server).and_then(|w| w.service) else { continue };
+        let Some((port, protocol)) = WORKLOADS.iter().find(|w| w.name == *server).and_then(|w| w.service) else {
+            continue;
+        };
         for from in pods(cluster, client) {
             for count in 0..*rate {
                 let random = random(moment, from, number, count);
@@ -90,7 +92,9 @@ fn special(cluster: &Cluster, moment: &Moment, all: &mut BTreeMap<usize, Vec<Sam
     for from in pods(cluster, "debug-shell") {
         if (20..30).contains(&phase) {
             // A scan of the database's neighbourhood; the policy of namespace payments drops it.
-            for (index, to) in cluster.pods.iter().enumerate().filter(|(_, p)| WORKLOADS[p.workload].namespace == "payments") {
+            for (index, to) in
+                cluster.pods.iter().enumerate().filter(|(_, p)| WORKLOADS[p.workload].namespace == "payments")
+            {
                 for port in [22, 443, 3306, 5432, 6379, 8080, 8443, 9090] {
                     let random = random(moment, from, 200 + index, u64::from(port));
                     let connection = Connection {
@@ -179,14 +183,23 @@ fn volume(connection: &Connection, payload: u64) -> (u64, u64) {
 }
 
 /// Writes both ends' reports of a connection.
-fn report(c: &Connection, from: Reporter<'_>, to: Reporter<'_>, moment: &Moment, all: &mut BTreeMap<usize, Vec<Sample>>) {
+fn report(
+    c: &Connection,
+    from: Reporter<'_>,
+    to: Reporter<'_>,
+    moment: &Moment,
+    all: &mut BTreeMap<usize, Vec<Sample>>,
+) {
     let mut add = |pod: Reporter<'_>, sample: Sample| {
         if let Some(pod) = pod {
             all.entry(pod.node).or_default().push(Sample { pod_uid: Some(pod.uid.clone()), ..sample });
         }
     };
     if c.denied {
-        add(from, Sample { drops: vec![denied()], tcp_flags: protocol::SYN, ..sample(c, moment, true, End::Source, (60, 1)) });
+        add(
+            from,
+            Sample { drops: vec![denied()], tcp_flags: protocol::SYN, ..sample(c, moment, true, End::Source, (60, 1)) },
+        );
         return;
     }
     let (asked, answered) = (volume(c, c.asked), volume(c, c.answered));
@@ -228,8 +241,12 @@ fn sample(c: &Connection, moment: &Moment, forward: bool, end: End, (bytes, pack
         cumulative_packets: packets,
         drops: Vec::new(),
         retransmits: 0,
-        round_trip: (tcp && !forward)
-            .then_some(RoundTrip { sum: round_trip, count: 1, min: round_trip, max: round_trip }),
+        round_trip: (tcp && !forward).then_some(RoundTrip {
+            sum: round_trip,
+            count: 1,
+            min: round_trip,
+            max: round_trip,
+        }),
         pod_uid: None,
         container: None,
         process: None,

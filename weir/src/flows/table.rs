@@ -96,7 +96,8 @@ fn notes(row: &Row) -> String {
 
 /// Bytes with a decimal unit, as network people write them.
 fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     for (unit, name) in UNITS {
         if bytes >= unit {
             return format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit);

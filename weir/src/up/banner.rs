@@ -53,7 +53,9 @@ fn captured(capture: &Capture) -> Vec<String> {
             vec![format!("Capture: {} as cluster {cluster}.", names.join(", "))]
         }
         Capture::Demo { seed } => {
-            vec![format!("Demo: a simulated cluster (seed {seed}); nothing of this host is captured. Every record says demo.")]
+            vec![format!(
+                "Demo: a simulated cluster (seed {seed}); nothing of this host is captured. Every record says demo."
+            )]
         }
     }
 }

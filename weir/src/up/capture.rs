@@ -51,9 +51,11 @@ impl Capture {
             return Ok(Self::Host(report));
         }
         let why: Vec<_> = report.missing.iter().map(|m| format!("{}: {}", m.what, m.why)).collect();
-        let command = report.command.as_deref().map_or_else(String::new, |c| format!("give it the right with `{c}`, or "));
-        Err(anyhow!("nothing of this host can be counted ({})", why.join("; ")))
-            .hint(format!("{command}run `weir up` as root; without any right `weir up --demo` and `weir up --pcap FILE` work"))
+        let command =
+            report.command.as_deref().map_or_else(String::new, |c| format!("give it the right with `{c}`, or "));
+        Err(anyhow!("nothing of this host can be counted ({})", why.join("; "))).hint(format!(
+            "{command}run `weir up` as root; without any right `weir up --demo` and `weir up --pcap FILE` work"
+        ))
     }
 
     /// The cluster that its records belong to.

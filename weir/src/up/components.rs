@@ -80,7 +80,9 @@ impl Components {
     fn start_host(&mut self) {
         let (metadata, shell) = (self.context.settings.metadata(), self.shell());
         let hint = match (&metadata.kubeconfig, &metadata.manifests) {
-            (Some(_), _) => "give the kubeconfig of a cluster that answers with --kubeconfig, or name pods from files with --manifests",
+            (Some(_), _) => {
+                "give the kubeconfig of a cluster that answers with --kubeconfig, or name pods from files with --manifests"
+            }
             (_, Some(_)) => "give a folder of valid manifests with --manifests",
             _ => "another source of names was closed in this data folder: choose another --cluster or --data",
         };
@@ -89,7 +91,8 @@ impl Components {
         });
         let (agent, records, shell) = (self.context.settings.agent.clone(), self.records.clone(), self.shell());
         self.spawn("agent", false, |token| async move {
-            weir_agent::run(&agent, &records.cluster, &records, &shell.log, &shell.metrics, &shell.health, token).await?;
+            weir_agent::run(&agent, &records.cluster, &records, &shell.log, &shell.metrics, &shell.health, token)
+                .await?;
             Ok(())
         });
     }
@@ -100,7 +103,8 @@ impl Components {
         let manifests = self.context.settings.manifests.clone();
         self.spawn("capture", true, |_| async move {
             weir_metadata::write_capture(&shell.log, &records.cluster, manifests.as_deref()).await?;
-            let published = weir_agent::pcap::publish(&files, &shell.log, &records, &shell.metrics, &shell.health).await?;
+            let published =
+                weir_agent::pcap::publish(&files, &shell.log, &records, &shell.metrics, &shell.health).await?;
             info!(cluster = published.cluster, batches = published.published.batches, "capture published");
             Ok(())
         });
@@ -160,7 +164,11 @@ impl Components {
                 Ok(Ok(ended)) => ended,
                 Ok(Err(panicked)) => Err(anyhow!(panicked)),
                 Err(_) => {
-                    warn!("{} did not finish within {} s; what it had begun is done at the next start", component.name, DRAIN.as_secs());
+                    warn!(
+                        "{} did not finish within {} s; what it had begun is done at the next start",
+                        component.name,
+                        DRAIN.as_secs()
+                    );
                     task.abort();
                     Ok(())
                 }

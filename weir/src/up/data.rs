@@ -70,12 +70,8 @@ impl DataFolder {
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let unwritable = |source| DataError::Unwritable { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(unwritable)?;
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(path.join("lock"))
-            .map_err(unwritable)?;
+        let lock =
+            File::options().create(true).write(true).truncate(false).open(path.join("lock")).map_err(unwritable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataError::Busy { path: path.to_owned() }),

@@ -13,8 +13,11 @@ fn assert_refused(output: &Output, names: &str) {
 
 fn up(data: &std::path::Path, more: &[&str]) -> Output {
     let ports = Ports::free();
-    let (kafka, search, console) =
-        (format!("127.0.0.1:{}", ports.kafka), format!("127.0.0.1:{}", ports.elasticsearch), format!("127.0.0.1:{}", ports.console));
+    let (kafka, search, console) = (
+        format!("127.0.0.1:{}", ports.kafka),
+        format!("127.0.0.1:{}", ports.elasticsearch),
+        format!("127.0.0.1:{}", ports.console),
+    );
     let mut arguments = vec!["up", "--data", data.to_str().unwrap(), "--console-listen", &console];
     if !more.contains(&"--kafka-listen") {
         arguments.extend(["--kafka-listen", &kafka]);

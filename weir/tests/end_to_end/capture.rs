@@ -60,7 +60,10 @@ fn a_capture_gives_tsharks_sums_once_however_often_it_is_started() {
         for level in [1, 2] {
             up.wait_for("tshark's sums", 40, |up| {
                 let (sums, _) = stored(up, level);
-                assert!(sums.iter().zip(&expected).all(|(s, e)| s <= e), "level {level}: {sums:?}, tshark {expected:?}");
+                assert!(
+                    sums.iter().zip(&expected).all(|(s, e)| s <= e),
+                    "level {level}: {sums:?}, tshark {expected:?}"
+                );
                 (sums == expected).then_some(())
             });
         }
@@ -68,7 +71,10 @@ fn a_capture_gives_tsharks_sums_once_however_often_it_is_started() {
         std::thread::sleep(Duration::from_secs(if round == 0 { 1 } else { 8 }));
         let (sums, documents) = stored(&up, 1);
         assert_eq!(sums, expected);
-        assert!(documents.iter().all(|d| d["weir"]["cluster_known"] == false), "a capture without manifests knows no cluster");
+        assert!(
+            documents.iter().all(|d| d["weir"]["cluster_known"] == false),
+            "a capture without manifests knows no cluster"
+        );
         assert_eq!(up.interrupt(), Some(0));
     }
 }

@@ -16,7 +16,10 @@ pub(crate) fn assert_stored_equals_published(up: &Up, at_least: usize) {
             let stored = bytes_by_window(&up.documents(level, &[json!({"term": {"weir.origin": "demo"}})]));
             for (window, bytes) in &complete {
                 let found = stored.get(window).copied().unwrap_or(0);
-                assert!(found <= *bytes, "window {window} level {level}: {found} bytes stored, {bytes} published: counted twice");
+                assert!(
+                    found <= *bytes,
+                    "window {window} level {level}: {found} bytes stored, {bytes} published: counted twice"
+                );
                 if found < *bytes {
                     return None;
                 }
@@ -45,8 +48,12 @@ fn the_demo_is_named_summed_exactly_and_labelled() {
         let url = up.elasticsearch();
         let listed = weir(&["flows", "--elasticsearch", &url, "--namespace", "shop", "-o", "json", "--limit", "5"]);
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-        let lines: Vec<serde_json::Value> =
-            listed.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = listed
+            .stdout
+            .split(|b| *b == b'\n')
+            .filter(|l| !l.is_empty())
+            .map(|l| serde_json::from_slice(l).unwrap())
+            .collect();
         assert_eq!(lines.len(), 5);
         let table = weir(&["flows", "--elasticsearch", &url, "--limit", "5"]);
         assert!(String::from_utf8_lossy(&table.stdout).contains("shop/"), "{}", String::from_utf8_lossy(&table.stdout));

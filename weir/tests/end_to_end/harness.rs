@@ -6,7 +6,6 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use weir_elastic::{Elastic, ElasticSettings};
 use weir_schemas::raw::{End, OpenedBy, RawBatch};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
@@ -81,12 +80,7 @@ impl Up {
         std::fs::create_dir_all(data).unwrap();
         let log = data.join("test-output.log");
         let output = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
+        let child = command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         Self { child, ports, engines: engines.clone(), namespace: namespace.map(str::to_owned), log }
     }
 
@@ -232,11 +226,6 @@ pub(crate) fn raw_by_window(kafka: &str, topic: &str, window: i64) -> (BTreeMap<
         }
         (sums, last)
     })
-}
-
-/// A client of the program's search port.
-pub(crate) fn elastic(url: &str) -> Elastic {
-    Elastic::new(&ElasticSettings::of(&[url])).unwrap()
 }
 
 /// Whether this process may make network namespaces; says so when it may not.

@@ -9,7 +9,9 @@ fn instants(count: u64) -> Vec<Duration> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     };
-    (0..count).map(|n| Duration::from_millis(if n % 4 == 0 { 300 + next() % 2_500 } else { 3_000 + next() % 9_000 })).collect()
+    (0..count)
+        .map(|n| Duration::from_millis(if n % 4 == 0 { 300 + next() % 2_500 } else { 3_000 + next() % 9_000 }))
+        .collect()
 }
 
 #[test]

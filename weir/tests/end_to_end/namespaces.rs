@@ -46,7 +46,10 @@ fn traffic_is_counted_exactly(up: &Up, network: &Network) -> Vec<Value> {
             ];
             let at_a = [a.sent, a.sent_packets, a.received, a.received_packets];
             let at_b = [b.received, b.received_packets, b.sent, b.sent_packets];
-            assert!(counted.iter().zip(&at_a).all(|(c, i)| c <= i), "level {level}: {counted:?} counted, {at_a:?} at the interface");
+            assert!(
+                counted.iter().zip(&at_a).all(|(c, i)| c <= i),
+                "level {level}: {counted:?} counted, {at_a:?} at the interface"
+            );
             (counted == at_a && reported == at_b).then_some(())
         });
     }

@@ -2,9 +2,14 @@ use super::*;
 
 #[test]
 fn sizes_have_one_decimal_and_never_round_up_to_the_next_unit() {
-    for (bytes, text) in
-        [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (999_999, "999.9 kB"), (1_500_000, "1.5 MB"), (u64::MAX, "18446744.0 TB")]
-    {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (999_999, "999.9 kB"),
+        (1_500_000, "1.5 MB"),
+        (u64::MAX, "18446744.0 TB"),
+    ] {
         assert_eq!(size(bytes), text);
     }
 }
