@@ -3,6 +3,7 @@
 mod borders;
 mod engines;
 mod schema_reference;
+mod soak;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +21,11 @@ enum Chore {
     Engines(engines::Arguments),
     /// Checks that crates depend on each other only as docs/design.md says
     Borders,
+    /// Runs the long suites whole and appends what happened to docs/soak.log
+    Soak {
+        /// Only suites whose name contains this
+        only: Option<String>,
+    },
     /// Writes docs/reference-schemas.md from the Avro schemas; with --check only compares
     Schemas {
         /// Compare with the committed file and exit 1 when it differs
@@ -32,6 +38,7 @@ fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Engines(arguments) => engines::run(&arguments),
         Chore::Borders => borders::run(),
+        Chore::Soak { only } => soak::run(only.as_deref()),
         Chore::Schemas { check } => schema_reference::run(check),
     }
 }

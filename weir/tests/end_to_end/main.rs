@@ -11,3 +11,4 @@ mod harness;
 mod kill;
 mod namespaces;
 mod network;
+mod reference;

@@ -1,0 +1,84 @@
+//! The long suites, whole: hundreds of kills instead of a handful, many more random cases.
+//!
+//! CI runs them scaled down. The log says when, on what, with which seed and how it ended; it is committed.
+
+use anyhow::{Context, Result, bail};
+use std::io::Write as _;
+use std::process::Command;
+
+/// One suite: what it is called, the arguments of `cargo test`, and the environment that makes it long.
+struct Suite {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+}
+
+const SUITES: [Suite; 4] = [
+    Suite {
+        name: "kill -9 of weir up",
+        arguments: &["-p", "weir", "--test", "end_to_end", "kill"],
+        environment: &[("WEIR_TEST_KILLS", "20")],
+    },
+    Suite {
+        name: "decoders on random bytes",
+        arguments: &["-p", "weir-schemas", "--lib"],
+        environment: &[("PROPTEST_CASES", "100000")],
+    },
+    Suite {
+        name: "the join against a model",
+        arguments: &["-p", "weir-join"],
+        environment: &[("PROPTEST_CASES", "5000")],
+    },
+    Suite {
+        name: "the enricher's stages",
+        arguments: &["-p", "weir-enricher", "--lib", "stage"],
+        environment: &[("PROPTEST_CASES", "2000")],
+    },
+];
+
+/// Runs all suites, or those whose name contains `only`, and writes `docs/soak.log`.
+///
+/// # Errors
+/// When a suite fails; the log says which.
+pub(crate) fn run(only: Option<&str>) -> Result<()> {
+    let path = crate::root().join("docs/soak.log");
+    let mut log = std::fs::File::options().create(true).append(true).open(&path).context("docs/soak.log")?;
+    let mut failed = Vec::new();
+    for suite in SUITES.iter().filter(|s| only.is_none_or(|o| s.name.contains(o))) {
+        writeln!(
+            log,
+            "\n== {} | {} | {} | {:?}",
+            output("date", &["-u", "+%F %H:%M"])?,
+            suite.name,
+            machine()?,
+            suite.environment
+        )?;
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.arg("test").args(suite.arguments).args(["--", "--nocapture"]).current_dir(crate::root());
+        command.envs(suite.environment.iter().copied());
+        let ran = command.output().context("cargo test")?;
+        let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        for line in text.lines().filter(|l| is_result(l)) {
+            writeln!(log, "{line}")?;
+        }
+        if !ran.status.success() {
+            writeln!(log, "{text}")?;
+            failed.push(suite.name);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}; docs/soak.log says how", failed.join(", ")) }
+}
+
+/// Lines that say what happened, without the build's.
+fn is_result(line: &str) -> bool {
+    ["test ", "test result", "kill ", "proptest"].iter().any(|start| line.starts_with(start))
+}
+
+fn machine() -> Result<String> {
+    Ok(format!("Linux {}, {} cores", output("uname", &["-r"])?, output("nproc", &[])?))
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
