@@ -25,6 +25,9 @@ mod record_settings;
 use capture::Capture;
 use components::Components;
 
+/// How long clients of Kafka may take to end.
+const CLIENTS_END: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Settings of `weir up`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpSettings {
@@ -117,6 +120,21 @@ async fn run(context: Context<UpSettings>) -> Result<()> {
 
 async fn with_engines(context: &Context<UpSettings>, capture: &Capture, engines: &engines::Engines) -> Result<()> {
     let log = Log::kafka(&KafkaSettings::at(engines.kafka.clone()))?;
+    let clients = log.clients();
+    let result = with_log(context, capture, engines, log).await;
+    // A broker that stops before its clients makes them complain.
+    if !clients.gone(CLIENTS_END).await {
+        tracing::debug!("kafka clients are still ending");
+    }
+    result
+}
+
+async fn with_log(
+    context: &Context<UpSettings>,
+    capture: &Capture,
+    engines: &engines::Engines,
+    log: Log,
+) -> Result<()> {
     log.check(std::time::Duration::from_secs(10))
         .await
         .with_context(|| format!("kafka at {}", engines.kafka))

@@ -26,7 +26,8 @@ impl Report {
     pub fn lines(&self) -> Vec<String> {
         let missing = self.missing.iter().map(|missing| format!("not captured: {} ({})", missing.what, missing.why));
         let command = self.command.iter().map(|command| format!("this would give it: {command}"));
-        self.captured.iter().cloned().chain(missing).chain(command).collect()
+        let captured = self.captured.iter().map(|what| format!("captured: {what}"));
+        captured.chain(missing).chain(command).collect()
     }
 }
 

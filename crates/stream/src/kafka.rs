@@ -9,6 +9,7 @@ mod config;
 mod consumer;
 mod convert;
 mod edge;
+mod limiter;
 mod lookup;
 mod poller;
 mod producer;
@@ -21,7 +22,7 @@ pub(crate) use reader::KafkaReader;
 pub(crate) use transaction::KafkaTransactionalProducer;
 
 use crate::group::GroupInner;
-use crate::log::Metric;
+use crate::log::{Clients, Metric};
 use crate::producer::{ProducerInner, TransactionalInner};
 use crate::reader::ReaderInner;
 use crate::{
@@ -49,6 +50,10 @@ struct Inner {
 }
 
 impl KafkaLog {
+    pub(crate) fn clients(&self) -> Clients {
+        Clients(Some(self.inner.registry.alive()))
+    }
+
     pub(crate) fn new(settings: &KafkaSettings) -> Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {

@@ -26,7 +26,7 @@ mod settings;
 pub use error::{ErrorKind, StreamError};
 pub use group::{AssignedPartition, Assignor, Event, GroupConsumer, GroupMetadata, GroupSettings, RevokeAck};
 pub use kafka::KafkaLog;
-pub use log::{Log, Metric, MetricKind, TopicSpec};
+pub use log::{Clients, Log, Metric, MetricKind, TopicSpec};
 pub use memory::MemoryLog;
 pub use producer::{
     Compression, Delivery, DeliveryFuture, Producer, ProducerSettings, TransactionSettings, TransactionalProducer,

@@ -1,5 +1,6 @@
 //! The handle on a log, real or in memory.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use crate::group::{GroupConsumer, GroupSettings};
@@ -69,6 +70,24 @@ pub enum Log {
     Memory(MemoryLog),
 }
 
+/// Tells when a log's handles and all clients made from them are really gone: the library ends its threads in the
+/// background, and complains when its broker stops before.
+#[derive(Clone, Debug)]
+pub struct Clients(pub(crate) Option<Weak<()>>);
+
+impl Clients {
+    /// Waits until they are gone, at most `timeout`; whether they are.
+    pub async fn gone(&self, timeout: Duration) -> bool {
+        let Some(alive) = &self.0 else { return true };
+        let wait = async {
+            while alive.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.is_ok()
+    }
+}
+
 impl From<MemoryLog> for Log {
     fn from(log: MemoryLog) -> Self {
         Self::Memory(log)
@@ -87,6 +106,14 @@ impl Log {
     /// A new, empty log in memory. Tests that steer it keep a [`MemoryLog`] and use `Log::from`.
     pub fn memory() -> Self {
         Self::Memory(MemoryLog::new())
+    }
+
+    /// A watch on this log's handles and clients, to be taken before the last handle is dropped.
+    pub fn clients(&self) -> Clients {
+        match self {
+            Self::Kafka(log) => log.clients(),
+            Self::Memory(_) => Clients(None),
+        }
     }
 
     /// Waits until a broker answers.

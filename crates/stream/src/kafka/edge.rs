@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 
+use super::limiter::Limiter;
 use crate::log::{Metric, MetricKind};
 
 /// Distinct client names that are told apart; the others are counted together.
@@ -76,9 +78,15 @@ pub(super) fn subtract(gauge: &AtomicU64, count: usize) {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     clients: Mutex<BTreeMap<String, Arc<Numbers>>>,
+    /// Held by every client too: gone when the log's handles and all its clients are.
+    alive: Arc<()>,
 }
 
 impl Registry {
+    pub(super) fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
+    }
+
     pub(super) fn numbers(&self, client: &str) -> Arc<Numbers> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let name = if clients.len() < MAX_CLIENTS || clients.contains_key(client) { client } else { "other" };
@@ -100,11 +108,23 @@ impl Registry {
 pub(super) struct Edge {
     pub(super) client: String,
     pub(super) numbers: Arc<Numbers>,
+    limiter: Arc<Mutex<Limiter>>,
+    _alive: Arc<()>,
 }
 
 impl Edge {
     pub(super) fn new(registry: &Registry, client: &str) -> Self {
-        Self { client: client.to_owned(), numbers: registry.numbers(client) }
+        Self {
+            client: client.to_owned(),
+            numbers: registry.numbers(client),
+            limiter: Arc::default(),
+            _alive: Arc::clone(&registry.alive),
+        }
+    }
+
+    /// Whether a complaint of the library may be logged now, and how many were not since the last.
+    fn allowed(&self) -> Option<u64> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
     }
 }
 
@@ -112,11 +132,14 @@ impl ClientContext for Edge {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let client = &self.client;
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(target: "weir_stream::librdkafka", %client, facility, "{message}");
-            }
-            RDKafkaLogLevel::Warning => {
-                tracing::warn!(target: "weir_stream::librdkafka", %client, facility, "{message}");
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                if let Some(suppressed) = self.allowed() {
+                    tracing::warn!(target: "weir_stream::librdkafka", %client, facility, suppressed, "{message}");
+                }
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 tracing::info!(target: "weir_stream::librdkafka", %client, facility, "{message}");
@@ -133,7 +156,8 @@ impl ClientContext for Edge {
             return;
         }
         self.numbers.errors.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(target: "weir_stream::librdkafka", client = %self.client, %error, "{reason}");
+        // The library writes the same to its log, which comes to `log` above.
+        tracing::debug!(target: "weir_stream::librdkafka", client = %self.client, %error, "{reason}");
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,6 +21,8 @@ use crate::{Record, Result, StreamError, TopicPartition};
 const NAME: &str = "weir-reader";
 const MAX_BATCH_RECORDS: usize = 2000;
 const MAX_BATCH_BYTES: usize = 4 << 20;
+/// The longest wait before it is noticed that nobody waits for the answer.
+const SLICE: Duration = Duration::from_millis(100);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What works off the async threads: it goes there and comes back with each call.
@@ -34,6 +37,8 @@ struct Worker {
     /// The ends that the walk under way goes to, of the partitions that have not come there. Empty
     /// when the walk is over and its caller was not told yet.
     walk: Option<BTreeMap<i32, i64>>,
+    /// Nobody waits for an answer any more.
+    abandoned: Arc<AtomicBool>,
 }
 
 type Answer = (Box<Worker>, Result<Vec<Record>>);
@@ -44,6 +49,7 @@ pub(crate) struct KafkaReader {
     running: Option<JoinHandle<Answer>>,
     positions: BTreeMap<i32, i64>,
     walking: bool,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for KafkaReader {
@@ -54,6 +60,7 @@ impl fmt::Debug for KafkaReader {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Release);
         // Closing the client waits for its threads.
         if let Some(worker) = self.worker.take() {
             let dropping = std::thread::Builder::new().name("kafka-drop".into());
@@ -72,6 +79,7 @@ impl KafkaReader {
         positions: BTreeMap<i32, i64>,
     ) -> Result<Self> {
         let config = connection.lone_consumer(NAME, NAME);
+        let abandoned = Arc::<AtomicBool>::default();
         let worker = Worker {
             client: lookup::create(&config, Edge::new(registry, NAME))?,
             topic,
@@ -80,8 +88,9 @@ impl KafkaReader {
             positions: positions.clone(),
             at_end: BTreeSet::new(),
             walk: None,
+            abandoned: Arc::clone(&abandoned),
         };
-        Ok(Self { worker: Some(Box::new(worker)), running: None, positions, walking: false })
+        Ok(Self { worker: Some(Box::new(worker)), running: None, positions, walking: false, abandoned })
     }
 
     async fn run(
@@ -156,10 +165,10 @@ impl Worker {
         let deadline = Instant::now() + timeout;
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while batch.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES {
+        while batch.len() < MAX_BATCH_RECORDS && bytes < MAX_BATCH_BYTES && !self.abandoned.load(Ordering::Acquire) {
             let wait =
                 if batch.is_empty() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
-            match self.client.poll(wait) {
+            match self.client.poll(wait.min(SLICE)) {
                 Some(Ok(message)) => {
                     let record = convert::record(&message, &mut self.names);
                     bytes += record.size();
@@ -208,7 +217,7 @@ impl Worker {
                 return Ok(Vec::new());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.abandoned.load(Ordering::Acquire) {
                 return Err(StreamError::Timeout {
                     what: format!("reading {} to its end", self.topic),
                     milliseconds: idle.as_millis(),
