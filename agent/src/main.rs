@@ -1,35 +1,29 @@
 //! The agent as a process of its own, one per node.
 
+use anyhow::anyhow;
 use clap::Parser;
-use std::path::PathBuf;
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 use weir_agent::AgentSettings;
 use weir_flow::RecordSettings;
-use weir_service::{Context, ProcessSettings, ServiceSettings};
-use weir_stream::{KafkaSettings, Log, TopicSpec};
+use weir_schemas::topics;
+use weir_service::{Context, HintExt as _, ProcessSettings, ServiceSettings};
+use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
-/// Counts every connection of this node and publishes the samples to Kafka.
+/// How long an answer of the log is awaited.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Counts every connection of this node and publishes the samples to Kafka
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weir-agent", version, about)]
 struct Settings {
     /// The cluster's id
-    #[arg(long, default_value = weir_schemas::topics::DEFAULT_CLUSTER)]
+    #[arg(long, value_name = "NAME", default_value = topics::DEFAULT_CLUSTER)]
     cluster: String,
-    /// Length of a tick: how often samples are published. Must be the cluster's record setting
-    #[arg(long, default_value = "5s", value_parser = weir_service::settings::parse_duration)]
-    tick: std::time::Duration,
-    /// Length of a window. Must be the cluster's record setting
-    #[arg(long, default_value = "60s", value_parser = weir_service::settings::parse_duration)]
-    window: std::time::Duration,
-    /// Number of partitions of the raw topic. Must be the cluster's record setting
-    #[arg(long, default_value_t = 16)]
-    raw_partitions: i32,
     /// Say what can be captured here, and end
     #[arg(long)]
     probe: bool,
-    /// Read these capture files instead of the node's interfaces, and end
-    #[arg(long, value_name = "FILES", value_delimiter = ',')]
-    pcap: Vec<PathBuf>,
     #[command(flatten)]
     agent: AgentSettings,
     #[command(flatten)]
@@ -42,21 +36,6 @@ impl ServiceSettings for Settings {
     fn process(&self) -> &ProcessSettings {
         &self.process
     }
-
-    fn validate(&self) -> anyhow::Result<()> {
-        Ok(self.record()?.validate()?)
-    }
-}
-
-impl Settings {
-    fn record(&self) -> anyhow::Result<RecordSettings> {
-        Ok(RecordSettings {
-            tick: i64::try_from(self.tick.as_millis())?,
-            window: i64::try_from(self.window.as_millis())?,
-            raw_partitions: self.raw_partitions,
-            ..RecordSettings::standard(&self.cluster)
-        })
-    }
 }
 
 fn main() -> ExitCode {
@@ -66,36 +45,28 @@ fn main() -> ExitCode {
 async fn run(context: Context<Settings>) -> anyhow::Result<()> {
     let settings = context.settings;
     if settings.probe {
-        for line in weir_agent::ebpf::probe(&settings.agent.selection()).lines() {
-            tracing::info!("{line}");
-        }
-        return Ok(());
+        let lines = weir_agent::ebpf::probe(&settings.agent.selection()).lines();
+        return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
     }
-    let record = settings.record()?;
     let log = Log::kafka(&settings.kafka)?;
-    if !settings.pcap.is_empty() {
-        let summary =
-            weir_agent::pcap::publish(&settings.pcap, &log, &record, &context.metrics, &context.health).await?;
-        tracing::info!(?summary, "published");
-        return Ok(());
-    }
-    let topic = weir_schemas::topics::of(&settings.cluster, record.raw_partitions, 1, 1)
-        .into_iter()
-        .find(|topic| topic.name == weir_schemas::topics::raw(&settings.cluster));
-    if let Some(topic) = topic {
-        let spec = TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs };
-        log.ensure_topics(&[spec]).await?;
-    }
-    let published = weir_agent::run(
-        &settings.agent,
-        &settings.cluster,
-        &record,
-        &log,
-        &context.metrics,
-        &context.health,
-        context.shutdown,
-    )
-    .await?;
+    let cluster = settings.cluster;
+    let records = tokio::select! {
+        records = record_settings(&log, &cluster) => records?,
+        () = context.shutdown.cancelled() => return Ok(()),
+    };
+    let published =
+        weir_agent::run(&settings.agent, &cluster, &records, &log, &context.metrics, &context.health, context.shutdown)
+            .await?;
     tracing::info!(batches = published.batches, "agent ends");
     Ok(())
+}
+
+/// The settings that decide records, which are records themselves.
+async fn record_settings(log: &Log, cluster: &str) -> anyhow::Result<RecordSettings> {
+    let hint = format!("write the cluster's settings with `weir init --cluster {cluster}`");
+    let mut reader = log.reader(topics::SETTINGS, Partitions::All, Start::Beginning).await.hint(&hint)?;
+    let records = reader.read_to_end(ANSWER).await?;
+    weir_schemas::settings::newest(records.iter().filter_map(|r| r.value.as_deref()), cluster)?
+        .ok_or_else(|| anyhow!("cluster {cluster} has no settings on topic {}", topics::SETTINGS))
+        .hint(hint)
 }

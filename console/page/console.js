@@ -417,7 +417,7 @@ function showEmpty() {
     el("ol", null,
       el("li", null, el("span", null, "Make some traffic on a machine that an agent watches, for example ", el("code", null, "curl https://example.com"), ".")),
       el("li", null, el("span", null, "Nothing to watch? ", el("code", null, "weir up --demo"), " shows a small simulated cluster.")),
-      el("li", null, el("span", null, "Still nothing? ", el("code", null, "weir doctor"), " says which step is missing."))));
+      el("li", null, el("span", null, "Still nothing? ", "docs/troubleshoot.md goes along the data path."))));
 }
 
 function showCluster() {

@@ -68,9 +68,35 @@ impl From<&RecordSettings> for Settings {
     }
 }
 
+/// The settings of a cluster that are valid from the latest generation, among the values of the topic; nothing when the
+/// cluster has none.
+///
+/// # Errors
+/// A value that is no settings record, or whose values do not fit together.
+pub fn newest<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+    cluster: &str,
+) -> Result<Option<RecordSettings>, SettingsRecordError> {
+    let mut newest: Option<RecordSettings> = None;
+    for value in values {
+        let found: Settings = crate::decode(value)?;
+        if found.cluster != cluster {
+            continue;
+        }
+        let found = RecordSettings::try_from(found)?;
+        if newest.as_ref().is_none_or(|n| n.valid_from <= found.valid_from) {
+            newest = Some(found);
+        }
+    }
+    Ok(newest)
+}
+
 /// Why a settings record cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsRecordError {
+    /// Not a settings record.
+    #[error("topic weir.settings.v1: {0}")]
+    Decode(#[from] crate::DecodeError),
     /// A level that does not exist.
     #[error("settings of cluster {0}: there is no level {1}")]
     Level(String, u8),

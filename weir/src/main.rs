@@ -3,6 +3,8 @@
 
 mod demo;
 mod flows;
+mod init;
+mod record_settings;
 mod reference;
 mod retention;
 mod up;
@@ -34,6 +36,8 @@ Examples:
 enum Command {
     /// Run everything in one process: broker, search, agent, metadata, enricher, indexer, retention, console
     Up(Box<up::UpSettings>),
+    /// Make the topics and settings of a cluster, before its services start (`up` does it by itself)
+    Init(Box<init::InitSettings>),
     /// List named flows
     Flows(Box<flows::FlowsSettings>),
     /// Show or apply what the disk budget asks for
@@ -52,6 +56,10 @@ fn main() -> ExitCode {
         Command::Up(ref settings) => {
             let settings = settings.clone();
             up::main(with(loaded, *settings))
+        }
+        Command::Init(ref settings) => {
+            let settings = settings.clone();
+            init::main(with(loaded, *settings))
         }
         Command::Flows(ref settings) => {
             let settings = settings.clone();

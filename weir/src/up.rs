@@ -1,5 +1,6 @@
 //! `weir up`: the whole path in one process.
 
+use crate::record_settings;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::net::SocketAddr;
@@ -13,14 +14,13 @@ use weir_retention::{Amount, RetentionSettings};
 use weir_schemas::topics;
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings};
-use weir_stream::{KafkaSettings, Log, TopicSpec};
+use weir_stream::{KafkaSettings, Log};
 
 mod banner;
 mod capture;
 mod components;
 mod data;
 mod engines;
-mod record_settings;
 
 use capture::Capture;
 use components::Components;
@@ -147,20 +147,12 @@ async fn with_log(
         .hint("start it, or give the address of a reachable one with --elasticsearch")?;
     let cluster = capture.cluster(&context.settings);
     let seed = RecordSettings { live: capture.is_live(), ..RecordSettings::small(&cluster) };
-    ensure_topics(&log, &seed).await?;
+    // A Kafka of somebody else's may have these topics already, with as many partitions as they like.
+    let enriched = log.partition_count(topics::ENRICHED).await.unwrap_or(1);
+    record_settings::ensure_topics(&log, &seed, enriched).await?;
     let records = record_settings::read_or_seed(&log, seed).await?;
     let mut components = Components::new(context.clone(), log, elastic, records);
     components.start(capture).await?;
     banner::print(context, capture, engines, &components);
     components.run_until_stopped().await
-}
-
-async fn ensure_topics(log: &Log, settings: &RecordSettings) -> Result<()> {
-    let topics: Vec<TopicSpec> =
-        topics::of(&settings.cluster, settings.raw_partitions, settings.internal_partitions, 1)
-            .into_iter()
-            .map(|t| TopicSpec { name: t.name, partitions: t.partitions, configs: t.configs })
-            .collect();
-    log.ensure_topics(&topics).await?;
-    Ok(())
 }

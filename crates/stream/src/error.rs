@@ -31,7 +31,7 @@ pub enum StreamError {
     UnknownTopic(String),
     /// The topic exists with another number of partitions than it was said to have.
     #[error(
-        "topic {topic} has {found} partitions and {expected} are required; partition counts are settings that never change silently, see `weir doctor`"
+        "topic {topic} has {found} partitions and {expected} are required; partition counts are settings that never change"
     )]
     PartitionCount {
         /// The topic.

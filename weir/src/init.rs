@@ -1,0 +1,162 @@
+//! `weir init`: the topics of a cluster, and the settings that decide its records.
+
+use crate::record_settings;
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, ValueEnum};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+use weir_flow::settings::IndexPeriod;
+use weir_flow::{Level, RecordSettings};
+use weir_service::settings::{Loaded, parse_duration};
+use weir_service::{Context, HintExt as _, ProcessSettings};
+use weir_stream::{KafkaSettings, Log};
+
+#[cfg(test)]
+mod tests;
+
+/// Settings of `weir init`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InitSettings {
+    /// Id of the cluster
+    #[arg(long, value_name = "NAME", default_value = weir_schemas::topics::DEFAULT_CLUSTER)]
+    cluster: String,
+    /// Length of a tick: how often agents publish
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    tick: Duration,
+    /// Length of a window, a whole number of ticks
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    window: Duration,
+    /// How long batches of a window are awaited after its end
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    grace: Duration,
+    /// How far an agent's clock may be ahead of the broker's
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    tolerance: Duration,
+    /// How late a sample may be; what is later is a counted loss
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    late_bound: Duration,
+    /// Levels of detail that are kept, 0 to 3
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', default_values_t = [1, 2], value_parser = clap::value_parser!(u8).range(0..=3))]
+    levels: Vec<u8>,
+    /// Partitions of the raw topic
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    raw_partitions: i32,
+    /// Partitions of the internal topic between the enricher's stages
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    internal_partitions: i32,
+    /// Partitions of the enriched topics
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    enriched_partitions: i32,
+    /// How much event time one index holds
+    #[arg(long, value_enum, default_value_t = Period::Day, value_name = "PERIOD")]
+    index_period: Period,
+    /// Show what would be made, and make nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Where the topics are
+    #[command(flatten)]
+    kafka: KafkaSettings,
+    /// The process
+    #[command(flatten)]
+    process: ProcessSettings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Period {
+    /// One index per UTC day
+    Day,
+    /// One index per UTC hour
+    Hour,
+}
+
+/// Makes what a cluster needs before its services start.
+pub(crate) fn main(loaded: Loaded<InitSettings>) -> ExitCode {
+    let process = crate::flows::quiet(&loaded.settings.process);
+    weir_service::run_loaded("weir-init", crate::VERSION, loaded, &process, run)
+}
+
+impl InitSettings {
+    fn records(&self) -> Result<RecordSettings> {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis());
+        let mut levels: Vec<Level> = self.levels.iter().filter_map(|l| Level::from_number(i64::from(*l))).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        let records = RecordSettings {
+            tick: millis(self.tick)?,
+            window: millis(self.window)?,
+            grace: millis(self.grace)?,
+            tolerance: millis(self.tolerance)?,
+            late_bound: millis(self.late_bound)?,
+            levels_allowed: levels.clone(),
+            levels_denied: levels,
+            raw_partitions: self.raw_partitions,
+            internal_partitions: self.internal_partitions,
+            index_period: match self.index_period {
+                Period::Day => IndexPeriod::Day,
+                Period::Hour => IndexPeriod::Hour,
+            },
+            ..RecordSettings::standard(&self.cluster)
+        };
+        records.validate()?;
+        Ok(records)
+    }
+}
+
+async fn run(context: Context<InitSettings>) -> Result<()> {
+    let settings = &context.settings;
+    let wanted = settings.records().hint("weir init --help says what the values mean").exit_code(2)?;
+    let topics = record_settings::topics(&wanted, settings.enriched_partitions);
+    if settings.dry_run {
+        let mut text = format!("settings of cluster {}: {wanted:?}\n", wanted.cluster);
+        for topic in topics {
+            let _ = writeln!(text, "topic {} with {} partitions {:?}", topic.name, topic.partitions, topic.configs);
+        }
+        return print(&text);
+    }
+    let log = Log::kafka(&settings.kafka)?;
+    log.check(Duration::from_secs(10))
+        .await
+        .with_context(|| format!("kafka at {}", settings.kafka.kafka))
+        .hint("start it, or give the address of a reachable one with --kafka")?;
+    record_settings::ensure_topics(&log, &wanted, settings.enriched_partitions)
+        .await
+        .hint("give the numbers of partitions that the topics have; those of a running cluster are never changed")?;
+    let Some(found) = record_settings::read(&log, &wanted.cluster).await? else {
+        record_settings::write(&log, &wanted).await?;
+        return print(&format!("cluster {} is ready: {} topics, settings written\n", wanted.cluster, topics.len()));
+    };
+    match difference(&found, &wanted) {
+        None => print(&format!("cluster {} was ready already\n", wanted.cluster)),
+        Some(difference) => Err(anyhow!("cluster {} has other settings: {difference}", wanted.cluster))
+            .hint("settings of a cluster never change afterwards: give the same values, or another --cluster"),
+    }
+}
+
+/// The first value that differs, in words.
+fn difference(found: &RecordSettings, wanted: &RecordSettings) -> Option<String> {
+    let pairs = |s: &RecordSettings| {
+        [
+            ("tick", format!("{} ms", s.tick)),
+            ("window", format!("{} ms", s.window)),
+            ("grace", format!("{} ms", s.grace)),
+            ("tolerance", format!("{} ms", s.tolerance)),
+            ("late bound", format!("{} ms", s.late_bound)),
+            ("levels of allowed flows", format!("{:?}", s.levels_allowed)),
+            ("levels of denied flows", format!("{:?}", s.levels_denied)),
+            ("raw partitions", s.raw_partitions.to_string()),
+            ("internal partitions", s.internal_partitions.to_string()),
+            ("index period", format!("{:?}", s.index_period)),
+        ]
+    };
+    pairs(found)
+        .into_iter()
+        .zip(pairs(wanted))
+        .find(|((_, found), (_, wanted))| found != wanted)
+        .map(|((name, found), (_, wanted))| format!("{name} is {found}, not {wanted}"))
+}
+
+fn print(text: &str) -> Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
