@@ -104,8 +104,12 @@ async fn check_partitions(log: &Log, cluster: &str, history: &SettingsHistory) -
     for (topic, count, name) in expected {
         let found = log.partition_count(&topic).await?;
         if found != count {
-            return Err(anyhow::anyhow!("topic {topic} has {found} partitions, the settings of cluster {cluster} say {count} {name}"))
-                .hint("a partition count is a setting from a generation on: add a settings record before adding partitions");
+            return Err(anyhow::anyhow!(
+                "topic {topic} has {found} partitions, the settings of cluster {cluster} say {count} {name}"
+            ))
+            .hint(
+                "a partition count is a setting from a generation on: add a settings record before adding partitions",
+            );
         }
     }
     Ok(())

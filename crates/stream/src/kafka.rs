@@ -14,6 +14,7 @@ mod lookup;
 mod poller;
 mod producer;
 mod reader;
+mod served;
 mod transaction;
 
 pub(crate) use consumer::KafkaGroupConsumer;

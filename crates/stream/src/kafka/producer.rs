@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tokio::sync::{Notify, oneshot};
 
 use super::config::Connection;
 use super::convert;
 use super::edge::{self, Edge, Registry};
+use super::served::ServedProducer;
 use crate::{Delivery, DeliveryFuture, NewRecord, ProducerSettings, Result, StreamError};
 
 /// A record that waits for its acknowledgement.
@@ -106,7 +107,7 @@ fn delivery_error(topic: &str, code: RDKafkaErrorCode) -> StreamError {
 /// The library's producer with its queue limit. The thread that serves it ends when this is dropped, and
 /// dropping never waits.
 pub(super) struct Core {
-    native: Option<Arc<ThreadedProducer<Context>>>,
+    native: Option<Arc<ServedProducer<Context>>>,
     limit_bytes: usize,
     max_record_bytes: usize,
 }
@@ -122,7 +123,7 @@ impl fmt::Debug for Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Purging and joining the library's threads takes up to half a second.
+        // Purging and joining the library's threads takes up to a second.
         if let Some(native) = self.native.take() {
             let dropping = std::thread::Builder::new().name("kafka-drop".into());
             if let Err(error) = dropping.spawn(move || drop(native)) {
@@ -147,12 +148,12 @@ impl Core {
             progress: Notify::new(),
             failure: Mutex::new(None),
         };
-        let native = ThreadedProducer::from_config_and_context(config, context)
+        let native = ServedProducer::new(config, context)
             .map_err(|error| StreamError::Configuration(format!("kafka producer: {error}")))?;
         Ok(Self { native: Some(Arc::new(native)), limit_bytes, max_record_bytes })
     }
 
-    pub(super) fn native(&self) -> &Arc<ThreadedProducer<Context>> {
+    pub(super) fn native(&self) -> &Arc<ServedProducer<Context>> {
         // Only `drop` takes it.
         self.native.as_ref().expect("present until dropped")
     }

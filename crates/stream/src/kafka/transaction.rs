@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::producer::Producer as _;
 use rdkafka::util::Timeout;
 
 use super::blocking;
@@ -14,10 +14,11 @@ use super::config::Connection;
 use super::convert;
 use super::edge::Registry;
 use super::producer::{Context, Core, Refused};
+use super::served::ServedProducer;
 use crate::group::GroupMetadataInner;
 use crate::{GroupMetadata, NewRecord, OffsetAndMetadata, Result, StreamError, TopicPartition, TransactionSettings};
 
-type Native = Arc<ThreadedProducer<Context>>;
+type Native = Arc<ServedProducer<Context>>;
 
 /// Between two attempts of a call that may be repeated.
 const PAUSE: Duration = Duration::from_millis(50);
