@@ -13,7 +13,7 @@ pub enum Metadata {
     /// One revision of one object; key `<cluster>/<kind>/<uid>/<revision>`.
     #[serde(rename = "weir.Revision")]
     Revision(Revision),
-    /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`.
+    /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`.
     #[serde(rename = "weir.Heartbeat")]
     Heartbeat(Heartbeat),
 }
