@@ -11,7 +11,6 @@
 //!
 //! Everything that reads sees committed records only.
 
-pub mod dead_letter;
 mod error;
 mod group;
 mod kafka;
