@@ -114,6 +114,7 @@ impl Accounting {
         let sequence = self.sequence;
         self.sequence += 1;
         RawBatch {
+            dns: Vec::new(),
             cluster: self.identity.cluster.clone(),
             node: self.identity.node.clone(),
             boot: self.identity.boot.clone(),

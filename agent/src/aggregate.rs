@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use weir_flow::protocol::{ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP};
 use weir_flow::time::floor_to;
 use weir_flow::{Address, Millis};
-use weir_schemas::raw::{End, OpenedBy, Point, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, Sample, Totals};
 
 #[cfg(test)]
 mod tests;
@@ -215,6 +215,10 @@ impl Aggregator {
         let opener = known.and_then(|known| known.opener);
         let cumulative = known.map_or((flow.bytes, flow.packets), |known| known.cumulative[side.index()]);
         Sample {
+            zero_windows: 0,
+            coarsened: Coarsening::None,
+            handshake: None,
+            resets: 0,
             point: Point::Capture,
             end: End::Source,
             interface: String::new(),

@@ -1,12 +1,16 @@
 //! Values for the tests of this crate.
 
 use weir_flow::Address;
-use weir_schemas::raw::{End, OpenedBy, Point, Sample};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, Sample};
 
 /// A sample of flow number `flow`.
 pub(crate) fn sample(flow: u16, packets: u64, bytes: u64) -> Sample {
     let address = |text: &str| text.parse::<Address>().unwrap();
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end: End::Source,
         interface: "veth0".to_owned(),

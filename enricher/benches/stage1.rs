@@ -11,7 +11,7 @@ use weir_enricher::stage1::{Content, Input, Partition};
 use weir_flow::{Address, RecordSettings, time};
 use weir_join::Table;
 use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
-use weir_schemas::raw::{End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
 use weir_schemas::{decode, encode};
 
 const PODS: u32 = 2_000;
@@ -36,6 +36,10 @@ fn table() -> Table {
         table.apply(
             0,
             &Metadata::Revision(Revision {
+                labels_dropped: 0,
+                annotations: Vec::new(),
+                changed_at: None,
+                changed_by: String::new(),
                 cluster: "local".to_owned(),
                 uid: format!("uid-{number}"),
                 revision: 1,
@@ -61,6 +65,10 @@ fn table() -> Table {
 fn sample(number: u32, tick: i64) -> Sample {
     let client = u16::try_from(32_768 + number % 20_000).unwrap();
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end: if number.is_multiple_of(2) { End::Source } else { End::Destination },
         interface: "veth0".to_owned(),
@@ -95,6 +103,7 @@ fn raw() -> Vec<Vec<u8>> {
     let batches = (0..TICKS).map(|index| {
         let tick = 60_000 + index * 5_000;
         RawBatch {
+            dns: Vec::new(),
             cluster: "local".to_owned(),
             node: "node-1".to_owned(),
             boot: "boot".to_owned(),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use weir_flow::{Address, Level, Millis, RecordSettings, protocol};
 use weir_join::{Ask, Identity, IdentityKind, Resolution};
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
-use weir_schemas::raw::{Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals};
+use weir_schemas::raw::{
+    Coarsening, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
+};
 
 pub(crate) const CLUSTER: &str = "local";
 
@@ -34,6 +36,10 @@ pub(crate) fn history(settings: RecordSettings) -> Arc<SettingsHistory> {
 /// A TCP packet of `bytes` from 10.0.0.1:40000 to 10.0.0.2:80, seen leaving the sender's pod.
 pub(crate) fn sample(bytes: u64) -> Sample {
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end: End::Source,
         interface: "veth0".to_owned(),
@@ -96,6 +102,7 @@ pub(crate) fn batch(node: &str, sequence: u64, tick: Millis, mut samples: Vec<Sa
         sample.last_seen = tick;
     }
     RawBatch {
+        dns: Vec::new(),
         cluster: CLUSTER.to_owned(),
         node: node.to_owned(),
         boot: "boot".to_owned(),

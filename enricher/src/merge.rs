@@ -94,6 +94,9 @@ pub(crate) fn fold_drops(drops: &mut Vec<DropCounter>) {
 
 pub(crate) fn empty_report() -> Report {
     Report {
+        handshake: None,
+        resets: 0,
+        zero_windows: 0,
         counters: Counters::default(),
         drops: Vec::new(),
         forward_tcp_flags: 0,

@@ -103,6 +103,7 @@ impl InternalPartition {
         self.next_offset = offset.saturating_add(1);
         match message {
             PartialMessage::Partials(batch) => self.read_partials(offset, batch),
+            PartialMessage::Dns(_) => {}
             PartialMessage::Marker(marker) => {
                 self.counts.markers += 1;
                 if marker.generation <= self.written || *marker.cluster != *self.cluster {

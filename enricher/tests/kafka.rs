@@ -8,7 +8,7 @@ use weir_enricher::EnricherSettings;
 use weir_flow::{RecordSettings, time};
 use weir_schemas::enriched::Enriched;
 use weir_schemas::metadata::{Heartbeat, Metadata, Proof};
-use weir_schemas::raw::{End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, decode, encode, topics};
 use weir_service::{CancellationToken, Health, Metrics};
@@ -21,6 +21,10 @@ fn now() -> i64 {
 
 fn sample(end: End, tick: i64) -> Sample {
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Host,
         end,
         interface: "eth0".to_owned(),
@@ -53,6 +57,7 @@ fn sample(end: End, tick: i64) -> Sample {
 
 fn batch(cluster: &str, node: &str, sequence: u64, tick: i64, end: End) -> RawBatch {
     RawBatch {
+        dns: Vec::new(),
         cluster: cluster.to_owned(),
         node: node.to_owned(),
         boot: "boot".to_owned(),

@@ -27,6 +27,12 @@ pub enum Kind {
     Service,
     /// Agents.
     Agent,
+    /// Slices of services' endpoints.
+    EndpointSlice,
+    /// Policies of any kind.
+    Policy,
+    /// Named sets of networks and domains.
+    NetworkSet,
 }
 
 impl Kind {
@@ -39,6 +45,9 @@ impl Kind {
             Object::Namespace(_) => Self::Namespace,
             Object::Service(_) => Self::Service,
             Object::Agent(_) => Self::Agent,
+            Object::EndpointSlice(_) => Self::EndpointSlice,
+            Object::Policy(_) => Self::Policy,
+            Object::NetworkSet(_) => Self::NetworkSet,
         }
     }
 
@@ -46,11 +55,14 @@ impl Kind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Pod => "pod",
-            Self::Node => "node",
-            Self::Namespace => "namespace",
-            Self::Service => "service",
-            Self::Agent => "agent",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::Agent => "Agent",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Policy => "Policy",
+            Self::NetworkSet => "NetworkSet",
         }
     }
 }
@@ -167,6 +179,10 @@ impl History {
         let heartbeat = self.heartbeat;
         let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
         let mut next = Revision {
+            labels_dropped: 0,
+            annotations: Vec::new(),
+            changed_at: None,
+            changed_by: String::new(),
             cluster: self.cluster.clone(),
             uid: observed.uid,
             revision: line.last.saturating_add(1),
@@ -289,7 +305,8 @@ fn addresses(object: &Object) -> &[weir_flow::Address] {
         Object::Pod(pod) => &pod.addresses,
         Object::Node(node) => &node.addresses,
         Object::Service(service) => &service.addresses,
-        Object::Namespace(_) | Object::Agent(_) => &[],
+        Object::EndpointSlice(slice) => &slice.addresses,
+        Object::Namespace(_) | Object::Agent(_) | Object::Policy(_) | Object::NetworkSet(_) => &[],
     }
 }
 

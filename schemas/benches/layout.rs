@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use weir_flow::Address;
-use weir_schemas::raw::{End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals};
 
 /// The same batch as rows.
 #[derive(Clone, Serialize, Deserialize)]
@@ -56,6 +56,10 @@ fn batch(flows: u64) -> RawBatch {
         let age = i64::try_from((random >> 13) % 300_000).unwrap() * i64::from(random & 3 == 0);
         let first_seen = tick + i64::try_from(random >> 50).unwrap() % 4_000;
         Sample {
+            zero_windows: 0,
+            coarsened: Coarsening::None,
+            handshake: None,
+            resets: 0,
             point: Point::Pod,
             end: if outgoing { End::Source } else { End::Destination },
             interface: format!("veth{:08x}", mix(pod) >> 32),
@@ -86,6 +90,7 @@ fn batch(flows: u64) -> RawBatch {
         }
     };
     RawBatch {
+        dns: Vec::new(),
         cluster: "main".to_owned(),
         node: "node-1".to_owned(),
         boot: "5b0c7c2e-7a56-4ef3-9f0f-1c62a5f1a9d1".to_owned(),

@@ -1,6 +1,6 @@
 //! Avro single-object encoding (Avro 1.11 specification, "Single-object encoding").
 
-use crate::{checkpoint, dead_letter, dns, enriched, ledger, metadata, partial, raw, settings};
+use crate::{audit, checkpoint, dead_letter, dns, enriched, horizon, ledger, metadata, partial, raw, settings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::Schema;
@@ -109,6 +109,8 @@ message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
 message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
 message!(settings::Settings, "weir.settings", "weir.settings/v1.avsc");
+message!(horizon::Horizon, "weir.horizon", "weir.horizon/v1.avsc");
+message!(audit::Audit, "weir.audit", "weir.audit/v1.avsc");
 
 #[expect(clippy::panic, reason = "the schema is part of the program; a test parses every one")]
 fn parse(name: &str, json: &str) -> Schema {

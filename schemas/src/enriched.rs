@@ -55,6 +55,14 @@ pub struct Enriched {
     pub arrival_reason: String,
     /// What the packets showed.
     pub action: Action,
+    /// Community ID v1 of the connection, seed 0; only at levels 0 and 1, absent where the protocol or a port does not allow one.
+    pub community_id: Option<String>,
+    /// What policy said, one entry per distinct answer, sorted by it, at most 4; empty when nothing was judged.
+    pub judgements: Vec<Judgement>,
+    /// How many distinct answers are not listed.
+    pub judgements_more: u64,
+    /// How what the packets showed fits what policy said.
+    pub explanation: Explanation,
     /// Whether keys were coarsened by a limit.
     pub coarsened: bool,
     /// How many samples were merged.
@@ -118,6 +126,20 @@ pub struct Side {
     pub service_account: Option<String>,
     /// Labels as of then, `k=v`, sorted; at levels 2 and 3 the intersection.
     pub labels: Vec<String>,
+    /// Labels that only some of the pods had; only at levels 2 and 3, sorted, bounded.
+    pub labels_some: Vec<String>,
+    /// How many of those are not listed.
+    pub labels_more: u64,
+    /// DNS names by which the node's clients had asked for the addresses, sorted, bounded.
+    pub domains: Vec<String>,
+    /// How many names are not listed.
+    pub domains_more: u64,
+    /// Country of a public address, ISO 3166-1 alpha-2; absent without a database that knows.
+    pub country: Option<String>,
+    /// Number of the autonomous system that announces a public address; absent without a database that knows.
+    pub as_number: Option<u32>,
+    /// Organization of that autonomous system.
+    pub as_organization: Option<String>,
     /// Container id, where the node could tell.
     pub container: Option<String>,
     /// Process name, where the node could tell.
@@ -200,6 +222,12 @@ pub struct Report {
     pub retransmits: u64,
     /// Round-trip times.
     pub round_trip: Option<RoundTrip>,
+    /// Times from SYN to SYN-ACK.
+    pub handshake: Option<RoundTrip>,
+    /// TCP segments that announced a window of zero.
+    pub zero_windows: u64,
+    /// TCP segments with RST.
+    pub resets: u64,
     /// Last packet sent from initiator to responder, ms since the epoch; absent without one.
     pub last_forward: Option<Millis>,
     /// Highest sampling factor met; 1 = nothing was sampled. Counters are already corrected.
@@ -245,4 +273,61 @@ pub enum Action {
     Deny,
     /// Both in one record.
     Mixed,
+}
+
+/// What policy says of a connection, as of the ticks of its samples.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The enforced policies' verdict.
+    pub verdict: Verdict,
+    /// Why it is unknown; empty otherwise.
+    pub reason: String,
+    /// Policies and rules passed, `index|tier|policy|action|rule`, egress then ingress, in order.
+    pub trace: Vec<String>,
+    /// What it would be with the staged policies enforced; absent without staged policies that select either end.
+    pub pending: Option<Pending>,
+    /// How many samples it is of.
+    pub samples: u64,
+    /// Attempts that went otherwise, on connections opened after the verdict had held for the settle time.
+    pub against: u64,
+}
+
+/// A verdict of staged policies together with the enforced ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pending {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is unknown; empty otherwise.
+    pub reason: String,
+    /// Policies and rules passed, as in a judgement.
+    pub trace: Vec<String>,
+}
+
+/// What policies decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The connection may be.
+    Allow,
+    /// The connection may not be.
+    Deny,
+    /// The policies known do not say.
+    Unknown,
+}
+
+/// How what the packets showed fits what policy said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explanation {
+    /// No policy was asked.
+    #[default]
+    NotJudged,
+    /// Allowed and flowed, or denied and dropped.
+    AsJudged,
+    /// At least three attempts inside the record went otherwise.
+    Mismatch,
+    /// Something went otherwise, but fewer attempts, or before the verdict had settled.
+    Unexplained,
+    /// The verdict, or what the packets showed, is unknown.
+    Unknown,
 }

@@ -3,10 +3,12 @@
 //! A value on a topic is one Avro single-object encoding: `C3 01`, the CRC-64-AVRO fingerprint of the writer's schema,
 //! the body. [`encode`] and [`decode`] are the only ways in and out; decoding is bounded in depth, length and allocation.
 
+pub mod audit;
 pub mod checkpoint;
 pub mod dead_letter;
 pub mod dns;
 pub mod enriched;
+pub mod horizon;
 pub mod ledger;
 pub mod metadata;
 pub mod partial;

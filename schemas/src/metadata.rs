@@ -62,6 +62,14 @@ pub struct Revision {
     pub name: String,
     /// Labels as `k=v`, sorted by key.
     pub labels: Vec<String>,
+    /// How many labels were left out by the keep-list or a limit.
+    pub labels_dropped: u32,
+    /// Annotations of the keep-list as `k=v`, sorted by key.
+    pub annotations: Vec<String>,
+    /// Who changed the object last: the manager of the newest entry of `metadata.managedFields` but status; empty when unknown.
+    pub changed_by: String,
+    /// When, ms since the epoch; absent when unknown.
+    pub changed_at: Option<Millis>,
     /// From when it was valid.
     pub valid_from: Bound,
     /// Until when (exclusive); absent while it still is.
@@ -119,6 +127,15 @@ pub enum Object {
     /// An agent that covers ends.
     #[serde(rename = "weir.Agent")]
     Agent(Agent),
+    /// A slice of a service's endpoints.
+    #[serde(rename = "weir.EndpointSlice")]
+    EndpointSlice(EndpointSlice),
+    /// A policy of any kind.
+    #[serde(rename = "weir.Policy")]
+    Policy(Policy),
+    /// A named set of networks and domains.
+    #[serde(rename = "weir.NetworkSet")]
+    NetworkSet(NetworkSet),
 }
 
 impl Metadata {
@@ -142,6 +159,9 @@ impl Object {
             Self::Namespace(_) => "Namespace",
             Self::Service(_) => "Service",
             Self::Agent(_) => "Agent",
+            Self::EndpointSlice(_) => "EndpointSlice",
+            Self::Policy(_) => "Policy",
+            Self::NetworkSet(_) => "NetworkSet",
         }
     }
 }
@@ -163,8 +183,32 @@ pub struct Pod {
     pub workload: String,
     /// Phase, as Kubernetes writes it.
     pub phase: String,
-    /// Container ids, without the runtime's prefix.
-    pub containers: Vec<String>,
+    /// Containers that have an id.
+    pub containers: Vec<Container>,
+    /// Ports that its containers declare; policies and services name them.
+    pub ports: Vec<ContainerPort>,
+    /// Its owner chain as `Kind/name`, nearest first.
+    pub owners: Vec<String>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Container {
+    /// Its id, without the runtime's prefix.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+}
+
+/// A port that a container declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContainerPort {
+    /// Its name; empty without one.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
 }
 
 /// A node's identity.
@@ -221,4 +265,37 @@ pub struct Agent {
     pub networks: Vec<String>,
     /// One observer for both ends (a capture): each packet is seen once, and stands for the initiator's report.
     pub one_observer: bool,
+}
+
+/// Ready endpoints behind a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointSlice {
+    /// Name of the service in the slice's namespace; empty without one.
+    pub service: String,
+    /// Addresses of the ready endpoints, sorted.
+    pub addresses: Vec<Address>,
+    /// Ports at those addresses: `port` and `target` are the same.
+    pub ports: Vec<ServicePort>,
+}
+
+/// A policy of any kind: Kubernetes' own, or another maker's by name only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `apiVersion`, e.g. `networking.k8s.io/v1`.
+    pub api_version: String,
+    /// `kind`, e.g. `NetworkPolicy`.
+    pub kind: String,
+    /// `.spec` as canonical JSON: keys sorted, no blanks.
+    pub spec: String,
+    /// Whether it is only staged: judged as pending, never as enforced.
+    pub staged: bool,
+}
+
+/// A named set of networks and domains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkSet {
+    /// Networks in CIDR notation, sorted.
+    pub networks: Vec<String>,
+    /// Domains, lower case, without the last dot, sorted; a leading `*.` stands for any name below.
+    pub domains: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Topic `flows.partial.v1[.<cluster>]`: stage 1's partial records and markers, between the two stages.
 
-use crate::enriched::{Counters, Report, Side};
-use crate::raw::Origin;
+use crate::enriched::{Counters, Judgement, Report, Side};
+use crate::raw::{Origin, RoundTrip};
 use serde::{Deserialize, Serialize};
 use weir_flow::{Address, Millis};
 
@@ -11,6 +11,9 @@ pub enum PartialMessage {
     /// Partial records of one raw partition and generation for one internal partition.
     #[serde(rename = "weir.PartialBatch")]
     Partials(PartialBatch),
+    /// Partial DNS records of one raw partition and generation for one internal partition.
+    #[serde(rename = "weir.DnsBatch")]
+    Dns(DnsBatch),
     /// "Raw partition `partition` has written everything up to generation `generation`"; follows its partials in the transaction.
     #[serde(rename = "weir.Marker")]
     Marker(Marker),
@@ -74,6 +77,14 @@ pub struct Partial {
     pub initiator_pods: Vec<String>,
     /// All pods of the responder's side, whole (levels 2 and 3), sorted.
     pub responder_pods: Vec<String>,
+    /// Every label that any pod of the initiator's side had, `k=v`, whole (levels 2 and 3), sorted.
+    pub initiator_labels: Vec<String>,
+    /// Every label that any pod of the responder's side had, `k=v`, whole (levels 2 and 3), sorted.
+    pub responder_labels: Vec<String>,
+    /// All DNS names by which the initiator's addresses were known, whole, sorted.
+    pub initiator_domains: Vec<String>,
+    /// All DNS names by which the responder's addresses were asked for, whole, sorted.
+    pub responder_domains: Vec<String>,
     /// IANA protocol number.
     pub protocol: u8,
     /// Whether the orientation was guessed.
@@ -94,8 +105,50 @@ pub struct Partial {
     pub initiator_covered: bool,
     /// Whether the responder's end was covered at every tick that it was asked for.
     pub responder_covered: bool,
+    /// What policy said of the samples, one entry per distinct answer, sorted by it, whole.
+    pub judgements: Vec<Judgement>,
     /// Whether keys were coarsened by a limit.
     pub coarsened: bool,
     /// How many samples were merged.
     pub samples: u64,
+}
+
+/// Partial DNS records of one (raw partition, generation), for one internal partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DnsBatch {
+    /// The cluster's id.
+    pub cluster: String,
+    /// p: the raw partition.
+    pub partition: i32,
+    /// n: the generation.
+    pub generation: Millis,
+    /// The records, in the order of their keys.
+    pub dns: Vec<DnsPartial>,
+}
+
+/// What one raw partition knows of one DNS record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DnsPartial {
+    /// w: the window.
+    pub window: Millis,
+    /// What produced the samples.
+    pub origin: Origin,
+    /// Whether Kubernetes names could be had at all.
+    pub cluster_known: bool,
+    /// Who asked.
+    pub client: Side,
+    /// Who was asked.
+    pub server: Side,
+    /// The question's name, lower case, without the last dot.
+    pub question: String,
+    /// The question's type (IANA name, e.g. `AAAA`; `TYPE` and the number where there is none).
+    pub question_type: String,
+    /// The answer's code (IANA name, e.g. `NXDOMAIN`); empty when unanswered.
+    pub response_code: String,
+    /// How often it was asked.
+    pub count: u64,
+    /// Time from question to answer, µs.
+    pub latency: Option<RoundTrip>,
+    /// Answers in text, whole, sorted.
+    pub answers: Vec<String>,
 }

@@ -37,6 +37,8 @@ pub struct RawBatch {
     pub lost: Vec<Loss>,
     /// The samples; empty in a heartbeat.
     pub samples: Vec<Sample>,
+    /// DNS questions that clients on this node asked, with their answers.
+    pub dns: Vec<DnsSample>,
 }
 
 /// What produced a sample.
@@ -122,6 +124,12 @@ pub struct Sample {
     pub retransmits: u64,
     /// Smoothed round-trip times seen in the tick; absent without TCP statistics.
     pub round_trip: Option<RoundTrip>,
+    /// Times from SYN to SYN-ACK seen in the tick; absent where none was.
+    pub handshake: Option<RoundTrip>,
+    /// TCP segments that announced a window of zero in the tick.
+    pub zero_windows: u64,
+    /// TCP segments with RST in the tick.
+    pub resets: u64,
     /// UID of the pod at this end where the node can tell (cgroup, network namespace).
     pub pod_uid: Option<String>,
     /// Container id at this end where the node can tell.
@@ -130,6 +138,60 @@ pub struct Sample {
     pub process: Option<String>,
     /// Sampling factor: 1 = every packet, n = one in n. Readers multiply.
     pub sampling: u32,
+    /// What the agent left out of the tuple because its map was filling.
+    pub coarsened: Coarsening,
+}
+
+/// What an agent under pressure leaves out of a tuple.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coarsening {
+    /// Nothing.
+    #[default]
+    None,
+    /// The port of the end that opened the connection: 0 stands for any.
+    SourcePort,
+    /// That port, and the host bits of addresses: they are networks of 24 (IPv4) or 64 bits (IPv6).
+    Prefix,
+}
+
+/// One DNS question of one client to one server with one outcome, in one tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsSample {
+    /// Where it was seen.
+    pub point: Point,
+    /// Which end of the question's way the point stands for.
+    pub end: End,
+    /// Name of the interface, as in the agent's network namespace; empty where there is none.
+    pub interface: String,
+    /// Who asked.
+    pub client: Address,
+    /// Who was asked.
+    pub server: Address,
+    /// The server's port.
+    pub server_port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// The question's name, lower case, without the last dot.
+    pub question: String,
+    /// The question's type, IANA number (RFC 1035 §3.2.2).
+    pub question_type: u16,
+    /// The answer's code, IANA number (RFC 1035 §4.1.1); absent when no answer was seen in time.
+    pub response_code: Option<u16>,
+    /// How often.
+    pub count: u64,
+    /// Time from question to answer; absent when no answer was seen in time.
+    pub latency: Option<RoundTrip>,
+    /// Addresses in the answers, sorted, bounded.
+    pub answers: Vec<Address>,
+    /// How many addresses are not listed.
+    pub answers_more: u64,
+    /// UID of the client's pod where the node can tell.
+    pub pod_uid: Option<String>,
+    /// Container id of the client where the node can tell.
+    pub container: Option<String>,
+    /// Process name of the client where the node can tell.
+    pub process: Option<String>,
 }
 
 /// Observation points by role.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_flow::settings::IndexPeriod;
+use weir_flow::settings::{FilterAction, FilterRule as Rule};
 use weir_flow::{Level, Millis, RecordSettings};
 
 /// [`RecordSettings`] as they stand on the topic.
@@ -39,6 +40,27 @@ pub struct Settings {
     pub semantics: i32,
     /// Whether append times bound the samples' times.
     pub live: bool,
+    /// Filters, in order; the first that matches decides.
+    pub filters: Vec<FilterRule>,
+    /// Name of the CNI profile that decides what the policy specifications leave open; empty = those verdicts are unknown.
+    pub cni_profile: String,
+    /// How long a verdict must have held before traffic can contradict it, ms.
+    pub policy_settle: Millis,
+    /// Keys of the labels that records carry; empty = all.
+    pub labels_keep: Vec<String>,
+}
+
+/// A filter as it stands on the topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterRule {
+    /// The expression that selects.
+    pub expression: String,
+    /// `keep`, `drop`, `sample` or `redact`.
+    pub action: String,
+    /// For `sample`: one in how many; otherwise 1.
+    pub factor: u32,
+    /// For `redact`: the fields that are emptied; otherwise none.
+    pub fields: Vec<String>,
 }
 
 impl From<&RecordSettings> for Settings {
@@ -64,7 +86,36 @@ impl From<&RecordSettings> for Settings {
             },
             semantics: s.semantics,
             live: s.live,
+            filters: s.filters.iter().map(FilterRule::from).collect(),
+            cni_profile: s.cni_profile.clone(),
+            policy_settle: s.policy_settle,
+            labels_keep: s.labels_keep.clone(),
         }
+    }
+}
+
+impl From<&Rule> for FilterRule {
+    fn from(rule: &Rule) -> Self {
+        let (action, factor, fields) = match &rule.action {
+            FilterAction::Keep => ("keep", 1, Vec::new()),
+            FilterAction::Drop => ("drop", 1, Vec::new()),
+            FilterAction::Sample(factor) => ("sample", *factor, Vec::new()),
+            FilterAction::Redact(fields) => ("redact", 1, fields.clone()),
+        };
+        Self { expression: rule.expression.clone(), action: action.to_owned(), factor, fields }
+    }
+}
+
+impl FilterRule {
+    fn rule(self, cluster: &str) -> Result<Rule, SettingsRecordError> {
+        let action = match self.action.as_str() {
+            "keep" => FilterAction::Keep,
+            "drop" => FilterAction::Drop,
+            "sample" => FilterAction::Sample(self.factor),
+            "redact" => FilterAction::Redact(self.fields),
+            _ => return Err(SettingsRecordError::FilterAction(cluster.to_owned(), self.action)),
+        };
+        Ok(Rule { expression: self.expression, action })
     }
 }
 
@@ -103,6 +154,9 @@ pub enum SettingsRecordError {
     /// An unknown index period.
     #[error("settings of cluster {0}: index period {1:?} is neither \"day\" nor \"hour\"")]
     IndexPeriod(String, String),
+    /// An unknown action of a filter.
+    #[error("settings of cluster {0}: filter action {1:?} is not \"keep\", \"drop\", \"sample\" or \"redact\"")]
+    FilterAction(String, String),
     /// Values that do not fit together.
     #[error("settings of cluster {0}: {1}")]
     Values(String, weir_flow::settings::SettingsError),
@@ -142,6 +196,10 @@ impl TryFrom<Settings> for RecordSettings {
             index_period,
             semantics: s.semantics,
             live: s.live,
+            filters: s.filters.into_iter().map(|f| f.rule(&s.cluster)).collect::<Result<_, _>>()?,
+            cni_profile: s.cni_profile,
+            policy_settle: s.policy_settle,
+            labels_keep: s.labels_keep,
         };
         settings.validate().map_err(|e| SettingsRecordError::Values(settings.cluster.clone(), e))?;
         Ok(settings)

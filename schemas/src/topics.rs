@@ -16,6 +16,10 @@ pub const ENRICHED: &str = "flows.enriched.v1";
 pub const DNS: &str = "dns.enriched.v1";
 /// The loss ledger.
 pub const LEDGER: &str = "weir.ledger.v1";
+/// Compacted: what retention has deleted.
+pub const HORIZON: &str = "weir.horizon.v1";
+/// What was deleted or given up, by whom and why.
+pub const AUDIT: &str = "weir.audit.v1";
 
 fn of_cluster(base: &str, cluster: &str) -> String {
     if cluster == DEFAULT_CLUSTER { base.to_owned() } else { format!("{base}.{cluster}") }
@@ -77,6 +81,8 @@ pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched
         topic(ENRICHED.to_owned(), enriched_partitions, &[KEPT]),
         topic(DNS.to_owned(), enriched_partitions, &[KEPT]),
         topic(LEDGER.to_owned(), 1, &[KEPT]),
+        topic(HORIZON.to_owned(), 1, &[("cleanup.policy", "compact")]),
+        topic(AUDIT.to_owned(), 1, &[FOR_EVER]),
         topic(dead_letter(&raw_name), 1, &[FOR_EVER]),
         topic(dead_letter(ENRICHED), 1, &[FOR_EVER]),
     ]

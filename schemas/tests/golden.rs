@@ -6,19 +6,25 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use weir_flow::settings::{FilterAction, FilterRule};
+use weir_schemas::audit::Audit;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{
-    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Kind, NoneReason, Report, Side,
+    Action, Arrival, Attribution, Counters, DropCounter, Enriched, Explanation, IdentifiedBy, Judgement, Kind,
+    NoneReason, Pending, Report, Side, Verdict,
 };
+use weir_schemas::horizon::Horizon;
 use weir_schemas::ledger::{Ledger, Received, Reporter, Stored};
 use weir_schemas::metadata::{
-    Agent, Bound, BoundSource, Heartbeat, Metadata, Namespace, Node, Object, Pod, Proof, Revision, Service, ServicePort,
+    Agent, Bound, BoundSource, Container, ContainerPort, EndpointSlice, Heartbeat, Metadata, Namespace, NetworkSet,
+    Node, Object, Pod, Policy, Proof, Revision, Service, ServicePort,
 };
-use weir_schemas::partial::{Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
+use weir_schemas::partial::{DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
 use weir_schemas::raw::{
-    Drop, DropClass, End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple,
+    Coarsening, DnsSample, Drop, DropClass, End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
+    Tuple,
 };
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, decode, encode};
@@ -38,6 +44,13 @@ fn golden<T: Message + PartialEq + Debug>(name: &str, value: &T) {
 
 fn side(port: u16) -> Side {
     Side {
+        labels_some: vec!["track=canary".to_owned()],
+        domains: vec!["example.org".to_owned()],
+        domains_more: 6,
+        labels_more: 5,
+        as_number: Some(64_496),
+        as_organization: Some("Example".to_owned()),
+        country: Some("NL".to_owned()),
         attribution: Attribution::Exact,
         by: IdentifiedBy::Uid,
         reason: Some(NoneReason::Outside),
@@ -73,6 +86,9 @@ fn counters() -> Counters {
 
 fn report() -> Report {
     Report {
+        handshake: Some(round_trip()),
+        resets: 3,
+        zero_windows: 2,
         counters: counters(),
         drops: vec![DropCounter {
             reason: "NETFILTER_DROP".to_owned(),
@@ -95,6 +111,35 @@ fn round_trip() -> RoundTrip {
     RoundTrip { sum: 3, count: 2, min: 1, max: 2 }
 }
 
+fn judgement() -> Judgement {
+    let trace = vec!["0|default|shop/web|allow|1".to_owned()];
+    let pending =
+        Pending { verdict: Verdict::Unknown, reason: "implementation-defined".to_owned(), trace: trace.clone() };
+    Judgement { verdict: Verdict::Deny, reason: String::new(), trace, pending: Some(pending), samples: 4, against: 3 }
+}
+
+fn dns_sample() -> DnsSample {
+    DnsSample {
+        point: Point::Pod,
+        end: End::Source,
+        interface: "veth0".to_owned(),
+        client: "10.0.0.1".parse().unwrap(),
+        server: "10.96.0.10".parse().unwrap(),
+        server_port: 53,
+        protocol: 17,
+        question: "example.org".to_owned(),
+        question_type: 28,
+        response_code: Some(0),
+        count: 2,
+        latency: Some(round_trip()),
+        answers: vec!["2001:db8::1".parse().unwrap()],
+        answers_more: 1,
+        pod_uid: Some("u".to_owned()),
+        container: Some("c".to_owned()),
+        process: Some("curl".to_owned()),
+    }
+}
+
 fn totals() -> Totals {
     Totals { packets: 1, bytes: 2, samples: 3 }
 }
@@ -106,6 +151,10 @@ fn loss() -> Vec<Loss> {
 #[test]
 fn raw() {
     let sample = Sample {
+        zero_windows: 2,
+        coarsened: Coarsening::SourcePort,
+        handshake: Some(round_trip()),
+        resets: 3,
         point: Point::Pod,
         end: End::Destination,
         interface: "veth0".to_owned(),
@@ -140,6 +189,7 @@ fn raw() {
         sampling: 4,
     };
     let batch = RawBatch {
+        dns: vec![dns_sample()],
         cluster: "local".to_owned(),
         node: "n".to_owned(),
         boot: "b".to_owned(),
@@ -160,6 +210,10 @@ fn raw() {
 
 fn revision(object: Object) -> Metadata {
     Metadata::Revision(Revision {
+        labels_dropped: 1,
+        annotations: vec!["team=a".to_owned()],
+        changed_at: Some(6),
+        changed_by: "kubectl".to_owned(),
         cluster: "local".to_owned(),
         uid: "u".to_owned(),
         revision: 2,
@@ -181,6 +235,8 @@ fn metadata() {
     golden(
         "metadata-pod",
         &revision(Object::Pod(Pod {
+            owners: vec!["ReplicaSet/web-1".to_owned(), "Deployment/web".to_owned()],
+            ports: vec![ContainerPort { name: "http".to_owned(), port: 8080, protocol: 6 }],
             addresses: address.clone(),
             host_network: true,
             node: "n".to_owned(),
@@ -188,7 +244,7 @@ fn metadata() {
             workload_kind: "Deployment".to_owned(),
             workload: "web".to_owned(),
             phase: "Running".to_owned(),
-            containers: vec!["c".to_owned()],
+            containers: vec![Container { id: "c".to_owned(), name: "web".to_owned() }],
         })),
     );
     let node = Node { addresses: address.clone(), pod_networks: vec!["10.0.0.0/24".to_owned()], zone: "z".to_owned() };
@@ -200,11 +256,30 @@ fn metadata() {
     golden("metadata-service", &revision(Object::Service(service)));
     let agent = Agent { node: "n".to_owned(), networks: vec!["10.0.0.0/8".to_owned()], one_observer: false };
     golden("metadata-agent", &revision(Object::Agent(agent)));
+    let slice = EndpointSlice {
+        service: "web".to_owned(),
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        ports: vec![ServicePort::default()],
+    };
+    golden("metadata-endpoint-slice", &revision(Object::EndpointSlice(slice)));
+    let policy = Policy {
+        api_version: "networking.k8s.io/v1".to_owned(),
+        kind: "NetworkPolicy".to_owned(),
+        spec: r#"{"podSelector":{}}"#.to_owned(),
+        staged: true,
+    };
+    golden("metadata-policy", &revision(Object::Policy(policy)));
+    let set = NetworkSet { networks: vec!["192.0.2.0/24".to_owned()], domains: vec!["*.example.org".to_owned()] };
+    golden("metadata-network-set", &revision(Object::NetworkSet(set)));
 }
 
 #[test]
 fn enriched() {
     let record = Enriched {
+        judgements_more: 1,
+        community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".to_owned()),
+        explanation: Explanation::Mismatch,
+        judgements: vec![judgement()],
         id: "0123456789abcdef0123456789abcdef".to_owned(),
         correction: 1,
         kind: Kind::Upsert,
@@ -257,6 +332,11 @@ fn enriched() {
 #[test]
 fn partial() {
     let partial = Partial {
+        responder_domains: vec!["example.org".to_owned()],
+        responder_labels: vec!["app=web".to_owned()],
+        initiator_domains: vec!["example.org".to_owned()],
+        initiator_labels: vec!["app=web".to_owned()],
+        judgements: vec![judgement()],
         window: 1,
         level: 2,
         origin: Origin::Capture,
@@ -282,6 +362,21 @@ fn partial() {
     };
     let batch = PartialBatch { cluster: "local".to_owned(), partition: 1, generation: 2, partials: vec![partial] };
     golden("partials", &PartialMessage::Partials(batch));
+    let dns = DnsPartial {
+        window: 1,
+        origin: Origin::Ebpf,
+        cluster_known: true,
+        client: side(1),
+        server: side(53),
+        question: "example.org".to_owned(),
+        question_type: "AAAA".to_owned(),
+        response_code: "NOERROR".to_owned(),
+        count: 2,
+        latency: Some(round_trip()),
+        answers: vec!["2001:db8::1".to_owned()],
+    };
+    let batch = DnsBatch { cluster: "local".to_owned(), partition: 1, generation: 2, dns: vec![dns] };
+    golden("partials-dns", &PartialMessage::Dns(batch));
     let missing = vec![MissingTicks { node: "n".to_owned(), ticks: 2 }];
     let marker = Marker { cluster: "local".to_owned(), partition: 1, generation: 2, missing };
     golden("marker", &PartialMessage::Marker(marker));
@@ -291,7 +386,26 @@ fn partial() {
 fn the_rest() {
     let checkpoint = Checkpoint { cluster: "local".to_owned(), partition: 1, generation: 2, offset: 3, watermark: 4 };
     golden("checkpoint", &checkpoint);
-    golden("settings", &Settings::from(&weir_flow::RecordSettings::standard("local")));
+    let mut settings = weir_flow::RecordSettings::standard("local");
+    settings.filters = vec![
+        FilterRule { expression: "dst.port == 22".to_owned(), action: FilterAction::Redact(vec!["src.ip".to_owned()]) },
+        FilterRule { expression: "bytes > 0".to_owned(), action: FilterAction::Sample(10) },
+    ];
+    settings.cni_profile = "calico".to_owned();
+    settings.labels_keep = vec!["app".to_owned()];
+    golden("settings", &Settings::from(&settings));
+    let horizon = Horizon { kind: "flows".to_owned(), level: 1, cluster: "local".to_owned(), before: 2 };
+    golden("horizon", &horizon);
+    let audit = Audit {
+        at: 1,
+        action: "delete_index".to_owned(),
+        target: "weir-flows-1-2026.01.01".to_owned(),
+        reason: "budget".to_owned(),
+        bytes: 2,
+        documents: 3,
+        by: "retention".to_owned(),
+    };
+    golden("audit", &audit);
     let received = Received {
         cluster: "local".to_owned(),
         partition: 1,

@@ -91,6 +91,7 @@ impl Demo {
         let sequence = state.sequence;
         state.sequence += 1;
         RawBatch {
+            dns: Vec::new(),
             cluster: CLUSTER.to_owned(),
             node: cluster::node_name(node),
             boot: state.boot.clone(),

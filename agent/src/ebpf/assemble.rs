@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use weir_flow::protocol::{ICMP, ICMPV6, TCP};
 use weir_flow::{Address, Millis};
-use weir_schemas::raw::{Drop, End, OpenedBy, Point, Sample, Totals};
+use weir_schemas::raw::{Coarsening, Drop, End, OpenedBy, Point, Sample, Totals};
 
 #[cfg(test)]
 mod tests;
@@ -399,6 +399,10 @@ fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str, offset: i
         _ => Point::Transit,
     };
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point,
         end: end(key.hook),
         interface: interface.to_owned(),

@@ -15,6 +15,13 @@ pub(crate) const NOON: i64 = 1_795_348_800_000;
 
 pub(crate) fn side(address: &str) -> Side {
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::None,
         by: IdentifiedBy::Nothing,
         reason: Some(NoneReason::Outside),
@@ -55,6 +62,10 @@ pub(crate) fn record(name: &str) -> Enriched {
         ended: 1,
     };
     Enriched {
+        judgements_more: 0,
+        community_id: None,
+        explanation: weir_schemas::enriched::Explanation::NotJudged,
+        judgements: Vec::new(),
         id: format!("{:0>32}", name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
         correction: 0,
         kind: Kind::Upsert,
@@ -88,6 +99,9 @@ pub(crate) fn record(name: &str) -> Enriched {
         last_seen: NOON + 4_000,
         totals: counters,
         by_initiator: Some(Counted {
+            handshake: None,
+            resets: 0,
+            zero_windows: 0,
             counters,
             drops: vec![DropCounter {
                 reason: "NETFILTER_DROP".into(),

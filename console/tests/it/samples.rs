@@ -14,6 +14,13 @@ pub(crate) const NOON: i64 = 1_795_348_800_000;
 pub(crate) fn outside(address: &str) -> Side {
     let address: weir_flow::Address = address.parse().unwrap();
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::None,
         by: IdentifiedBy::Nothing,
         reason: Some(NoneReason::Outside),
@@ -76,6 +83,9 @@ fn counters(forward_bytes: u64, reverse_bytes: u64) -> Counters {
 
 fn report(counters: Counters) -> Report {
     Report {
+        handshake: None,
+        resets: 0,
+        zero_windows: 0,
         counters,
         drops: vec![],
         forward_tcp_flags: 0x1B,
@@ -92,6 +102,10 @@ pub(crate) fn flow(number: u32, source: Side, destination: Side, port: u16, byte
     let counters = counters(bytes.0, bytes.1);
     let window = NOON - i64::from(number / 3) * 5_000;
     Enriched {
+        judgements_more: 0,
+        community_id: None,
+        explanation: weir_schemas::enriched::Explanation::NotJudged,
+        judgements: Vec::new(),
         // Spread over the whole range, so that the order of ids is not the order of numbers.
         id: format!("{:08x}{number:024x}", number.wrapping_mul(2_654_435_761)),
         correction: 0,

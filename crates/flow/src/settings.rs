@@ -42,6 +42,36 @@ pub struct RecordSettings {
     pub semantics: i32,
     /// Whether append times bound the samples' times: true for live sources, false for captures and demos of the past.
     pub live: bool,
+    /// Filters, in order; the first whose expression matches a joined sample decides what becomes of it.
+    pub filters: Vec<FilterRule>,
+    /// Name of the CNI profile that decides what the policy specifications leave open; empty = those verdicts are unknown.
+    pub cni_profile: String,
+    /// How long a verdict must have held, in milliseconds, before traffic that goes otherwise counts against it.
+    pub policy_settle: Millis,
+    /// Keys of the labels that records carry; empty = all that the metadata has.
+    pub labels_keep: Vec<String>,
+}
+
+/// What becomes of the samples that an expression selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterRule {
+    /// The expression, in the language of `docs/filters.md`.
+    pub expression: String,
+    /// What becomes of them.
+    pub action: FilterAction,
+}
+
+/// What a filter does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterAction {
+    /// Aggregated as they are; later filters are not asked.
+    Keep,
+    /// Left out and counted as filtered.
+    Drop,
+    /// One flow in so many is kept, chosen by its key's hash, and its counters are multiplied; at least 1.
+    Sample(u32),
+    /// Aggregated with these fields emptied.
+    Redact(Vec<String>),
 }
 
 /// How much event time one index holds.
@@ -104,6 +134,10 @@ impl RecordSettings {
             index_period: IndexPeriod::Day,
             semantics: 1,
             live: true,
+            filters: Vec::new(),
+            cni_profile: String::new(),
+            policy_settle: 30_000,
+            labels_keep: Vec::new(),
         }
     }
 
@@ -147,6 +181,12 @@ impl RecordSettings {
             if value < 1 || value > most {
                 return Err(SettingsError::Count(name, value, most));
             }
+        }
+        if self.policy_settle < 0 {
+            return Err(SettingsError::NotPositive("policy settle time", self.policy_settle));
+        }
+        if self.filters.iter().any(|f| f.action == FilterAction::Sample(0)) {
+            return Err(SettingsError::Count("sampling factor", 0, i64::from(u32::MAX)));
         }
         if self.levels_allowed.is_empty() {
             return Err(SettingsError::NoLevel("allowed"));

@@ -116,6 +116,13 @@ fn fill(side: &mut Side, identity: &Identity) {
 /// A side of which nothing but the address is known.
 fn bare_side(address: Address) -> Side {
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::None,
         by: IdentifiedBy::Nothing,
         reason: None,

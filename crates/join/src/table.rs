@@ -22,11 +22,13 @@ mod properties;
 mod tests;
 
 /// Kinds as they stand in keys.
-const KINDS: usize = 5;
+const KINDS: usize = 8;
 
 /// The number of a kind in this table's maps, by its name in keys.
 fn kind_number(kind: &str) -> Option<usize> {
-    ["pod", "node", "namespace", "service", "agent"].iter().position(|known| *known == kind)
+    ["Pod", "Node", "Namespace", "Service", "Agent", "EndpointSlice", "Policy", "NetworkSet"]
+        .iter()
+        .position(|known| *known == kind)
 }
 
 fn kind_of(object: &Object) -> usize {
@@ -36,6 +38,9 @@ fn kind_of(object: &Object) -> usize {
         Object::Namespace(_) => 2,
         Object::Service(_) => 3,
         Object::Agent(_) => 4,
+        Object::EndpointSlice(_) => 5,
+        Object::Policy(_) => 6,
+        Object::NetworkSet(_) => 7,
     }
 }
 
@@ -290,7 +295,7 @@ impl Table {
                 networks: self.networks(&agent.networks),
                 one_observer: agent.one_observer,
             },
-            Object::Namespace(_) => Body::Other,
+            Object::Namespace(_) | Object::EndpointSlice(_) | Object::Policy(_) | Object::NetworkSet(_) => Body::Other,
         }
     }
 

@@ -53,6 +53,7 @@ impl Silence {
 
 fn heartbeat(settings: &RecordSettings, partition: i32, boot: &str, sequence: u64, time: Millis) -> RawBatch {
     RawBatch {
+        dns: Vec::new(),
         cluster: settings.cluster.clone(),
         node: format!("owner/{partition}"),
         boot: boot.to_owned(),

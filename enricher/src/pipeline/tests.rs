@@ -26,6 +26,10 @@ const ALWAYS: Bound = Bound { earliest: NEVER, latest: NEVER, source: BoundSourc
 
 fn revision(uid: &str, namespace: &str, name: &str, object: Object) -> Metadata {
     Metadata::Revision(Revision {
+        labels_dropped: 0,
+        annotations: Vec::new(),
+        changed_at: None,
+        changed_by: String::new(),
         cluster: CLUSTER.to_owned(),
         uid: uid.to_owned(),
         revision: 1,

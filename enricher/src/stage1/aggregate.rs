@@ -193,6 +193,11 @@ impl Record {
     fn new(level: Level, o: &Observation<'_>, at: &At, cluster_known: bool, coarsened: bool, routing: usize) -> Self {
         let side = |end, initiator| if coarsened { nobody(end) } else { side_at(level, end, initiator) };
         let partial = Partial {
+            responder_domains: Vec::new(),
+            responder_labels: Vec::new(),
+            initiator_domains: Vec::new(),
+            initiator_labels: Vec::new(),
+            judgements: Vec::new(),
             window: at.window,
             level: level.number(),
             origin: at.origin,

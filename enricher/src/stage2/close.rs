@@ -193,6 +193,10 @@ impl Merged {
         settle_side(&mut initiator);
         settle_side(&mut responder);
         Some(Enriched {
+            judgements_more: 0,
+            community_id: None,
+            explanation: weir_schemas::enriched::Explanation::NotJudged,
+            judgements: Vec::new(),
             id: record_id(of.cluster, partial.window, of.generation, partial.level, key),
             correction: 0,
             kind: Kind::Upsert,

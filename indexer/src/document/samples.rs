@@ -16,6 +16,13 @@ fn text(value: &str) -> Option<String> {
 /// A side with every field set, though no real one could have them all.
 pub(crate) fn full_side(name: &str, last: u8) -> Side {
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::Ambiguous,
         by: IdentifiedBy::Address,
         reason: Some(NoneReason::Outside),
@@ -55,6 +62,9 @@ fn full_report() -> Report {
         reverse_bytes: 60,
     };
     Report {
+        handshake: None,
+        resets: 0,
+        zero_windows: 0,
         counters: Counters {
             forward_bytes: 1_000,
             forward_packets: 10,
@@ -76,6 +86,10 @@ fn full_report() -> Report {
 /// A record in which every field is set.
 pub(crate) fn maximal() -> Enriched {
     Enriched {
+        judgements_more: 0,
+        community_id: None,
+        explanation: weir_schemas::enriched::Explanation::NotJudged,
+        judgements: Vec::new(),
         id: "0123456789abcdef0123456789abcdef".into(),
         correction: 2,
         kind: Kind::Upsert,
@@ -108,6 +122,13 @@ pub(crate) fn maximal() -> Enriched {
 /// A side of which nothing is known.
 pub(crate) fn empty_side() -> Side {
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::None,
         by: IdentifiedBy::Nothing,
         reason: None,

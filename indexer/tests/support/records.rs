@@ -6,6 +6,13 @@ use weir_schemas::raw::Origin;
 
 fn side(name: &str, n: u64) -> Side {
     Side {
+        labels_some: Vec::new(),
+        domains: Vec::new(),
+        domains_more: 0,
+        labels_more: 0,
+        as_number: None,
+        as_organization: None,
+        country: None,
         attribution: Attribution::Exact,
         by: IdentifiedBy::Uid,
         reason: None,
@@ -39,6 +46,10 @@ fn side(name: &str, n: u64) -> Side {
 pub(crate) fn record(day: i64, n: u64) -> Enriched {
     let window = day * 86_400_000 + 60_000 * i64::try_from(n % 1_000).unwrap();
     Enriched {
+        judgements_more: 0,
+        community_id: None,
+        explanation: weir_schemas::enriched::Explanation::NotJudged,
+        judgements: Vec::new(),
         id: format!("{:016x}{n:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         correction: 0,
         kind: Kind::Upsert,

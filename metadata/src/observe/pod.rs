@@ -6,7 +6,7 @@ use crate::revisions::Observed;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weir_flow::{Address, Millis};
-use weir_schemas::metadata::{self, Bound, BoundSource, Object};
+use weir_schemas::metadata::{self, Bound, BoundSource, Container, Object};
 
 /// The label by which the agents' pods are known.
 const AGENT_LABEL: (&str, &str) = ("app.kubernetes.io/name", "weir-agent");
@@ -46,6 +46,8 @@ pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
     let ended = has_ended(pod);
     let addresses = if ended { Vec::new() } else { addresses(pod) };
     let object = metadata::Pod {
+        owners: Vec::new(),
+        ports: Vec::new(),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         service_account: spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
@@ -157,12 +159,14 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     })
 }
 
-fn containers(pod: &Pod) -> Vec<String> {
-    let ids = statuses(pod).filter_map(|status| status.container_id.as_deref());
-    let mut ids: Vec<String> = ids.map(|id| id.rsplit("://").next().unwrap_or(id).to_owned()).collect();
-    ids.retain(|id| !id.is_empty());
-    ids.sort_unstable();
-    ids
+fn containers(pod: &Pod) -> Vec<Container> {
+    let known = statuses(pod).filter_map(|status| Some((status.container_id.as_deref()?, &status.name)));
+    let mut containers: Vec<Container> = known
+        .map(|(id, name)| Container { id: id.rsplit("://").next().unwrap_or(id).to_owned(), name: name.clone() })
+        .collect();
+    containers.retain(|container| !container.id.is_empty());
+    containers.sort_unstable();
+    containers
 }
 
 fn holds_addresses(pod: &Pod, arrival: Millis) -> Bound {

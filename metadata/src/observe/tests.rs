@@ -56,7 +56,8 @@ fn without_that_condition_the_first_start_counts_and_else_the_arrival() {
         "lastState": {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:05Z"}},
         "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}}}]}));
     assert_eq!(started.since, Some(Bound { earliest: T, latest: T + 5_999, source: BoundSource::Status }));
-    assert_eq!(object(&started).containers, ["abc"]);
+    let containers = &object(&started).containers;
+    assert_eq!(containers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["abc"]);
     let arrived = seen(&json!({"podIP": "10.0.0.1"}));
     assert_eq!(arrived.since, Some(Bound { earliest: T, latest: T + 90_000, source: BoundSource::Arrival }));
 }

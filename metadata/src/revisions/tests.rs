@@ -7,6 +7,7 @@ use serde_json::json;
 use weir_flow::Address;
 use weir_join::{Ask, Table};
 use weir_schemas::enriched::{Attribution, Side};
+use weir_schemas::metadata::Container;
 use weir_schemas::metadata::{Pod, Proof};
 
 fn address(text: &str) -> Address {
@@ -49,11 +50,11 @@ fn status_alone_writes_nothing_and_rides_along_later() {
     let mut running = seen("a", &["10.0.0.1"], "x");
     if let Object::Pod(pod) = &mut running.object {
         pod.phase = "Running".to_owned();
-        pod.containers = vec!["c1".to_owned()];
+        pod.containers = vec![Container { id: "c1".to_owned(), name: "web".to_owned() }];
     }
     assert_eq!(history.observe(running, 2_000), vec![]);
     let closed = history.vanish(Kind::Pod, "a", None, 3_000).unwrap();
-    assert!(matches!(closed.object, Object::Pod(pod) if pod.phase == "Running" && pod.containers == ["c1"]));
+    assert!(matches!(closed.object, Object::Pod(pod) if pod.phase == "Running" && pod.containers[0].id == "c1"));
 }
 
 #[test]

@@ -5,6 +5,10 @@ use proptest::prelude::*;
 
 fn sample(n: u64) -> Sample {
     Sample {
+        zero_windows: 0,
+        coarsened: crate::raw::Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end: End::Source,
         interface: "veth1".to_owned(),
@@ -42,6 +46,7 @@ fn sample(n: u64) -> Sample {
 
 fn batch(samples: Vec<Sample>) -> RawBatch {
     RawBatch {
+        dns: Vec::new(),
         cluster: "local".to_owned(),
         node: "n1".to_owned(),
         boot: "b".to_owned(),
@@ -88,6 +93,10 @@ fn unions_are_read_back() {
             cluster_known: false,
         }),
         Metadata::Revision(Revision {
+            labels_dropped: 0,
+            annotations: Vec::new(),
+            changed_at: None,
+            changed_by: String::new(),
             cluster: "c".to_owned(),
             uid: "u".to_owned(),
             revision: 1,

@@ -5,7 +5,7 @@
 //! are numbered in a dictionary; times are offsets from the tick; a column of optional values is left out while no sample
 //! has one.
 
-use super::{Drop, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple};
+use super::{Coarsening, DnsSample, Drop, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use weir_flow::{Address, Millis};
@@ -50,6 +50,8 @@ pub struct ColumnBatch {
     pub addresses: Vec<Address>,
     /// The columns.
     pub columns: Columns,
+    /// DNS questions that clients on this node asked, with their answers.
+    pub dns: Vec<DnsSample>,
 }
 
 /// One array per field of a sample; each has `count` elements, or none where every sample has the default.
@@ -104,12 +106,21 @@ pub struct Columns {
     pub process: Vec<u32>,
     /// Sampling factor less 1. Left out while nothing is sampled.
     pub sampling: Vec<u32>,
+    /// TCP segments that announced a window of zero. Left out while every sample has none.
+    pub zero_windows: Vec<u64>,
+    /// TCP segments with RST. Left out while every sample has none.
+    pub resets: Vec<u64>,
+    /// What was left out of the tuple: nothing 0, source port 1, prefix 2. Left out while every sample has 0.
+    #[serde(with = "serde_bytes")]
+    pub coarsened: Vec<u8>,
     /// Translated tuples of the samples that have one.
     pub translated: Vec<TranslatedAt>,
     /// Drops of the samples that have some.
     pub drops: Vec<DropAt>,
     /// Round-trip times of the samples that have some.
     pub round_trips: Vec<RoundTripAt>,
+    /// Times of handshakes of the samples that have some.
+    pub handshakes: Vec<RoundTripAt>,
 }
 
 /// A sample's translated tuple.
@@ -130,12 +141,12 @@ pub struct DropAt {
     pub drop: Drop,
 }
 
-/// A sample's round-trip times.
+/// A sample's round-trip or handshake times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundTripAt {
     /// The sample's index.
     pub sample: u32,
-    /// Smoothed round-trip times seen in the tick.
+    /// The times seen in the tick.
     pub round_trip: RoundTrip,
 }
 
@@ -236,6 +247,7 @@ impl From<RawBatch> for ColumnBatch {
             strings: strings.values,
             addresses: addresses.values,
             columns,
+            dns: batch.dns,
         }
     }
 }
@@ -279,9 +291,17 @@ impl Columns {
         self.earlier_packets.push(sample.cumulative_packets.saturating_sub(sample.packets));
         self.retransmits.push(sample.retransmits);
         self.sampling.push(sample.sampling.saturating_sub(1));
+        self.zero_windows.push(sample.zero_windows);
+        self.resets.push(sample.resets);
+        self.coarsened.push(match sample.coarsened {
+            Coarsening::None => 0,
+            Coarsening::SourcePort => 1,
+            Coarsening::Prefix => 2,
+        });
         self.translated.extend(sample.translated.map(|tuple| TranslatedAt { sample: index, tuple }));
         self.drops.extend(sample.drops.into_iter().map(|drop| DropAt { sample: index, drop }));
         self.round_trips.extend(sample.round_trip.map(|round_trip| RoundTripAt { sample: index, round_trip }));
+        self.handshakes.extend(sample.handshake.map(|round_trip| RoundTripAt { sample: index, round_trip }));
     }
 
     fn shrink(&mut self) {
@@ -296,6 +316,9 @@ impl Columns {
         shrink(&mut self.container);
         shrink(&mut self.process);
         shrink(&mut self.sampling);
+        shrink(&mut self.zero_windows);
+        shrink(&mut self.resets);
+        shrink(&mut self.coarsened);
     }
 
     fn check(&self, count: u32) -> Result<(), ColumnError> {
@@ -325,6 +348,9 @@ impl Columns {
             ("container", self.container.len()),
             ("process", self.process.len()),
             ("sampling", self.sampling.len()),
+            ("zero_windows", self.zero_windows.len()),
+            ("resets", self.resets.len()),
+            ("coarsened", self.coarsened.len()),
         ];
         let wrong = |length: usize| u32::try_from(length) != Ok(count);
         let found = required.iter().find(|(_, l)| wrong(*l)).or(optional.iter().find(|(_, l)| *l > 0 && wrong(*l)));
@@ -364,6 +390,12 @@ impl Rows<'_> {
             2 => OpenedBy::Destination,
             other => return Err(ColumnError::Range("opened_by", i64::from(other), row)),
         };
+        let coarsened = match at(&c.coarsened, row) {
+            0 => Coarsening::None,
+            1 => Coarsening::SourcePort,
+            2 => Coarsening::Prefix,
+            other => return Err(ColumnError::Range("coarsened", i64::from(other), row)),
+        };
         let first_seen = self.tick.wrapping_add(c.first_seen[row]);
         let opened = at(&c.opened, row);
         Ok(Sample {
@@ -393,7 +425,11 @@ impl Rows<'_> {
             pod_uid: self.string("pod_uid", &c.pod_uid, row)?,
             container: self.string("container", &c.container, row)?,
             process: self.string("process", &c.process, row)?,
+            handshake: None,
+            zero_windows: at(&c.zero_windows, row),
+            resets: at(&c.resets, row),
             sampling: at(&c.sampling, row).saturating_add(1),
+            coarsened,
         })
     }
 }
@@ -426,6 +462,9 @@ impl TryFrom<ColumnBatch> for RawBatch {
         for round_trip in &batch.columns.round_trips {
             sample_at(&mut samples, "round_trips", round_trip.sample)?.round_trip = Some(round_trip.round_trip);
         }
+        for handshake in &batch.columns.handshakes {
+            sample_at(&mut samples, "handshakes", handshake.sample)?.handshake = Some(handshake.round_trip);
+        }
         Ok(Self {
             cluster: batch.cluster,
             node: batch.node,
@@ -441,6 +480,7 @@ impl TryFrom<ColumnBatch> for RawBatch {
             published: batch.published,
             lost: batch.lost,
             samples,
+            dns: batch.dns,
         })
     }
 }

@@ -133,6 +133,10 @@ fn at(time: Millis) -> Bound {
 
 fn revision(namespace: &str, name: &str, uid: String, from: Bound, object: Object) -> Revision {
     Revision {
+        labels_dropped: 0,
+        annotations: Vec::new(),
+        changed_at: None,
+        changed_by: String::new(),
         cluster: CLUSTER.to_owned(),
         uid,
         revision: 1,
@@ -184,6 +188,8 @@ impl Cluster {
     fn pod_revision(pod: &RunningPod, from: Bound, to: Option<Bound>) -> Revision {
         let workload = &WORKLOADS[pod.workload];
         let object = Object::Pod(Pod {
+            owners: Vec::new(),
+            ports: Vec::new(),
             addresses: vec![Address::new(pod.address.into())],
             host_network: false,
             node: node_name(pod.node),

@@ -4,7 +4,7 @@ use super::cluster::{Cluster, RunningPod, WORKLOADS, mix};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use weir_flow::{Address, Millis, protocol};
-use weir_schemas::raw::{Drop, DropClass, End, OpenedBy, Point, RoundTrip, Sample};
+use weir_schemas::raw::{Coarsening, Drop, DropClass, End, OpenedBy, Point, RoundTrip, Sample};
 
 /// When and under which seed samples are wanted.
 pub(super) struct Moment {
@@ -219,6 +219,10 @@ fn sample(c: &Connection, moment: &Moment, forward: bool, end: End, (bytes, pack
     let tcp = c.protocol == protocol::TCP;
     let round_trip = 180 + bytes % 400;
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end,
         interface: String::new(),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_flow::{Address, Millis, time};
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision};
-use weir_schemas::raw::{End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
 use weir_schemas::topics;
 use weir_stream::{KafkaSettings, Log, NewRecord, Producer, ProducerSettings};
 
@@ -86,6 +86,10 @@ fn sample(node: i32, tick: Millis, flow: u64) -> Sample {
     let host = u8::try_from(flow % 200).unwrap() + 1;
     let bytes = 100 + flow * 7;
     Sample {
+        zero_windows: 0,
+        coarsened: Coarsening::None,
+        handshake: None,
+        resets: 0,
         point: Point::Pod,
         end: End::Source,
         interface: "veth".to_owned(),
@@ -125,6 +129,7 @@ async fn publish(engines: &Engines, producer: &Producer, begin: Millis, from: i6
             let samples: Vec<_> = (0..FLOWS).map(|f| sample(node, tick, f)).collect();
             bytes += samples.iter().map(|s| s.bytes).sum::<u64>();
             let batch = RawBatch {
+                dns: Vec::new(),
                 cluster: engines.cluster.clone(),
                 node: format!("node-{node}"),
                 boot: "boot".to_owned(),
@@ -153,6 +158,10 @@ async fn publish_metadata(engines: &Engines, producer: &Producer) {
     let always = Bound { earliest: i64::MIN, latest: i64::MIN, source: BoundSource::Always };
     let agent = Agent { node: "node-0".to_owned(), networks: vec!["10.0.0.0/8".to_owned()], one_observer: false };
     let revision = Revision {
+        labels_dropped: 0,
+        annotations: Vec::new(),
+        changed_at: None,
+        changed_by: String::new(),
         cluster: engines.cluster.clone(),
         uid: "agent".to_owned(),
         revision: 1,

@@ -28,6 +28,10 @@ fn messages(uid: usize, steps: &Steps) -> Vec<Revision> {
     let mut next = bound(0, 0);
     for (index, (length, width, addresses, gap)) in steps.iter().enumerate() {
         let open = Revision {
+            labels_dropped: 0,
+            annotations: Vec::new(),
+            changed_at: None,
+            changed_by: String::new(),
             cluster: "c".to_owned(),
             uid: format!("uid-{uid}"),
             revision: u64::try_from(index).unwrap() + 1,

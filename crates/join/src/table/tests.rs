@@ -13,6 +13,10 @@ fn address(text: &str) -> Address {
 
 fn revision(uid: &str, number: u64, from: (Millis, Millis), to: Option<(Millis, Millis)>, object: Object) -> Metadata {
     Metadata::Revision(Revision {
+        labels_dropped: 0,
+        annotations: Vec::new(),
+        changed_at: None,
+        changed_by: String::new(),
         cluster: "c".to_owned(),
         uid: uid.to_owned(),
         revision: number,
@@ -275,11 +279,12 @@ fn other_clusters_are_ignored_and_counted() {
 #[test]
 fn tombstones_forget() {
     let mut table = table(&[revision("a", 1, (100, 110), None, pod(&["10.0.0.1"], "n"))]);
-    table.forget("c/pod/a/2");
-    table.forget("d/pod/a/1");
+    table.forget("c/Pod/a/2");
+    table.forget("d/Pod/a/1");
     table.forget("nonsense");
     assert_eq!(table.revisions(), 1);
-    table.forget("c/pod/a/1");
+    // The key is the very one under which the revision stands on the topic.
+    table.forget("c/Pod/a/1");
     assert_eq!(table.revisions(), 0);
     assert_eq!(table.side(&at(150, "10.0.0.1")).attribution, Attribution::None);
 }

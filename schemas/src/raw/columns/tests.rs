@@ -25,6 +25,9 @@ prop_compose! {
     ) -> Sample {
         let (point, end) = place_of(place).unwrap();
         Sample {
+            zero_windows: retransmits, resets: started,
+            coarsened: [Coarsening::None, Coarsening::SourcePort, Coarsening::Prefix][usize::from(opened)],
+            handshake: age.map(|a| RoundTrip { sum: 1, count: 1, min: 1, max: u64::try_from(a).unwrap() }),
             point, end, interface, source: addresses.0, destination: addresses.1, source_port: ports.0,
             destination_port: ports.1, protocol,
             translated: (started == 1).then_some(Tuple { source: addresses.1, destination: addresses.0, source_port: 1, destination_port: 2 }),
@@ -41,6 +44,7 @@ prop_compose! {
 
 fn batch(samples: Vec<Sample>) -> RawBatch {
     RawBatch {
+        dns: Vec::new(),
         cluster: "c".to_owned(),
         node: "n".to_owned(),
         boot: "b".to_owned(),
