@@ -26,12 +26,16 @@ pub fn floor_to(time: Millis, length: Millis) -> Millis {
     time.saturating_sub(time.rem_euclid(length))
 }
 
-/// Where a batch's samples are placed: `min(tick, floor(append time + tolerance))`.
+/// Where a batch's samples are placed: `min(tick, floor(append time + tolerance))` for live sources, else the tick.
 ///
 /// The broker's append time bounds the agents' clocks: an agent that runs ahead cannot push the watermark into the
-/// future. The second value says whether the tick was clamped.
+/// future. It says nothing of a capture file, whose last, empty batch may well be of a time that is still to come. The
+/// second value says whether the tick was clamped.
 #[must_use]
 pub fn placed_tick(tick: Millis, append_time: Millis, settings: &RecordSettings) -> (Millis, bool) {
+    if !settings.live {
+        return (floor_to(tick, settings.tick), false);
+    }
     let bound = floor_to(append_time.saturating_add(settings.tolerance), settings.tick);
     if tick > bound { (bound, true) } else { (floor_to(tick, settings.tick), false) }
 }

@@ -110,6 +110,18 @@ fn a_clock_that_runs_ahead_is_clamped_and_counted() {
     assert_eq!(partition.counts().clamped, 1);
 }
 
+/// The last batch of a capture file is of the time at which the last window is over, which is still to come when the
+/// file was written a moment ago.
+#[test]
+fn a_capture_of_a_moment_ago_is_complete_when_it_is_published() {
+    let mut partition = partition(RecordSettings { live: false, ..settings(1, 1) });
+    feed(&mut partition, 102_000, batch("capture", 0, 101_000, vec![sample(1)]));
+    feed(&mut partition, 102_000, batch("capture", 1, 107_000, vec![]));
+    let last = partition.ready(FOR_EVER, 8).unwrap();
+    assert_eq!(last, 100_000, "the window of the only sample");
+    assert_eq!(partials(&partition.close(last, &Fake::default()), 1).len(), 1);
+}
+
 #[test]
 fn levels_follow_policy_like_drops_and_a_sample_is_never_twice_in_one() {
     let mut settings = settings(1, 1);

@@ -12,3 +12,4 @@ mod kill;
 mod namespaces;
 mod network;
 mod reference;
+mod relay;

@@ -1,7 +1,12 @@
 use crate::harness::{Engines, Up, is_root, number};
-use crate::network::{Counts, DENIED_PORT, Network, PAYLOAD_RECEIVED, PAYLOAD_SENT, POD_A, POD_B};
+use crate::network::{
+    Counts, DATAGRAMS_SENT, DENIED_PORT, Network, PAYLOAD_RECEIVED, PAYLOAD_SENT, POD_A, POD_B, Sockets,
+};
+use crate::relay::Relay;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 fn pod(name: &str, uid: u32, address: &str) -> String {
     format!(
@@ -11,27 +16,45 @@ fn pod(name: &str, uid: u32, address: &str) -> String {
     )
 }
 
-/// Everything between the two pods at a level.
-fn between(up: &Up, level: u8) -> Vec<Value> {
-    up.documents(level, &[json!({"term": {"related.ip": POD_A}}), json!({"term": {"related.ip": POD_B}})])
+/// The cluster's id of one run: the real engines outlive it.
+fn cluster() -> String {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    format!("pods-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Everything of a cluster between the two pods at a level.
+fn between(up: &Up, cluster: &str, level: u8) -> Vec<Value> {
+    let related = |address: &str| json!({"term": {"related.ip": address}});
+    up.documents(level, &[json!({"term": {"orchestrator.cluster.name": cluster}}), related(POD_A), related(POD_B)])
 }
 
 fn sum(documents: &[Value], field: &str) -> u64 {
     documents.iter().map(|d| number(d, field)).sum()
 }
 
-/// Makes traffic and waits until the sums found on the Elasticsearch port are the interfaces' own counts.
-fn traffic_is_counted_exactly(up: &Up, network: &Network) -> Vec<Value> {
+/// Makes traffic and waits until the sums found on the Elasticsearch port are the interfaces' and the sockets' own counts.
+fn traffic_is_counted_exactly(up: &Up, cluster: &str, network: &Network) -> Vec<Value> {
     up.wait_for("capture", 60, |up| up.output().contains("console").then_some(()));
     // The first record of anything says that the programs are attached and the whole path runs.
-    up.wait_for("the path", 60, |up| (!up.documents(1, &[]).is_empty()).then_some(()));
+    up.wait_for("the path", 60, |up| {
+        let of = json!({"term": {"orchestrator.cluster.name": cluster}});
+        (!up.documents(1, &[of]).is_empty()).then_some(())
+    });
+    let (sockets_a, sockets_b) = (Sockets::listen(network, "a"), Sockets::listen(network, "b"));
+    std::thread::sleep(Duration::from_millis(500));
     let (a0, b0) = (network.counts("a"), network.counts("b"));
     network.traffic();
     let (a, b) = (since(network.counts("a"), a0), since(network.counts("b"), b0));
     assert!(a.sent > PAYLOAD_SENT && a.received > PAYLOAD_RECEIVED, "{a:?}");
+    let (tcp_a, tcp_b) = (sockets_a.counts(), sockets_b.counts());
+    let (datagram_bytes, datagrams) = DATAGRAMS_SENT;
+    let by_sockets_a = [tcp_a.bytes() + datagram_bytes, tcp_a.segments + datagrams];
+    let by_sockets_b = [tcp_b.bytes() + datagram_bytes, tcp_b.segments + datagrams];
+    assert_eq!(by_sockets_a, [a.sent, a.sent_packets], "A's sockets and its interface: {tcp_a:?}");
+    assert_eq!(by_sockets_b, [b.sent, b.sent_packets], "B's sockets and its interface: {tcp_b:?}");
     for level in [1, 2] {
         up.wait_for("the interfaces' counts", 40, |up| {
-            let found = between(up, level);
+            let found = between(up, cluster, level);
             let counted = [
                 sum(&found, "source.bytes"),
                 sum(&found, "source.packets"),
@@ -53,7 +76,7 @@ fn traffic_is_counted_exactly(up: &Up, network: &Network) -> Vec<Value> {
             (counted == at_a && reported == at_b).then_some(())
         });
     }
-    let found = between(up, 1);
+    let found = between(up, cluster, 1);
     let denied: Vec<_> = found.iter().filter(|d| number(d, "destination.port") == u64::from(DENIED_PORT)).collect();
     assert!(!denied.is_empty(), "the dropped attempt is missing: {found:#?}");
     for d in denied {
@@ -72,67 +95,81 @@ fn since(now: Counts, before: Counts) -> Counts {
     }
 }
 
-fn start(network: &Network, data: &Path, engines: &Engines, manifests: Option<&str>) -> Up {
+/// A started program, with what it needs to reach its engines.
+struct Started {
+    up: Up,
+    cluster: String,
+    _relays: Vec<Relay>,
+}
+
+fn start(network: &Network, data: &Path, engines: &Engines, manifests: Option<&str>) -> Started {
     let folder = data.join("manifests");
-    let mut arguments = Vec::new();
+    let cluster = cluster();
+    let mut arguments = vec!["--cluster", &cluster];
     if let Some(text) = manifests {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("pods.yaml"), text).unwrap();
         arguments.extend(["--manifests", folder.to_str().unwrap()]);
     }
-    Up::start(&data.join("up"), engines, Some(&network.node()), &arguments)
+    // The real engines listen on the main namespace's loopback.
+    let relays = match engines {
+        Engines::Embedded => Vec::new(),
+        Engines::Real { kafka, elasticsearch } => {
+            let elasticsearch = elasticsearch.trim_start_matches("http://");
+            vec![Relay::start(network, kafka), Relay::start(network, elasticsearch)]
+        }
+    };
+    let up = Up::start(&data.join("up"), engines, Some(&network.node()), &arguments);
+    Started { up, cluster, _relays: relays }
+}
+
+/// Runs a scenario on every pair of engines there is.
+fn on_all(name: &str, manifests: Option<&str>, check: impl Fn(&Value)) {
+    if !is_root("network namespaces") {
+        return;
+    }
+    for engines in Engines::all() {
+        let (network, data) = (Network::new(name), tempfile::tempdir().unwrap());
+        let started = start(&network, data.path(), &engines, manifests);
+        for d in traffic_is_counted_exactly(&started.up, &started.cluster, &network) {
+            check(&d);
+        }
+        assert_eq!(started.up.interrupt(), Some(0));
+    }
 }
 
 #[test]
 fn pods_named_by_manifests_are_named_and_summed_exactly() {
-    if !is_root("network namespaces") {
-        return;
-    }
-    let (network, data) = (Network::new("1"), tempfile::tempdir().unwrap());
     let manifests = pod("client", 1, POD_A) + &pod("server", 2, POD_B);
-    let up = start(&network, data.path(), &Engines::Embedded, Some(&manifests));
-    for d in traffic_is_counted_exactly(&up, &network) {
+    on_all("1", Some(&manifests), |d| {
         assert_eq!(d["source"]["kubernetes"]["pod"]["name"], "client", "{d:#}");
         assert_eq!(d["destination"]["kubernetes"]["pod"]["name"], "server", "{d:#}");
         assert_eq!(d["weir"]["source"]["attribution"], "exact");
         assert_eq!(d["weir"]["source"]["always_valid"], true, "a manifest without times says so");
         assert_eq!(d["weir"]["cluster_known"], true);
-    }
-    assert_eq!(up.interrupt(), Some(0));
+    });
 }
 
 #[test]
 fn without_manifests_nothing_is_named() {
-    if !is_root("network namespaces") {
-        return;
-    }
-    let (network, data) = (Network::new("2"), tempfile::tempdir().unwrap());
-    let up = start(&network, data.path(), &Engines::Embedded, None);
-    for d in traffic_is_counted_exactly(&up, &network) {
+    on_all("2", None, |d| {
         for side in ["source", "destination"] {
             assert!(d[side]["kubernetes"]["pod"].is_null() && d[side]["kubernetes"]["namespace"].is_null(), "{d:#}");
             assert_eq!(d["weir"][side]["attribution"], "none");
         }
         assert_eq!(d["weir"]["cluster_known"], false);
-    }
-    assert_eq!(up.interrupt(), Some(0));
+    });
 }
 
 #[test]
 fn manifests_that_disagree_name_candidates_and_nobody_else() {
-    if !is_root("network namespaces") {
-        return;
-    }
-    let (network, data) = (Network::new("3"), tempfile::tempdir().unwrap());
     // Two pods claim A's address; the pod that claims to be the server has another address.
     let manifests = pod("client", 1, POD_A) + &pod("impostor", 2, POD_A) + &pod("server", 3, "10.77.1.99");
-    let up = start(&network, data.path(), &Engines::Embedded, Some(&manifests));
-    for d in traffic_is_counted_exactly(&up, &network) {
+    on_all("3", Some(&manifests), |d| {
         assert_eq!(d["weir"]["source"]["attribution"], "ambiguous", "{d:#}");
         assert_eq!(d["weir"]["source"]["candidates"], json!(["shop/client", "shop/impostor"]));
         assert!(d["source"]["kubernetes"]["pod"].is_null(), "{d:#}");
         assert_eq!(d["weir"]["destination"]["attribution"], "none");
         assert!(d["destination"]["kubernetes"]["pod"].is_null(), "{d:#}");
-    }
-    assert_eq!(up.interrupt(), Some(0));
+    });
 }

@@ -1,7 +1,9 @@
 //! Two "pods" behind a "node", as network namespaces, and real traffic between them.
 
 use std::io::{Read, Write};
+use std::fs::File;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ impl Network {
                ip netns add $n
                ip netns exec $n sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'
                ip -n $n link set lo up
+               # Every segment but SYN has a header of 20 + 12 bytes, SYN and SYN-ACK have 20 + 20.
+               ip netns exec $n sh -c 'echo 1 > /proc/sys/net/ipv4/tcp_timestamps; echo 0 > /proc/sys/net/ipv4/tcp_sack'
              done
              ip netns exec {name}n sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
              for p in a b; do
@@ -85,8 +89,13 @@ impl Network {
     }
 
     fn role(&self, pod: &str, role: &str) -> Child {
+        self.role_in(&self.pod(pod), role)
+    }
+
+    /// Runs a role of this test program in a namespace.
+    pub(crate) fn role_in(&self, namespace: &str, role: &str) -> Child {
         Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.pod(pod)))
+            .arg(format!("--net=/run/netns/{namespace}"))
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "network::role", "--ignored", "--nocapture"])
             .env("WEIR_TEST_ROLE", role)
@@ -123,6 +132,72 @@ impl Network {
     }
 }
 
+/// What the sockets of a pod said of themselves (TCP_INFO) when they were destroyed.
+pub(crate) struct Sockets {
+    listing: Child,
+    output: tempfile::NamedTempFile,
+}
+
+/// TCP_INFO summed over the connections of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SocketCounts {
+    /// Sockets.
+    pub(crate) connections: u64,
+    /// `tcpi_segs_out`, and a SYN-ACK for each that was accepted.
+    pub(crate) segments: u64,
+    /// `tcpi_bytes_sent`: payload, sent again or not.
+    pub(crate) payload: u64,
+}
+
+impl SocketCounts {
+    /// L3 bytes of what was sent: IPv4 and TCP headers of every segment, eight more of each SYN, the payload.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments * (20 + 20 + 12) + self.connections * 8 + self.payload
+    }
+}
+
+impl Sockets {
+    /// Begins to listen in a pod's namespace; the kernel tells of each socket as it goes.
+    pub(crate) fn listen(network: &Network, pod: &str) -> Self {
+        let output = tempfile::NamedTempFile::new().unwrap();
+        let listing = Command::new("ip")
+            .args(["netns", "exec", &network.pod(pod), "stdbuf", "-oL", "ss", "--tcp", "-E", "-i", "-n", "-H", "-O"])
+            .stdout(File::options().append(true).open(output.path()).unwrap())
+            .spawn()
+            .unwrap();
+        Self { listing, output }
+    }
+
+    /// The sums over all sockets that had a peer.
+    pub(crate) fn counts(&self) -> SocketCounts {
+        let text = std::fs::read_to_string(self.output.path()).unwrap();
+        let mut counts = SocketCounts::default();
+        for line in text.lines().filter(|line| !line.contains("0.0.0.0:*")) {
+            let field = |name: &str| -> u64 {
+                let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
+                value.map_or(0, |value| value.parse().unwrap())
+            };
+            counts.connections += 1;
+            counts.segments += field("segs_out");
+            // The SYN-ACK is sent before there is a socket: the listener's request counts for nobody.
+            let accepted = line.split_whitespace().nth(3).is_some_and(|local| local.ends_with(":8000"));
+            counts.segments += u64::from(accepted);
+            counts.payload += field("bytes_sent");
+        }
+        counts
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        let _ = self.listing.kill();
+        let _ = self.listing.wait();
+    }
+}
+
+/// What the programs themselves sent by UDP, each way: L3 bytes and packets.
+pub(crate) const DATAGRAMS_SENT: (u64, u64) = (DATAGRAMS as u64 * (DATAGRAM as u64 + 28), DATAGRAMS as u64);
+
 fn remove(name: &str) {
     let _ = Command::new("bash")
         .args(["-c", &format!("for n in {name}n {name}a {name}b; do ip netns del $n; done")])
@@ -146,7 +221,11 @@ fn role() {
     match std::env::var("WEIR_TEST_ROLE").as_deref() {
         Ok("server") => server(),
         Ok("client") => client(),
-        _ => {}
+        Ok(other) => match other.split(' ').collect::<Vec<_>>().as_slice() {
+            ["relay", address, path] => crate::relay::inside(address, Path::new(path)),
+            _ => panic!("there is no role {other:?}"),
+        },
+        Err(_) => {}
     }
 }
 

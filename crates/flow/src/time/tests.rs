@@ -13,6 +13,12 @@ fn a_tick_ahead_of_the_brokers_clock_is_clamped() {
 }
 
 #[test]
+fn the_brokers_clock_does_not_bound_what_is_not_live() {
+    let s = RecordSettings { live: false, ..settings() };
+    assert_eq!(placed_tick(3_600_500, 10_200, &s), (3_600_000, false));
+}
+
+#[test]
 fn a_window_is_complete_when_the_watermark_passes_its_end_and_grace() {
     let s = settings();
     let mut f = Frontier::default();
