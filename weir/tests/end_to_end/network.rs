@@ -1,7 +1,7 @@
 //! Two "pods" behind a "node", as network namespaces, and real traffic between them.
 
-use std::io::{Read, Write};
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
