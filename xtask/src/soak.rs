@@ -16,7 +16,7 @@ struct Suite {
 const SUITES: [Suite; 4] = [
     Suite {
         name: "kill -9 of weir up",
-        arguments: &["-p", "weir", "--test", "end_to_end", "kill"],
+        arguments: &["--test", "end_to_end", "kill"],
         environment: &[("WEIR_TEST_KILLS", "20")],
     },
     Suite {
