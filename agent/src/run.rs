@@ -2,6 +2,7 @@
 
 use crate::accounting::Identity;
 use crate::ebpf::{self, Capture};
+use crate::local::Local;
 use crate::publish::{self, Published};
 use crate::settings::AgentSettings;
 use crate::stats::Stats;
@@ -50,12 +51,16 @@ pub async fn run(
     let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);
     let buffer = usize::try_from(settings.buffer_bytes).unwrap_or(usize::MAX);
     let publishing = publish::Settings::new(identity, record, buffer, settings.agent_drain);
-    let (tick, window) = (record.tick, record.window);
-    let remembered = usize::try_from(settings.connections_limit).unwrap_or(usize::MAX);
+    let running = ebpf::run::Running {
+        tick: record.tick,
+        window: record.window,
+        remembered: usize::try_from(settings.connections_limit).unwrap_or(usize::MAX),
+        local: Local::new(&settings.host_root),
+    };
     let (capture_stats, capture_stop) = (stats.clone(), stop.clone());
     let thread = std::thread::Builder::new()
         .name("weir-capture".to_owned())
-        .spawn(move || ebpf::run::run(capture, tick, window, remembered, &sender, &capture_stats, &capture_stop))
+        .spawn(move || ebpf::run::run(capture, running, &sender, &capture_stats, &capture_stop))
         .context("capture thread")?;
     health.set_ready("capture", true, "");
     let published = publish::publish(log, publishing, receiver, &stats, health).await?;

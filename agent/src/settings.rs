@@ -3,6 +3,7 @@
 use crate::ebpf::Options;
 use crate::ebpf::links::Selection;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 use weir_service::settings::{parse_duration, parse_size};
 
@@ -29,6 +30,10 @@ pub struct AgentSettings {
     /// Memory for ticks that wait for Kafka
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Agent")]
     pub buffer_bytes: u64,
+    /// Folder at which the node's own files are seen, for the names of its containers: where the agent is a container
+    /// itself, that at which the node's root is mounted
+    #[arg(long, value_name = "DIR", default_value = "/", help_heading = "Agent")]
+    pub host_root: PathBuf,
     /// How long the last batches may take when the agent stops
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Agent")]
     pub agent_drain: Duration,
@@ -43,6 +48,7 @@ impl Default for AgentSettings {
             flows_limit: 65_536,
             connections_limit: 65_536,
             buffer_bytes: 64 << 20,
+            host_root: PathBuf::from("/"),
             agent_drain: Duration::from_secs(10),
         }
     }

@@ -1,5 +1,6 @@
 //! The agent's metrics.
 
+use crate::local::Counts;
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Family, Gauge, Label};
 
@@ -18,6 +19,9 @@ pub struct Stats {
     pub unwatched: Gauge,
     /// Interfaces that are watched.
     pub interfaces: Gauge,
+    scans: Gauge,
+    overflow: Gauge,
+    unknown_namespaces: Gauge,
     /// Batches acknowledged by Kafka.
     pub batches: Counter,
     /// Bytes of acknowledged batches, before compression.
@@ -54,6 +58,15 @@ impl Stats {
             unwatched: metrics
                 .gauge("weir_agent_unwatched_drops", "dropped packets of flows on interfaces that are not watched"),
             interfaces: metrics.gauge("weir_agent_interfaces", "interfaces that are watched"),
+            scans: metrics.gauge("weir_agent_process_scans", "looks at the node's processes since the start"),
+            overflow: metrics.gauge(
+                "weir_agent_evidence_overflow",
+                "processes, sockets, files and containers beyond a limit since the start: their flows go unnamed",
+            ),
+            unknown_namespaces: metrics.gauge(
+                "weir_agent_unknown_namespaces",
+                "pods' interfaces at whose other end no process is seen: the agent may not look, or none runs there",
+            ),
             batches: metrics.counter("weir_agent_batches", "batches acknowledged by Kafka"),
             batch_bytes: metrics.counter("weir_agent_batch_bytes", "bytes of acknowledged batches before compression"),
             retries: metrics.counter("weir_agent_delivery_retries", "deliveries begun again"),
@@ -63,6 +76,13 @@ impl Stats {
             buffered: metrics.gauge("weir_agent_buffer_bytes", "bytes of ticks that wait for Kafka"),
             merged: metrics.gauge("weir_agent_merged_ticks", "ticks merged into an earlier one of their window"),
         }
+    }
+
+    /// Shows what local evidence came to.
+    pub fn evidence(&self, counts: Counts) {
+        self.scans.set(i64::try_from(counts.scans).unwrap_or(i64::MAX));
+        self.overflow.set(i64::try_from(counts.overflow).unwrap_or(i64::MAX));
+        self.unknown_namespaces.set(i64::try_from(counts.unknown).unwrap_or(i64::MAX));
     }
 
     /// Counts what a counter of the kernel programs gained.

@@ -1,7 +1,7 @@
 //! The whole agent between two network namespaces joined by the host. Needs root; says so where it is not.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -111,6 +111,34 @@ fn traffic() {
     }
 }
 
+/// The cgroup of a container of a pod, as a kubelet with the cgroupfs driver names it; removed when dropped.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    const POD: &str = "5b1a4b6c-12ab-4cde-8f00-123456789abc";
+    const CONTAINER: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+
+    fn new() -> Self {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|m| m[2] == "cgroup2").unwrap();
+        let path = Path::new(mount[1]).join(format!("wa-test/kubepods/pod{}/{}", Self::POD, Self::CONTAINER));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn take(&self, process: &Child) {
+        std::fs::write(self.0.join("cgroup.procs"), process.id().to_string()).unwrap();
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for folder in self.0.ancestors().take(4) {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
 fn serve(listener: &TcpListener, connections: usize) {
     for _ in 0..connections {
         let (mut stream, _) = listener.accept().unwrap();
@@ -210,8 +238,11 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
 
     let host = TcpListener::bind("10.231.1.1:7100").unwrap();
     let served = std::thread::spawn(move || serve(&host, 1));
+    let cgroup = Cgroup::new();
     let mut server = within("wa-b", "server");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    cgroup.take(&server);
+    // Longer than between two looks at the node's processes, so that the first packets find it known.
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
     let mut client = within("wa-a", "client");
     tokio::task::spawn_blocking(|| call("10.231.2.2:7000")).await.unwrap();
     assert!(tokio::task::spawn_blocking(move || client.wait()).await.unwrap().unwrap().success());
@@ -270,6 +301,17 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
         batches.iter().flat_map(|batch| &batch.samples).filter(|sample| sample.point == Point::Host).collect();
     let nameless: Vec<&&Sample> = host.iter().filter(|sample| sample.process.is_none()).collect();
     assert!(nameless.is_empty(), "the host's sockets were made while the agent ran: {nameless:#?}");
+
+    // The server's pod and container are known by its cgroup, whoever spoke first; the client is in none.
+    let at = |interface: &str| {
+        let known = |s: &&Sample| s.interface == interface && s.point == Point::Pod && between(s);
+        let ends: Vec<_> = batches.iter().flat_map(|b| &b.samples).filter(known).collect();
+        ends.into_iter().map(|s| (s.pod_uid.as_deref(), s.container.as_deref())).collect::<BTreeSet<_>>()
+    };
+    let server_is = (Some(Cgroup::POD), Some(&Cgroup::CONTAINER[..12]));
+    assert!(at("wa-vb").contains(&server_is), "{:?}", at("wa-vb"));
+    assert!(at("wa-vb").is_subset(&BTreeSet::from([server_is, (None, None)])), "{:?}", at("wa-vb"));
+    assert_eq!(at("wa-va"), BTreeSet::from([(None, None)]));
 
     let opened = batches.iter().flat_map(|b| &b.samples).filter(|s| between(s) && s.destination_port == 7000);
     assert!(opened.clone().all(|s| s.opened_by == OpenedBy::Source && s.opened_at.is_some()));

@@ -436,7 +436,7 @@ function showLabel() {
   const texts = [];
   if (origins.has("demo")) texts.push([el("b", null, "Demo data."), " These flows come from a simulated cluster; no packet of them was ever sent. "]);
   if (origins.has("capture")) texts.push([el("b", null, "Capture file."), " These flows were read from a packet capture, not from live nodes. "]);
-  if (state.status?.cluster.known === false) texts.push([el("b", null, "No Kubernetes names."), " There is no cluster to ask, so ends are named by process, host or address."]);
+  if (state.status?.cluster.known === false) texts.push([el("b", null, "No Kubernetes names."), " There is no cluster to ask, so ends are named by container, process, host or address."]);
   $("label").hidden = texts.length === 0;
   const key = texts.map(([head]) => head.textContent).join();
   if ($("label").dataset.key !== key) {

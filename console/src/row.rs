@@ -177,6 +177,8 @@ pub enum EndKind {
     Service,
     /// A process on a host.
     Process,
+    /// A container without a pod.
+    Container,
     /// A host or a node.
     Host,
     /// A named network set.

@@ -140,7 +140,7 @@ pub struct Side {
     pub as_number: Option<u32>,
     /// Organization of that autonomous system.
     pub as_organization: Option<String>,
-    /// Container id, where the node could tell.
+    /// Container: its name, or the first digits of its id, where the node could tell.
     pub container: Option<String>,
     /// Process name, where the node could tell.
     pub process: Option<String>,

@@ -132,7 +132,7 @@ pub struct Sample {
     pub resets: u64,
     /// UID of the pod at this end where the node can tell (cgroup, network namespace).
     pub pod_uid: Option<String>,
-    /// Container id at this end where the node can tell.
+    /// Container at this end where the node can tell: its name, or the first digits of its id.
     pub container: Option<String>,
     /// Process name at this end, for host traffic, where the node can tell.
     pub process: Option<String>,
@@ -188,7 +188,7 @@ pub struct DnsSample {
     pub answers_more: u64,
     /// UID of the client's pod where the node can tell.
     pub pod_uid: Option<String>,
-    /// Container id of the client where the node can tell.
+    /// Container of the client where the node can tell: its name, or the first digits of its id.
     pub container: Option<String>,
     /// Process name of the client where the node can tell.
     pub process: Option<String>,

@@ -19,6 +19,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether the link's other end is in another network namespace.
     pub crosses: bool,
+    /// This namespace's number for that other namespace, where the kernel gave it one.
+    pub namespace: Option<i32>,
     /// Index of the bridge or bond that it is a part of.
     pub master: Option<u32>,
 }
@@ -145,7 +147,10 @@ fn parse_link(message: &[u8]) -> Option<Link> {
         match kind {
             IFLA_IFNAME => link.name = text(value),
             IFLA_MASTER => link.master = u32_at(value, 0),
-            IFLA_LINK_NETNSID => link.crosses = true,
+            IFLA_LINK_NETNSID => {
+                link.crosses = true;
+                link.namespace = i32_at(value).filter(|number| *number >= 0);
+            }
             IFLA_LINKINFO => {
                 link.kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, value)| text(value));
             }
@@ -155,7 +160,7 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     Some(link)
 }
 
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(rest, 0)?);
         // The two upper bits say "nested" and "network order".
@@ -168,6 +173,40 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// Each namespace's number (see [`Link::namespace`]), by a process that is in it; absent where it has none, as this
+/// namespace itself.
+#[must_use]
+pub fn namespace_of(process: u32) -> Option<i32> {
+    // `struct nlmsghdr` for RTM_GETNSID with NLM_F_REQUEST | NLM_F_ACK, `struct rtgenmsg`, NETNSA_PID.
+    let mut request = Vec::with_capacity(28);
+    request.extend(28_u32.to_ne_bytes());
+    request.extend(RTM_GETNSID.to_ne_bytes());
+    request.extend(5_u16.to_ne_bytes());
+    request.extend([0; 12]);
+    request.extend(8_u16.to_ne_bytes());
+    request.extend(NETNSA_PID.to_ne_bytes());
+    request.extend(process.to_ne_bytes());
+    abi::netlink_dump(&request).ok()?.iter().find_map(|answer| parse_namespace(answer))
+}
+
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_PID: u16 = 2;
+
+fn parse_namespace(answer: &[u8]) -> Option<i32> {
+    if u16_at(answer, 4)? != RTM_NEWNSID {
+        return None;
+    }
+    let length = usize::try_from(u32_at(answer, 0)?).ok()?;
+    let number = attributes(answer.get(20..length)?).find(|(kind, _)| *kind == NETNSA_NSID)?.1;
+    i32_at(number).filter(|number| *number >= 0)
+}
+
+fn i32_at(bytes: &[u8]) -> Option<i32> {
+    bytes.get(..4)?.try_into().ok().map(i32::from_ne_bytes)
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {

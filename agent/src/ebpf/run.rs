@@ -4,6 +4,7 @@ use super::assemble::{Assembler, Surroundings};
 use super::capture::{Capture, CaptureError, Drained};
 use super::schedule::Schedule;
 use crate::abi::{self, COUNTERS, ConnectionKey};
+use crate::local::Local;
 use crate::stats::Stats;
 use crate::tick::Tick;
 use std::time::Duration;
@@ -36,26 +37,38 @@ impl Surroundings for Node<'_> {
     }
 }
 
+/// How a live node's ticks are made.
+#[derive(Debug)]
+pub struct Running {
+    /// Length of a tick, ms.
+    pub tick: Millis,
+    /// Length of a window, ms.
+    pub window: Millis,
+    /// The most flows whose cumulative counters are remembered.
+    pub remembered: usize,
+    /// Who is behind the node's interfaces.
+    pub local: Local,
+}
+
 /// Captures until `stop`, then detaches and sends the last, partial tick. Blocks its thread.
 ///
 /// # Errors
 /// When the kernel's maps or the interfaces cannot be read.
 pub fn run(
     mut capture: Capture,
-    tick: Millis,
-    window: Millis,
-    remembered: usize,
+    running: Running,
     ticks: &Sender<Tick>,
     stats: &Stats,
     stop: &CancellationToken,
 ) -> Result<(), CaptureError> {
+    let Running { tick, window, remembered, mut local } = running;
     let mut assembler = Assembler::new(remembered, capture.reasons().clone(), capture.watches_all());
     let mut offset = abi::wall_offset();
     let mut schedule = Schedule::new(wall(abi::monotonic(), offset), tick, window);
     let mut boundary = kernel(schedule.end, offset);
     let mut active = 0;
     capture.set_boundary(boundary, active);
-    rescan(&mut capture, stats)?;
+    rescan(&mut capture, &mut local, stats)?;
     let mut rescanned = abi::monotonic();
     loop {
         let settled = boundary.saturating_add(nanos(SETTLE));
@@ -65,7 +78,7 @@ pub fn run(
             break;
         }
         if now.saturating_sub(rescanned) >= nanos(RESCAN) {
-            rescan(&mut capture, stats)?;
+            rescan(&mut capture, &mut local, stats)?;
             rescanned = now;
         }
         if now < settled {
@@ -81,7 +94,8 @@ pub fn run(
         capture.set_boundary(boundary, active);
         let drained = capture.drain(idle)?;
         note(stats, &drained.counters);
-        let tick = assembler.tick(ended.start, ended.ticks, &drained, offset, now, &Node(&capture));
+        let mut tick = assembler.tick(ended.start, ended.ticks, &drained, offset, now, &Node(&capture));
+        name(&mut tick, &mut local, stats);
         stats.unwatched.set(i64::try_from(assembler.unwatched()).unwrap_or(i64::MAX));
         stats.samples.inc_by(u64::try_from(tick.samples.len()).unwrap_or(u64::MAX));
         if ticks.blocking_send(tick).is_err() {
@@ -92,19 +106,26 @@ pub fn run(
     std::thread::sleep(SETTLE);
     let drained = capture.drain(active)?;
     note(stats, &drained.counters);
-    let last = assembler.tick(schedule.start, 1, &drained, offset, abi::monotonic(), &Node(&capture));
+    let mut last = assembler.tick(schedule.start, 1, &drained, offset, abi::monotonic(), &Node(&capture));
+    name(&mut last, &mut local, stats);
     // The receiver is gone only when nobody wants the rest.
     let _ = ticks.blocking_send(last);
     Ok(())
 }
 
-fn rescan(capture: &mut Capture, stats: &Stats) -> Result<(), CaptureError> {
+fn rescan(capture: &mut Capture, local: &mut Local, stats: &Stats) -> Result<(), CaptureError> {
     for error in capture.rescan()? {
         stats.attach_failures.inc();
         tracing::warn!(error = super::capture::chain(&error), "interface is not watched");
     }
+    local.set_interfaces(capture.attached().map(|(link, _)| link));
     stats.interfaces.set(i64::try_from(capture.attached().count()).unwrap_or(i64::MAX));
     Ok(())
+}
+
+fn name(tick: &mut Tick, local: &mut Local, stats: &Stats) {
+    local.fill(&mut tick.samples, abi::monotonic);
+    stats.evidence(local.counts());
 }
 
 fn note(stats: &Stats, counters: &[abi::Count; COUNTERS]) {

@@ -99,7 +99,7 @@ fn end(party: &Value, identity: &Value) -> End {
         service: optional(&kubernetes["service"]),
         service_account: optional(&kubernetes["service_account"]),
         labels: texts(&kubernetes["labels"]),
-        container: optional(&party["container"]["id"]),
+        container: optional(&party["container"]["name"]),
         process: optional(&party["process"]["name"]),
         host: optional(&party["host"]["name"]),
         network_set: optional(&party["network_set"]),

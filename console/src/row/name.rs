@@ -29,6 +29,11 @@ pub(super) fn of(end: &End) -> (EndKind, String, String) {
         let (space, name) = service.split_once('/').unwrap_or(("", service));
         return (EndKind::Service, name.to_owned(), joined(&[space.to_owned(), "Service".to_owned()]));
     }
+    if let Some(container) = &end.container {
+        let process = end.process.clone().unwrap_or_default();
+        let place = end.host.clone().or_else(|| end.node.clone()).unwrap_or_default();
+        return (EndKind::Container, container.clone(), joined(&[process, place, plain_address(end)]));
+    }
     if let Some(process) = &end.process {
         let place = end.host.clone().or_else(|| end.node.clone()).unwrap_or_default();
         return (EndKind::Process, process.clone(), joined(&[place, plain_address(end)]));

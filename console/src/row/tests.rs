@@ -173,6 +173,10 @@ fn ends_are_called_by_the_most_telling_thing_known() {
     is(ambiguous, EndKind::Address, "10.0.0.1", "one of 2: a/x, a/y");
     let process = Side { process: text("curl"), host: text("laptop"), ..address() };
     is(process, EndKind::Process, "curl", "laptop · 10.0.0.1");
+    let contained = Side { container: text("cache"), ..address() };
+    is(contained, EndKind::Container, "cache", "10.0.0.1");
+    let on_the_host = Side { container: text("cache"), process: text("redis"), host: text("laptop"), ..address() };
+    is(on_the_host, EndKind::Container, "cache", "redis · laptop · 10.0.0.1");
     is(Side { host: text("laptop"), ..address() }, EndKind::Host, "laptop", "host · 10.0.0.1");
     is(Side { node: text("n1"), ..exact() }, EndKind::Host, "n1", "node · 10.0.0.1");
     is(Side { network_set: text("office"), ..address() }, EndKind::NetworkSet, "office", "network set · 10.0.0.1");

@@ -15,7 +15,7 @@ pub struct Ask<'a> {
     pub protocol: u8,
     /// UID of the end's pod, where its node knew it. It beats the address.
     pub pod_uid: Option<&'a str>,
-    /// Container id, where the node knew it; passed through.
+    /// Container (its name, or the first digits of its id), where the node knew it; passed through.
     pub container: Option<&'a str>,
     /// Process name, where the node knew it; passed through.
     pub process: Option<&'a str>,

@@ -19,7 +19,7 @@ pub(super) struct Party<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Name<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Id<'a>>,
+    container: Option<Name<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_set: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,11 +29,6 @@ pub(super) struct Party<'a> {
 #[derive(Serialize)]
 struct Name<'a> {
     name: &'a str,
-}
-
-#[derive(Serialize)]
-struct Id<'a> {
-    id: &'a str,
 }
 
 #[derive(PartialEq, Default, Serialize)]
@@ -94,7 +89,7 @@ impl<'a> Party<'a> {
             packets,
             host: name(&side.host),
             process: name(&side.process),
-            container: side.container.as_deref().map(|id| Id { id }),
+            container: name(&side.container),
             network_set: side.network_set.as_deref(),
             kubernetes: Some(Kubernetes::of(side)).filter(|k| !is_default(k)),
         }

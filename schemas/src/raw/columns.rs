@@ -100,7 +100,7 @@ pub struct Columns {
     pub retransmits: Vec<u64>,
     /// UID of the pod at this end, a string's number. Left out while no sample has one.
     pub pod_uid: Vec<u32>,
-    /// Container id at this end, a string's number. Left out while no sample has one.
+    /// Container at this end, its name or the first digits of its id, a string's number. Left out while no sample has one.
     pub container: Vec<u32>,
     /// Process name at this end, a string's number. Left out while no sample has one.
     pub process: Vec<u32>,
