@@ -4,6 +4,8 @@ use crate::cluster::{Change, Event, Item, WATCHED, Watched};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
@@ -113,7 +115,11 @@ impl Kube {
                 Watched::ReplicaSet,
                 Api::<ReplicaSet>::all(self.client.clone()).list_metadata(&one).await.map(drop),
             )?;
-            self.may(Watched::Job, Api::<Job>::all(self.client.clone()).list_metadata(&one).await.map(drop))
+            self.may(Watched::Job, Api::<Job>::all(self.client.clone()).list_metadata(&one).await.map(drop))?;
+            let slices = Api::<EndpointSlice>::all(self.client.clone());
+            self.may(Watched::EndpointSlice, slices.list_metadata(&one).await.map(drop))?;
+            let policies = Api::<NetworkPolicy>::all(self.client.clone());
+            self.may(Watched::NetworkPolicy, policies.list_metadata(&one).await.map(drop))
         };
         let waited = || KubeError::Unreachable(self.address.clone(), format!("no answer in {} s", START.as_secs()));
         tokio::time::timeout(START, lists).await.map_err(|_| waited())?
@@ -141,6 +147,8 @@ impl Kube {
         let services: Api<Service> = Api::all(client.clone());
         let sets: Api<PartialObjectMeta<ReplicaSet>> = Api::all(client.clone());
         let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
+        let slices: Api<EndpointSlice> = Api::all(client.clone());
+        let policies: Api<NetworkPolicy> = Api::all(client.clone());
         let run = |watched| (watched, sender.clone(), token.clone());
         tasks.spawn(follow::follow(pods, run(Watched::Pod), |pod| Item::Pod(Box::new(pod))));
         tasks.spawn(follow::follow(nodes, run(Watched::Node), |node| Item::Node(Box::new(node))));
@@ -148,6 +156,8 @@ impl Kube {
         tasks.spawn(follow::follow(services, run(Watched::Service), |service| Item::Service(Box::new(service))));
         tasks.spawn(follow::follow(sets, run(Watched::ReplicaSet), |set| Item::ReplicaSet(Box::new(set.metadata))));
         tasks.spawn(follow::follow(jobs, run(Watched::Job), |job| Item::Job(Box::new(job.metadata))));
+        tasks.spawn(follow::follow(slices, run(Watched::EndpointSlice), |it| Item::EndpointSlice(Box::new(it))));
+        tasks.spawn(follow::follow(policies, run(Watched::NetworkPolicy), |it| Item::NetworkPolicy(Box::new(it))));
         tasks.spawn(probe::probe(client.clone(), sender, token.clone()));
         (receiver, tasks)
     }

@@ -7,6 +7,8 @@ use crate::observe;
 use crate::owners::{Middle, Owners};
 use crate::revisions::{History, Kind, Observed};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeSet, VecDeque};
 use weir_flow::Millis;
@@ -19,7 +21,7 @@ mod tests;
 const WAIT: Millis = 10_000;
 
 /// The number of kinds that are watched.
-pub const WATCHED: usize = 6;
+pub const WATCHED: usize = 8;
 
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub enum Watched {
     ReplicaSet,
     /// Jobs, their metadata only.
     Job,
+    /// Slices of services' endpoints.
+    EndpointSlice,
+    /// Network policies.
+    NetworkPolicy,
 }
 
 impl Watched {
@@ -49,6 +55,8 @@ impl Watched {
             Self::Service => 3,
             Self::ReplicaSet => 4,
             Self::Job => 5,
+            Self::EndpointSlice => 6,
+            Self::NetworkPolicy => 7,
         }
     }
 
@@ -62,6 +70,8 @@ impl Watched {
             Self::Service => "services",
             Self::ReplicaSet => "replicasets",
             Self::Job => "jobs",
+            Self::EndpointSlice => "endpointslices",
+            Self::NetworkPolicy => "networkpolicies",
         }
     }
 }
@@ -81,6 +91,10 @@ pub enum Item {
     ReplicaSet(Box<ObjectMeta>),
     /// A job's metadata.
     Job(Box<ObjectMeta>),
+    /// A slice of a service's endpoints.
+    EndpointSlice(Box<EndpointSlice>),
+    /// A network policy.
+    NetworkPolicy(Box<NetworkPolicy>),
 }
 
 /// What a watch tells.
@@ -316,6 +330,8 @@ impl Cluster {
             Watched::Node => Kind::Node,
             Watched::Namespace => Kind::Namespace,
             Watched::Service => Kind::Service,
+            Watched::EndpointSlice => Kind::EndpointSlice,
+            Watched::NetworkPolicy => Kind::Policy,
             Watched::ReplicaSet | Watched::Job => return Vec::new(),
         };
         let mut present: BTreeSet<String> = BTreeSet::new();
@@ -361,6 +377,8 @@ fn meta_of(item: &Item) -> Option<&ObjectMeta> {
         Item::Namespace(namespace) => &namespace.metadata,
         Item::Service(service) => &service.metadata,
         Item::ReplicaSet(meta) | Item::Job(meta) => meta,
+        Item::EndpointSlice(slice) => &slice.metadata,
+        Item::NetworkPolicy(policy) => &policy.metadata,
     })
 }
 
@@ -369,6 +387,8 @@ fn observe_item(item: &Item) -> Option<Observed> {
         Item::Node(node) => Some(observe::node(node)),
         Item::Namespace(namespace) => Some(observe::namespace(namespace)),
         Item::Service(service) => Some(observe::service(service)),
+        Item::EndpointSlice(slice) => Some(observe::endpoint_slice(slice)),
+        Item::NetworkPolicy(policy) => Some(observe::network_policy(policy)),
         Item::Pod(_) | Item::ReplicaSet(_) | Item::Job(_) => None,
     }
 }

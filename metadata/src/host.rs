@@ -6,7 +6,7 @@
 
 use crate::bounds::always;
 use crate::observe::made_uid;
-use crate::revisions::Observed;
+use crate::revisions::{About, Observed};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -122,8 +122,9 @@ fn unchanging(kind: &str, name: &str, object: Object) -> Observed {
         labels: Vec::new(),
         object,
         since: Some(always()),
-        addressed: None,
+        changed: None,
         owner_known: true,
+        about: About::default(),
     }
 }
 

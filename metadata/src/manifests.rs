@@ -7,6 +7,8 @@ use crate::observe;
 use crate::owners::{Middle, Owners};
 use crate::revisions::Observed;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -44,6 +46,8 @@ enum Item {
     Node(Box<Node>),
     Namespace(Box<Namespace>),
     Service(Box<Service>),
+    EndpointSlice(Box<EndpointSlice>),
+    NetworkPolicy(Box<NetworkPolicy>),
     Owned(Middle, Box<ObjectMeta>),
     /// A kind whose pods have no addresses here.
     Workload,
@@ -136,6 +140,8 @@ fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), S
         ("Node", "v1") => Item::Node(Box::new(typed(&kind, value)?)),
         ("Namespace", "v1") => Item::Namespace(Box::new(typed(&kind, value)?)),
         ("Service", "v1") => Item::Service(Box::new(typed(&kind, value)?)),
+        ("EndpointSlice", "discovery.k8s.io/v1") => Item::EndpointSlice(Box::new(typed(&kind, value)?)),
+        ("NetworkPolicy", "networking.k8s.io/v1") => Item::NetworkPolicy(Box::new(typed(&kind, value)?)),
         ("ReplicaSet", "apps/v1") => Item::Owned(Middle::ReplicaSet, Box::new(metadata(&kind, &mut value)?)),
         ("Job", "batch/v1") => Item::Owned(Middle::Job, Box::new(metadata(&kind, &mut value)?)),
         ("Deployment" | "StatefulSet" | "DaemonSet", _) | ("CronJob", "batch/v1") => Item::Workload,
@@ -195,6 +201,16 @@ pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Mill
                     let mut service = (**service).clone();
                     service.metadata = placed(&service.metadata);
                     observe::service(&service)
+                }
+                Item::EndpointSlice(slice) => {
+                    let mut slice = (**slice).clone();
+                    slice.metadata = placed(&slice.metadata);
+                    observe::endpoint_slice(&slice)
+                }
+                Item::NetworkPolicy(policy) => {
+                    let mut policy = (**policy).clone();
+                    policy.metadata = placed(&policy.metadata);
+                    observe::network_policy(&policy)
                 }
                 Item::Owned(..) => continue,
                 Item::Workload => {

@@ -10,12 +10,13 @@
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
 //! | a pod is deleted | the last container's end, else the request to delete | arrival; half a minute later if it was not seen ending, because then nobody waited for its containers |
 //! | an agent is ready, or no longer | condition `Ready` | the same second |
+//! | a policy is changed | the newest time of `managedFields`, but a status's | the same second |
 //! | anything else changes | the last heartbeat | arrival |
 //!
 //! Labels that were changed before an object was first seen count from its beginning.
 
 use crate::bounds::{always, between, written};
-use crate::revisions::Observed;
+use crate::revisions::{About, Observed};
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -23,11 +24,13 @@ use std::collections::BTreeMap;
 use weir_flow::{Address, Millis, protocol};
 use weir_schemas::metadata::{self, Bound, BoundSource, Object};
 
+mod network;
 mod pod;
 
 #[cfg(test)]
 mod tests;
 
+pub use network::{STAGED_ANNOTATION, endpoint_slice, network_policy};
 pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, controller, pod, pod_end, pod_uid};
 
 /// The most labels kept of one object.
@@ -44,10 +47,17 @@ fn labels(labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
     labels.into_iter().flatten().take(LABELS).map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// How many labels of an object were left out.
-#[must_use]
-pub fn labels_dropped(meta: &ObjectMeta) -> usize {
-    meta.labels.as_ref().map_or(0, |labels| labels.len().saturating_sub(LABELS))
+/// What an object says about itself besides its content: how many labels were left out, and who changed it last.
+fn about(meta: &ObjectMeta) -> About {
+    let dropped = meta.labels.as_ref().map_or(0, |labels| labels.len().saturating_sub(LABELS));
+    // A status is written by controllers all the time and is no change of what the object is.
+    let entries = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref() != Some("status"));
+    let newest = entries.filter_map(|entry| Some((millis(entry.time.as_ref()?), text(&entry.manager)))).max();
+    About {
+        labels_dropped: u32::try_from(dropped).unwrap_or(u32::MAX),
+        changed_by: newest.map(|(_, manager)| manager.to_owned()).unwrap_or_default(),
+        changed_at: newest.map(|(time, _)| time),
+    }
 }
 
 /// From when an object exists; always without a time.
@@ -90,8 +100,9 @@ fn observed(kind: &str, meta: &ObjectMeta, object: Object) -> Observed {
         labels: labels(meta.labels.as_ref()),
         object,
         since: Some(created(meta)),
-        addressed: None,
+        changed: None,
         owner_known: true,
+        about: about(meta),
     }
 }
 

@@ -84,14 +84,17 @@ impl Owners {
     #[must_use]
     pub fn top(&self, pod: &ObjectMeta) -> Owner {
         let Some((kind, name, _)) = controller(pod) else {
-            return Owner { kind: String::new(), name: pod.name.clone().unwrap_or_default(), known: true };
+            let name = pod.name.clone().unwrap_or_default();
+            return Owner { kind: String::new(), name, known: true, chain: Vec::new() };
         };
-        let direct = |known| Owner { kind: kind.to_owned(), name: name.to_owned(), known };
+        let near = format!("{kind}/{name}");
+        let direct = |known| Owner { kind: kind.to_owned(), name: name.to_owned(), known, chain: vec![near.clone()] };
         let Some(middle) = Middle::of(kind) else { return direct(true) };
         let namespace = pod.namespace.clone().unwrap_or_default();
         match self.known.get(&(middle, namespace, name.to_owned())) {
             Some(Known { owner: Some((kind, name)), .. }) => {
-                Owner { kind: kind.clone(), name: name.clone(), known: true }
+                let chain = vec![near, format!("{kind}/{name}")];
+                Owner { kind: kind.clone(), name: name.clone(), known: true, chain }
             }
             Some(Known { owner: None, .. }) => direct(true),
             None => direct(false),

@@ -74,6 +74,17 @@ pub fn key(revision: &Revision) -> String {
     format!("{}/{kind}/{}/{}", revision.cluster, revision.uid, revision.revision)
 }
 
+/// What a revision says of its object besides its content: it rides along and opens no revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// How many labels were left out by a limit.
+    pub labels_dropped: u32,
+    /// Who changed the object last; empty when unknown.
+    pub changed_by: String,
+    /// When, ms since the epoch.
+    pub changed_at: Option<Millis>,
+}
+
 /// An object as a source shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
@@ -90,10 +101,12 @@ pub struct Observed {
     /// From when this content holds, as far as the object's own times tell: for an object that was not known.
     pub since: Option<Bound>,
     /// When the content last changed, as far as the object's own times tell: for an object that was known with other
-    /// addresses. Without it, a change lies between the last heartbeat and its arrival.
-    pub addressed: Option<Bound>,
+    /// addresses, or for a policy. Without it, a change lies between the last heartbeat and its arrival.
+    pub changed: Option<Bound>,
     /// Whether the owner chain could be followed to its top; if not, a workload that is already known stays.
     pub owner_known: bool,
+    /// What it says besides.
+    pub about: About,
 }
 
 /// The open revision of an object, and how many there have been.
@@ -179,10 +192,10 @@ impl History {
         let heartbeat = self.heartbeat;
         let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
         let mut next = Revision {
-            labels_dropped: 0,
+            labels_dropped: observed.about.labels_dropped,
             annotations: Vec::new(),
-            changed_at: None,
-            changed_by: String::new(),
+            changed_at: observed.about.changed_at,
+            changed_by: observed.about.changed_by,
             cluster: self.cluster.clone(),
             uid: observed.uid,
             revision: line.last.saturating_add(1),
@@ -202,7 +215,7 @@ impl History {
                 take_status(open, next);
                 return written;
             }
-            let bound = clip(change(open, &next, observed.addressed, heartbeat, arrival), heartbeat);
+            let bound = clip(change(open, &next, observed.changed, heartbeat, arrival), heartbeat);
             let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();
             closed.valid_to = Some(kept_earliest(end, open.valid_to));
@@ -274,9 +287,11 @@ fn arrived(heartbeat: Millis, arrival: Millis) -> Bound {
     between(earliest, arrival, BoundSource::Arrival)
 }
 
-/// When the content changed: other addresses are dated by the pod's own status, anything else by the watch.
-fn change(open: &Revision, next: &Revision, addressed: Option<Bound>, heartbeat: Millis, arrival: Millis) -> Bound {
-    match addressed {
+/// When the content changed: other addresses are dated by the pod's own status, a policy by what the API server noted,
+/// anything else by the watch.
+fn change(open: &Revision, next: &Revision, changed: Option<Bound>, heartbeat: Millis, arrival: Millis) -> Bound {
+    match changed {
+        Some(bound) if matches!(next.object, Object::Policy(_)) => bound,
         Some(bound) if addresses(&open.object) != addresses(&next.object) => bound,
         _ => arrived(heartbeat.max(open.valid_from.earliest), arrival),
     }
@@ -342,6 +357,7 @@ fn take_status(open: &mut Revision, seen: Revision) {
 
 fn keep_workload(open: &Revision, next: &mut Revision) {
     if let (Object::Pod(open), Object::Pod(next)) = (&open.object, &mut next.object) {
+        next.owners.clone_from(&open.owners);
         next.workload_kind.clone_from(&open.workload_kind);
         next.workload.clone_from(&open.workload);
     }

@@ -39,7 +39,8 @@ const STALE: Millis = 60_000;
 const CONDITION: &str = "metadata";
 
 /// The kinds that manifests and a host have.
-const KINDS: [Kind; 5] = [Kind::Pod, Kind::Node, Kind::Namespace, Kind::Service, Kind::Agent];
+const KINDS: [Kind; 7] =
+    [Kind::Pod, Kind::Node, Kind::Namespace, Kind::Service, Kind::Agent, Kind::EndpointSlice, Kind::Policy];
 
 /// A source that has been checked.
 enum Ready {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, networking::v1::NetworkPolicy};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use weir_flow::Millis;
 use weir_join::{Ask, Table};
 use weir_metadata::MetadataSettings;
 use weir_schemas::enriched::{Attribution, IdentifiedBy};
-use weir_schemas::metadata::Metadata;
+use weir_schemas::metadata::{Metadata, Object, Revision};
 use weir_schemas::{decode, topics};
 use weir_service::{Health, Metrics};
 use weir_stream::{Log, Partitions, Start};
@@ -51,6 +51,21 @@ async fn table_at(log: &Log, at: Millis) -> Table {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("metadata did not become complete to {at}");
+}
+
+/// The last word on every revision of policies, oldest first.
+async fn policies(log: &Log) -> Vec<Revision> {
+    let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await.unwrap();
+    let mut last = BTreeMap::new();
+    for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
+        if let Metadata::Revision(revision) = decode(&record.value.unwrap()).unwrap()
+            && matches!(revision.object, Object::Policy(_))
+            && revision.namespace == SPACE
+        {
+            last.insert((revision.uid.clone(), revision.revision), revision);
+        }
+    }
+    last.into_values().collect()
 }
 
 /// Ready pods of the test's namespace, with their addresses.
@@ -130,6 +145,34 @@ fn addresses(pod: &Pod) -> Vec<String> {
     ips.map(|ip| ip.ip.clone()).collect()
 }
 
+/// A policy, an edit of it, and its end, each as of then, and by whom.
+async fn assert_policies_are_kept(client: &Client, log: &Log) {
+    let all: Api<NetworkPolicy> = Api::namespaced(client.clone(), SPACE);
+    let deny = json!({"metadata": {"name": "deny"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}});
+    let by = |manager: &str| PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+    all.create(&by("author"), &object(deny)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let edit = json!({"spec": {"policyTypes": ["Ingress", "Egress"]}});
+    let editor = PatchParams { field_manager: Some("editor".to_owned()), ..PatchParams::default() };
+    let edited_from = now();
+    all.patch("deny", &editor, &Patch::Merge(edit)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    all.delete("deny", &DeleteParams::default()).await.unwrap();
+    table_at(log, now()).await;
+    let history = policies(log).await;
+    let [first, second] = &history[..] else { panic!("{history:#?}") };
+    assert_eq!((first.changed_by.as_str(), second.changed_by.as_str()), ("author", "editor"));
+    let spec = |revision: &Revision| match &revision.object {
+        Object::Policy(policy) => policy.spec.contains("Egress"),
+        _ => false,
+    };
+    assert!(!spec(first) && spec(second), "{history:#?}");
+    assert_eq!(first.valid_to, Some(second.valid_from));
+    let edited = second.valid_from;
+    assert!(edited.earliest <= edited_from && edited_from <= edited.latest + 1_000, "{edited:?} {edited_from}");
+    assert!(second.valid_to.is_some(), "{second:#?}");
+}
+
 /// Every pod is found by each of its addresses and by its UID.
 fn assert_named(table: &Table, pods: &[Pod], at: Millis, version: &str) {
     for pod in pods {
@@ -178,6 +221,8 @@ async fn a_rollout_is_named_as_of_then() {
     let table = table_at(&log, first_at).await;
     eprintln!("heartbeat {} ms after the time asked for", now() - first_at);
     assert_named(&table, &first, first_at, "1");
+
+    assert_policies_are_kept(&client, &log).await;
 
     // A rollout: other pods, other addresses, the old ones gone.
     deployments.patch("web", &PatchParams::default(), &Patch::Merge(deployment("2"))).await.unwrap();

@@ -9,6 +9,8 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Client;
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
@@ -68,16 +70,18 @@ pub(super) async fn probe(client: Client, sender: Sender<Told>, token: Cancellat
 
 async fn all(client: &Client) -> Result<Probed, String> {
     let started = crate::now();
-    let (pods, nodes, namespaces, services, sets, jobs) = futures::try_join!(
+    let found_of = futures::try_join!(
         one(Api::<PartialObjectMeta<Pod>>::all(client.clone()), Watched::Pod),
         one(Api::<PartialObjectMeta<Node>>::all(client.clone()), Watched::Node),
         one(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), Watched::Namespace),
         one(Api::<PartialObjectMeta<Service>>::all(client.clone()), Watched::Service),
         one(Api::<PartialObjectMeta<ReplicaSet>>::all(client.clone()), Watched::ReplicaSet),
         one(Api::<PartialObjectMeta<Job>>::all(client.clone()), Watched::Job),
+        one(Api::<PartialObjectMeta<EndpointSlice>>::all(client.clone()), Watched::EndpointSlice),
+        one(Api::<PartialObjectMeta<NetworkPolicy>>::all(client.clone()), Watched::NetworkPolicy),
     )?;
     let mut found: Found = [0; WATCHED];
-    for (watched, version) in [pods, nodes, namespaces, services, sets, jobs] {
+    for (watched, version) in <[(Watched, u64); WATCHED]>::from(found_of) {
         if let Some(place) = found.get_mut(watched.number()) {
             *place = version;
         }

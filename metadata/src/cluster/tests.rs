@@ -30,8 +30,16 @@ fn set() -> Item {
     ))
 }
 
-const ALL: [Watched; 6] =
-    [Watched::Pod, Watched::Node, Watched::Namespace, Watched::Service, Watched::ReplicaSet, Watched::Job];
+const ALL: [Watched; 8] = [
+    Watched::Pod,
+    Watched::Node,
+    Watched::Namespace,
+    Watched::Service,
+    Watched::ReplicaSet,
+    Watched::Job,
+    Watched::EndpointSlice,
+    Watched::NetworkPolicy,
+];
 
 /// A cluster in which everything was listed, and was empty, at version 1.
 fn listed(agents: Vec<Observed>) -> (Cluster, History, Vec<Revision>) {
@@ -59,7 +67,7 @@ fn web() -> Vec<(String, String)> {
 fn nothing_enters_before_every_kind_is_listed() {
     let (mut cluster, mut history) = (Cluster::default(), History::new("c"));
     assert_eq!(cluster.take(event(Watched::Pod, 5, Change::Listed(vec![pod("a", 4)])), &mut history), vec![]);
-    for watched in [Watched::Node, Watched::Namespace, Watched::Service, Watched::Job] {
+    for watched in ALL.into_iter().filter(|kind| !matches!(kind, Watched::Pod | Watched::ReplicaSet)) {
         assert_eq!(cluster.take(event(watched, 5, Change::Listed(vec![])), &mut history), vec![]);
     }
     let revisions = cluster.take(event(Watched::ReplicaSet, 5, Change::Listed(vec![set()])), &mut history);
@@ -138,4 +146,26 @@ fn agents_of_a_setting_are_in_no_list_and_stay() {
     assert_eq!(first.len(), 1);
     assert_eq!(cluster.take(event(Watched::Pod, 9, Change::Listed(vec![])), &mut history), vec![]);
     assert_eq!(history.open(), 1);
+}
+
+#[test]
+fn policies_and_slices_have_a_history_and_vanish_with_a_list() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let meta = json!({"name": "x", "namespace": "shop", "uid": "x", "creationTimestamp": "1970-01-01T00:00:01Z"});
+    let policy = json!({"metadata": meta, "spec": {"podSelector": {}}});
+    let slice = json!({"metadata": meta, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]});
+    let kept = [
+        (Watched::NetworkPolicy, Item::NetworkPolicy(Box::new(serde_json::from_value(policy).unwrap())), Kind::Policy),
+        (
+            Watched::EndpointSlice,
+            Item::EndpointSlice(Box::new(serde_json::from_value(slice).unwrap())),
+            Kind::EndpointSlice,
+        ),
+    ];
+    for (watched, item, kind) in kept {
+        let opened = cluster.take(event(watched, 4, Change::Applied(item)), &mut history);
+        assert_eq!((opened.len(), Kind::of(&opened[0].object), opened[0].valid_to), (1, kind, None));
+        let closed = cluster.take(event(watched, 6, Change::Listed(vec![])), &mut history);
+        assert!(closed.len() == 1 && closed[0].valid_to.is_some(), "{closed:?}");
+    }
 }

@@ -127,3 +127,29 @@ fn the_first_scan_refuses_what_is_no_manifest() {
     let error = Folder::new(&dir.path().join("away")).scan(SystemTime::now()).unwrap_err().to_string();
     assert!(error.contains("away") && error.contains("--manifests"), "{error}");
 }
+
+#[test]
+fn policies_and_slices_of_manifests_are_kept() {
+    let text = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.1]}]
+ports: [{port: 80}]
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: other}
+";
+    let shown = shown(&[("a.yaml", text)]);
+    let kinds: Vec<_> =
+        shown.objects.iter().map(|o| (o.object.kind(), o.namespace.as_str(), o.name.as_str())).collect();
+    assert_eq!(kinds, [("EndpointSlice", "shop", "web-x"), ("Policy", "default", "deny")]);
+    assert_eq!(shown.ignored, 1);
+}

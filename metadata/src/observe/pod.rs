@@ -5,8 +5,8 @@ use crate::bounds::{SECOND_ROUNDED, between, written};
 use crate::revisions::Observed;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weir_flow::{Address, Millis};
-use weir_schemas::metadata::{self, Bound, BoundSource, Container, Object};
+use weir_flow::{Address, Millis, protocol};
+use weir_schemas::metadata::{self, Bound, BoundSource, Container, ContainerPort, Object};
 
 /// The label by which the agents' pods are known.
 const AGENT_LABEL: (&str, &str) = ("app.kubernetes.io/name", "weir-agent");
@@ -29,6 +29,8 @@ pub struct Owner {
     pub name: String,
     /// Whether the chain could be followed to its top.
     pub known: bool,
+    /// The chain as `Kind/name`, nearest first.
+    pub chain: Vec<String>,
 }
 
 /// The controller that owns an object: kind, name and UID.
@@ -46,8 +48,8 @@ pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
     let ended = has_ended(pod);
     let addresses = if ended { Vec::new() } else { addresses(pod) };
     let object = metadata::Pod {
-        owners: Vec::new(),
-        ports: Vec::new(),
+        owners: owner.chain,
+        ports: ports(pod),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         service_account: spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
@@ -65,9 +67,9 @@ pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
         if has_addresses {
             let held = holds_addresses(pod, arrival);
             seen.since = Some(held);
-            seen.addressed = Some(held);
+            seen.changed = Some(held);
         } else if ended {
-            seen.addressed = last_end(pod).map(|end| between(end, arrival, BoundSource::Status));
+            seen.changed = last_end(pod).map(|end| between(end, arrival, BoundSource::Status));
         }
     }
     seen
@@ -167,6 +169,26 @@ fn containers(pod: &Pod) -> Vec<Container> {
     containers.retain(|container| !container.id.is_empty());
     containers.sort_unstable();
     containers
+}
+
+fn ports(pod: &Pod) -> Vec<ContainerPort> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    // A sidecar is an init container that goes on.
+    let sidecars = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let declared = containers.chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let mut ports: Vec<ContainerPort> = declared
+        .filter_map(|port| {
+            Some(ContainerPort {
+                name: text(&port.name).to_owned(),
+                port: u16::try_from(port.container_port).ok()?,
+                protocol: protocol::parse(port.protocol.as_deref().unwrap_or("TCP"))?,
+            })
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 fn holds_addresses(pod: &Pod, arrival: Millis) -> Bound {

@@ -8,7 +8,11 @@ const T: Millis = 1_767_225_600_000;
 
 fn seen(status: &serde_json::Value) -> Observed {
     let pod: Pod = pod_of(status, &json!({}));
-    super::pod(&pod, Owner { kind: "Deployment".to_owned(), name: "web".to_owned(), known: true }, T + 90_000)
+    super::pod(
+        &pod,
+        Owner { kind: "Deployment".to_owned(), name: "web".to_owned(), known: true, chain: Vec::new() },
+        T + 90_000,
+    )
 }
 
 fn pod_of(status: &serde_json::Value, more: &serde_json::Value) -> Pod {
@@ -44,7 +48,7 @@ fn addresses_are_held_from_scheduling_to_the_sandbox() {
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:03Z"},
             {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-01-01T00:00:07Z"}]}));
     let held = Bound { earliest: T + 3_000, latest: T + 7_999, source: BoundSource::Status };
-    assert_eq!((seen.since, seen.addressed), (Some(held), Some(held)));
+    assert_eq!((seen.since, seen.changed), (Some(held), Some(held)));
     assert_eq!(object(&seen).addresses.len(), 2);
 }
 
@@ -73,7 +77,7 @@ fn a_completed_pod_gives_its_address_back() {
     let seen = seen(&ended());
     assert_eq!(object(&seen).addresses, vec![]);
     let end = Bound { earliest: T + 30_000, latest: T + 90_000, source: BoundSource::Status };
-    assert_eq!(seen.addressed, Some(end));
+    assert_eq!(seen.changed, Some(end));
     assert_eq!(pod_end(&pod_of(&ended(), &json!({})), T + 90_000, false), Some(end));
 }
 
@@ -144,5 +148,19 @@ fn labels_are_limited_and_the_rest_is_counted() {
     let labels: BTreeMap<String, String> = (0..100).map(|i| (format!("k{i:03}"), String::new())).collect();
     let meta = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
     assert_eq!(super::labels(meta.labels.as_ref()).len(), LABELS);
-    assert_eq!(labels_dropped(&meta), 36);
+    assert_eq!(about(&meta).labels_dropped, 36);
+}
+
+#[test]
+fn ports_are_those_of_containers_that_run_on() {
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {
+        "containers": [{"name": "a", "ports": [{"containerPort": 8080, "name": "http"}, {"containerPort": 53, "protocol": "UDP"}]}],
+        "initContainers": [
+            {"name": "proxy", "restartPolicy": "Always", "ports": [{"containerPort": 15001}]},
+            {"name": "once", "ports": [{"containerPort": 9}]}]}}))
+    .unwrap();
+    let owner = Owner { kind: String::new(), name: "web".to_owned(), known: true, chain: Vec::new() };
+    let seen = super::pod(&pod, owner, T);
+    let ports: Vec<_> = object(&seen).ports.iter().map(|p| (p.name.as_str(), p.port, p.protocol)).collect();
+    assert_eq!(ports, [("", 53, 17), ("", 15001, 6), ("http", 8080, 6)]);
 }

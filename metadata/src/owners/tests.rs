@@ -8,7 +8,7 @@ fn meta(name: &str, owner: Option<(&str, &str)>) -> ObjectMeta {
 }
 
 fn top(owners: &Owners, owner: Option<(&str, &str)>) -> (String, String, bool) {
-    let Owner { kind, name, known } = owners.top(&meta("pod", owner));
+    let Owner { kind, name, known, .. } = owners.top(&meta("pod", owner));
     (kind, name, known)
 }
 

@@ -23,8 +23,9 @@ fn seen(uid: &str, addresses: &[&str], label: &str) -> Observed {
         labels: vec![format!("app={label}")],
         object: Object::Pod(pod),
         since: Some(written(1_000, BoundSource::Creation)),
-        addressed: None,
+        changed: None,
         owner_known: true,
+        about: About::default(),
     }
 }
 
@@ -312,7 +313,7 @@ proptest! {
 }
 
 fn owner() -> Owner {
-    Owner { kind: String::new(), name: "x".to_owned(), known: true }
+    Owner { kind: String::new(), name: "x".to_owned(), known: true, chain: Vec::new() }
 }
 
 fn stamp(time: Millis) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
@@ -338,4 +339,27 @@ fn kube_pod(uid: usize, created: Millis, sandbox: Option<Millis>) -> KubePod {
         "status": {"conditions": conditions, "podIP": sandbox.map(|_| "10.0.0.1")}
     }))
     .unwrap()
+}
+
+#[test]
+fn a_policys_change_is_dated_by_what_the_server_noted_but_never_before_the_heartbeat() {
+    let policy = |spec: &str, time: Millis| Observed {
+        object: Object::Policy(weir_schemas::metadata::Policy { spec: spec.to_owned(), ..Default::default() }),
+        changed: Some(written(time, BoundSource::ManagedFields)),
+        about: About { changed_by: "kubectl".to_owned(), changed_at: Some(time), labels_dropped: 0 },
+        ..seen("p", &[], "x")
+    };
+    let mut history = History::new("c");
+    let _ = history.observe(policy("{}", 1_000), 1_500);
+    history.promise(5_000);
+    let second = history.observe(policy("{\"a\":1}", 7_000), 60_000);
+    let [closed, opened] = &second[..] else { panic!("{second:?}") };
+    assert_eq!(opened.valid_from, written(7_000, BoundSource::ManagedFields));
+    assert_eq!(closed.valid_to, Some(opened.valid_from));
+    assert_eq!((opened.changed_by.as_str(), opened.changed_at), ("kubectl", Some(7_000)));
+    history.promise(61_000);
+    let third = history.observe(policy("{}", 9_000), 62_000);
+    assert_eq!(third[1].valid_from.source, BoundSource::Clipped);
+    assert_eq!((third[1].valid_from.earliest, third[1].changed_at), (61_001, Some(9_000)), "the true time is kept");
+    assert_eq!(history.observe(policy("{}", 9_500), 63_000), vec![], "another writer of the same content");
 }
