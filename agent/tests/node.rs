@@ -126,8 +126,14 @@ impl Cgroup {
         Self(path)
     }
 
-    fn take(&self, process: &Child) {
-        std::fs::write(self.0.join("cgroup.procs"), process.id().to_string()).unwrap();
+    /// This very program in a namespace and in this cgroup from its first instant there, doing `role`.
+    fn within(&self, namespace: &str, role: &str) -> Child {
+        let script =
+            r#"echo $$ > "$1/cgroup.procs"; exec nsenter --net="$2" "$3" --exact traffic --ignored --nocapture"#;
+        let namespace = format!("/run/netns/{namespace}");
+        let mut command = Command::new("bash");
+        command.args(["-euc", script, "bash"]).arg(&self.0).arg(namespace).arg(std::env::current_exe().unwrap());
+        command.env("WA_ROLE", role).spawn().unwrap()
     }
 }
 
@@ -226,6 +232,7 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
     let stop = CancellationToken::new();
     let (agent_log, agent_stop) = (log.clone(), stop.clone());
     let (metrics, health) = (Metrics::new(), Health::default());
+    let shown = metrics.clone();
     let agent_health = health.clone();
     let agent = tokio::spawn(async move {
         let record = RecordSettings::small("local");
@@ -239,10 +246,17 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
     let host = TcpListener::bind("10.231.1.1:7100").unwrap();
     let served = std::thread::spawn(move || serve(&host, 1));
     let cgroup = Cgroup::new();
-    let mut server = within("wa-b", "server");
-    cgroup.take(&server);
-    // Longer than between two looks at the node's processes, so that the first packets find it known.
-    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    let mut server = cgroup.within("wa-b", "server");
+    // Until the agent has looked at the node's processes, which on a busy machine it does more seldom: nobody is known
+    // behind the client's interface only.
+    for waited in 0.. {
+        assert!(waited < 600, "the server's namespace did not become known");
+        if shown.value("weir_agent_unknown_namespaces", &[]) == Some(1.0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let mut client = within("wa-a", "client");
     tokio::task::spawn_blocking(|| call("10.231.2.2:7000")).await.unwrap();
     assert!(tokio::task::spawn_blocking(move || client.wait()).await.unwrap().unwrap().success());
