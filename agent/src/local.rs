@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_flow::{Address, protocol};
-use weir_schemas::raw::{DnsSample, End, Point, Sample};
+use weir_schemas::raw::{End, Point, Sample};
 
 #[cfg(test)]
 mod tests;
@@ -110,18 +110,6 @@ impl Evidence {
         let owner = self.owner(sample.point, &sample.interface, sample.protocol, local, remote);
         put(owner, &mut sample.pod_uid, &mut sample.container, &mut sample.process);
     }
-
-    /// Names the client of a question. Its port is not known, so only what the whole namespace has in common is.
-    pub fn fill_question(&self, sample: &mut DnsSample) {
-        let owner = self.owner(
-            sample.point,
-            &sample.interface,
-            sample.protocol,
-            (sample.client, 0),
-            (sample.server, sample.server_port),
-        );
-        put(owner, &mut sample.pod_uid, &mut sample.container, &mut sample.process);
-    }
 }
 
 /// The kernel's word on the process, taken when the socket was made, stands where the sockets no longer say.
@@ -169,12 +157,6 @@ impl Local {
             wanted: true,
             counts: Counts::default(),
         }
-    }
-
-    /// The evidence as of the last scan.
-    #[must_use]
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
     }
 
     /// What it came to.

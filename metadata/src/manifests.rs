@@ -176,6 +176,13 @@ fn placed(meta: &ObjectMeta) -> ObjectMeta {
     meta
 }
 
+/// The object where it would be created.
+fn in_namespace<K: Clone + k8s_openapi::Metadata<Ty = ObjectMeta>>(object: &K) -> K {
+    let mut object = object.clone();
+    *object.metadata_mut() = placed(object.metadata());
+    object
+}
+
 /// What the files show together, in the order given.
 pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Millis) -> Shown {
     let mut owners = Owners::default();
@@ -191,27 +198,14 @@ pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Mill
         for item in &contents.items {
             let observed = match item {
                 Item::Pod(pod) => {
-                    let mut pod = (**pod).clone();
-                    pod.metadata = placed(&pod.metadata);
+                    let pod = in_namespace(&**pod);
                     observe::pod(&pod, owners.top(&pod.metadata), arrival)
                 }
                 Item::Node(node) => observe::node(node),
                 Item::Namespace(namespace) => observe::namespace(namespace),
-                Item::Service(service) => {
-                    let mut service = (**service).clone();
-                    service.metadata = placed(&service.metadata);
-                    observe::service(&service)
-                }
-                Item::EndpointSlice(slice) => {
-                    let mut slice = (**slice).clone();
-                    slice.metadata = placed(&slice.metadata);
-                    observe::endpoint_slice(&slice)
-                }
-                Item::NetworkPolicy(policy) => {
-                    let mut policy = (**policy).clone();
-                    policy.metadata = placed(&policy.metadata);
-                    observe::network_policy(&policy)
-                }
+                Item::Service(service) => observe::service(&in_namespace(&**service)),
+                Item::EndpointSlice(slice) => observe::endpoint_slice(&in_namespace(&**slice)),
+                Item::NetworkPolicy(policy) => observe::network_policy(&in_namespace(&**policy)),
                 Item::Owned(..) => continue,
                 Item::Workload => {
                     shown.workloads += 1;

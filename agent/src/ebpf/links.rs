@@ -160,7 +160,7 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     Some(link)
 }
 
-pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(rest, 0)?);
         // The two upper bits say "nested" and "network order".
