@@ -90,6 +90,11 @@ impl KafkaLog {
         blocking(move || lookup.partition_count(&topic)).await
     }
 
+    pub(crate) async fn topic_config(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        let inner = &self.inner;
+        admin::topic_config(&inner.connection, &inner.registry, topic, name).await
+    }
+
     pub(crate) async fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64)> {
         let lookup = self.lookup()?;
         let partition = partition.clone();

@@ -151,6 +151,17 @@ impl Log {
         }
     }
 
+    /// A setting of a topic, by Kafka's name: what was given, else the broker's own; `None` when the broker has no such setting.
+    ///
+    /// # Errors
+    /// [`crate::StreamError::UnknownTopic`] when the topic does not exist, or when no broker answers.
+    pub async fn topic_config(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        match self {
+            Self::Kafka(log) => log.topic_config(topic, name).await,
+            Self::Memory(log) => log.topic_config(topic, name),
+        }
+    }
+
     /// The lowest offset that is still there.
     ///
     /// # Errors

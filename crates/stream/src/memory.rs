@@ -198,6 +198,11 @@ impl MemoryLog {
         Ok(state.topic(topic)?.count())
     }
 
+    pub(crate) fn topic_config(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        let mut state = self.shared.read();
+        Ok(state.topic(topic)?.config(name))
+    }
+
     pub(crate) fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64)> {
         let mut state = self.shared.read();
         let log = state.partition(partition)?;

@@ -47,6 +47,7 @@ scenarios! {
     records::a_reader_starts_where_it_is_told,
     records::append_time_is_the_brokers,
     records::an_existing_topic_keeps_its_partitions,
+    records::a_topic_says_its_settings,
     records::an_unknown_topic_is_said_to_be_unknown,
     records::a_walk_ends_behind_control_records,
     records::a_full_queue_refuses_and_recovers,

@@ -165,6 +165,27 @@ async fn warn_of_drift(client: &AdminClient<Edge>, topics: &[TopicSpec]) -> Resu
     Ok(())
 }
 
+pub(super) async fn topic_config(
+    connection: &Connection,
+    registry: &Registry,
+    topic: &str,
+    name: &str,
+) -> Result<Option<String>> {
+    let client = client(connection, registry)?;
+    let resources = [ResourceSpecifier::Topic(topic)];
+    let what = format!("setting {name} of topic {topic}");
+    let answers =
+        client.describe_configs(&resources, &options()).await.map_err(|error| convert::question(&what, &error))?;
+    match answers.into_iter().next() {
+        Some(Ok(found)) => Ok(found.get(name).and_then(|entry| entry.value.clone())),
+        Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+            Err(StreamError::UnknownTopic(topic.to_owned()))
+        }
+        Some(Err(code)) => Err(StreamError::Retriable(format!("{what}: {code}; check that this user may describe it"))),
+        None => Err(StreamError::Retriable(format!("{what}: the broker said nothing"))),
+    }
+}
+
 pub(super) async fn delete_records(
     connection: &Connection,
     registry: &Registry,

@@ -12,6 +12,7 @@ use crate::{Delivery, NewRecord, OffsetAndMetadata, Result, StreamError, TopicPa
 pub(super) struct Topic {
     pub(super) partitions: Vec<PartitionLog>,
     append_time: bool,
+    configs: BTreeMap<String, String>,
     /// Where the next record without key and partition goes.
     round_robin: i32,
 }
@@ -19,6 +20,12 @@ pub(super) struct Topic {
 impl Topic {
     pub(super) fn count(&self) -> i32 {
         i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
+    /// A setting as it was given; of the defaults only the one that is asked for anywhere, Kafka's seven days.
+    pub(super) fn config(&self, name: &str) -> Option<String> {
+        let default = (name == "retention.ms").then(|| "604800000".to_owned());
+        self.configs.get(name).cloned().or(default)
     }
 }
 
@@ -65,6 +72,7 @@ impl State {
                 .configs
                 .iter()
                 .any(|(name, value)| name == "message.timestamp.type" && value == "LogAppendTime"),
+            configs: spec.configs.iter().cloned().collect(),
             ..Topic::default()
         };
         topic.partitions.extend((0..spec.partitions).map(|_| PartitionLog::default()));

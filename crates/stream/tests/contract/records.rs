@@ -109,6 +109,18 @@ pub(crate) async fn an_existing_topic_keeps_its_partitions(environment: &Environ
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
+pub(crate) async fn a_topic_says_its_settings(environment: &Environment) {
+    let name = environment.name("kept");
+    let log = &environment.log;
+    log.ensure_topics(&[TopicSpec::new(&name, 1).with("retention.ms", "86400000")]).await.unwrap();
+    assert_eq!(log.topic_config(&name, "retention.ms").await.unwrap().as_deref(), Some("86400000"));
+    let plain = environment.topic("plain", 1).await;
+    assert_eq!(log.topic_config(&plain, "retention.ms").await.unwrap().as_deref(), Some("604800000"), "the default");
+    assert_eq!(log.topic_config(&plain, "no.such.setting").await.unwrap(), None);
+    let error = log.topic_config(&environment.name("nowhere"), "retention.ms").await.unwrap_err();
+    assert!(matches!(error, StreamError::UnknownTopic(_)), "{error}");
+}
+
 pub(crate) async fn an_unknown_topic_is_said_to_be_unknown(environment: &Environment) {
     let name = environment.name("nowhere");
     let error = environment.log.partition_count(&name).await.unwrap_err();
