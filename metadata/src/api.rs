@@ -1,12 +1,14 @@
 //! The Kubernetes API: the only place that knows the client.
 
-use crate::cluster::{Change, Event, Item, WATCHED, Watched};
+use crate::cluster::{Change, Event, Item};
+use crate::observe::NETWORK_SET_LABEL;
+use crate::watched::{POLICY_KINDS, WATCHED, Watched};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
@@ -18,8 +20,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 mod follow;
+mod lease;
+mod optional;
 mod probe;
 
+use follow::{Run, follow};
+
+pub(crate) use lease::{Lease, Standing};
 pub(crate) use probe::Probed;
 
 /// How long the API server may take to answer at the start.
@@ -47,6 +54,9 @@ pub enum KubeError {
     /// Not allowed.
     #[error("kubernetes API at {0} refuses to list {1}: {2}; grant get, list and watch on it")]
     Refused(String, &'static str, String),
+    /// Not allowed to keep the lease.
+    #[error("kubernetes API refuses leases in namespace {0}: {1}; grant get, create and update on leases there")]
+    LeaseRefused(String, String),
 }
 
 /// The API of one cluster.
@@ -54,6 +64,8 @@ pub enum KubeError {
 pub(crate) struct Kube {
     client: Client,
     address: String,
+    /// Where network sets are, and this service's lease.
+    namespace: Option<String>,
 }
 
 impl std::fmt::Debug for Kube {
@@ -79,11 +91,16 @@ pub(crate) enum Told {
 }
 
 impl Kube {
-    /// A client by kubeconfig, or that of the pod. Nothing is asked of the API yet.
+    /// A client by kubeconfig, or that of the pod. Nothing is asked of the API yet. `namespace` is where network sets are
+    /// looked for and the lease is kept; without, inside a cluster, the pod's own.
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub(crate) async fn new(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, KubeError> {
+    pub(crate) async fn new(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        namespace: Option<&str>,
+    ) -> Result<Self, KubeError> {
         let config = match kubeconfig {
             Some(path) => {
                 let wrong = |error: kube::config::KubeconfigError| {
@@ -96,8 +113,11 @@ impl Kube {
             None => Config::incluster().map_err(|error| KubeError::InCluster(chain(&error)))?,
         };
         let address = config.cluster_url.to_string();
+        // A kubeconfig's namespace is where its user works, which says nothing of this service.
+        let own = kubeconfig.is_none().then(|| config.default_namespace.clone());
+        let namespace = namespace.map(ToOwned::to_owned).or(own);
         let client = Client::try_from(config).map_err(|error| KubeError::Client(chain(&error)))?;
-        Ok(Self { client, address })
+        Ok(Self { client, address, namespace })
     }
 
     /// Asks for one object of each kind: whether the API answers, and whether it may be read.
@@ -106,20 +126,32 @@ impl Kube {
     /// When it does not answer within ten seconds, or refuses.
     pub(crate) async fn check(&self) -> Result<(), KubeError> {
         let one = ListParams::default().limit(1);
+        let client = || self.client.clone();
         let lists = async {
-            self.may(Watched::Pod, Api::<Pod>::all(self.client.clone()).list(&one).await.map(drop))?;
-            self.may(Watched::Node, Api::<Node>::all(self.client.clone()).list(&one).await.map(drop))?;
-            self.may(Watched::Namespace, Api::<Namespace>::all(self.client.clone()).list(&one).await.map(drop))?;
-            self.may(Watched::Service, Api::<Service>::all(self.client.clone()).list(&one).await.map(drop))?;
-            self.may(
-                Watched::ReplicaSet,
-                Api::<ReplicaSet>::all(self.client.clone()).list_metadata(&one).await.map(drop),
-            )?;
-            self.may(Watched::Job, Api::<Job>::all(self.client.clone()).list_metadata(&one).await.map(drop))?;
-            let slices = Api::<EndpointSlice>::all(self.client.clone());
+            self.may(Watched::Pod, Api::<Pod>::all(client()).list_metadata(&one).await.map(drop))?;
+            self.may(Watched::Node, Api::<Node>::all(client()).list_metadata(&one).await.map(drop))?;
+            self.may(Watched::Namespace, Api::<Namespace>::all(client()).list_metadata(&one).await.map(drop))?;
+            self.may(Watched::Service, Api::<Service>::all(client()).list_metadata(&one).await.map(drop))?;
+            self.may(Watched::ReplicaSet, Api::<ReplicaSet>::all(client()).list_metadata(&one).await.map(drop))?;
+            self.may(Watched::Job, Api::<Job>::all(client()).list_metadata(&one).await.map(drop))?;
+            let slices = Api::<EndpointSlice>::all(client());
             self.may(Watched::EndpointSlice, slices.list_metadata(&one).await.map(drop))?;
-            let policies = Api::<NetworkPolicy>::all(self.client.clone());
-            self.may(Watched::NetworkPolicy, policies.list_metadata(&one).await.map(drop))
+            let policies = Api::<NetworkPolicy>::all(client());
+            self.may(Watched::NetworkPolicy, policies.list_metadata(&one).await.map(drop))?;
+            if let Some(namespace) = &self.namespace {
+                let maps = Api::<ConfigMap>::namespaced(client(), namespace);
+                self.may(Watched::NetworkSet, maps.list_metadata(&one).await.map(drop))?;
+                self.check_lease(namespace).await?;
+            }
+            let served = optional::discover(&self.client).await;
+            let served = served.map_err(|why| KubeError::Unreachable(self.address.clone(), why))?;
+            for (kind, place) in POLICY_KINDS.into_iter().zip(served) {
+                if let Some(place) = place {
+                    let objects: Api<DynamicObject> = Api::all_with(client(), &place);
+                    self.may(Watched::OtherPolicy(kind), objects.list_metadata(&one).await.map(drop))?;
+                }
+            }
+            Ok(())
         };
         let waited = || KubeError::Unreachable(self.address.clone(), format!("no answer in {} s", START.as_secs()));
         tokio::time::timeout(START, lists).await.map_err(|_| waited())?
@@ -149,16 +181,22 @@ impl Kube {
         let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
         let slices: Api<EndpointSlice> = Api::all(client.clone());
         let policies: Api<NetworkPolicy> = Api::all(client.clone());
-        let run = |watched| (watched, sender.clone(), token.clone());
-        tasks.spawn(follow::follow(pods, run(Watched::Pod), |pod| Item::Pod(Box::new(pod))));
-        tasks.spawn(follow::follow(nodes, run(Watched::Node), |node| Item::Node(Box::new(node))));
-        tasks.spawn(follow::follow(namespaces, run(Watched::Namespace), |it| Item::Namespace(Box::new(it))));
-        tasks.spawn(follow::follow(services, run(Watched::Service), |service| Item::Service(Box::new(service))));
-        tasks.spawn(follow::follow(sets, run(Watched::ReplicaSet), |set| Item::ReplicaSet(Box::new(set.metadata))));
-        tasks.spawn(follow::follow(jobs, run(Watched::Job), |job| Item::Job(Box::new(job.metadata))));
-        tasks.spawn(follow::follow(slices, run(Watched::EndpointSlice), |it| Item::EndpointSlice(Box::new(it))));
-        tasks.spawn(follow::follow(policies, run(Watched::NetworkPolicy), |it| Item::NetworkPolicy(Box::new(it))));
-        tasks.spawn(probe::probe(client.clone(), sender, token.clone()));
+        let run = |watched| Run { watched, sender: sender.clone(), token: token.clone(), labels: None };
+        tasks.spawn(follow(pods, run(Watched::Pod), |pod| Item::Pod(Box::new(pod))));
+        tasks.spawn(follow(nodes, run(Watched::Node), |node| Item::Node(Box::new(node))));
+        tasks.spawn(follow(namespaces, run(Watched::Namespace), |it| Item::Namespace(Box::new(it))));
+        tasks.spawn(follow(services, run(Watched::Service), |service| Item::Service(Box::new(service))));
+        tasks.spawn(follow(sets, run(Watched::ReplicaSet), |set| Item::ReplicaSet(Box::new(set.metadata))));
+        tasks.spawn(follow(jobs, run(Watched::Job), |job| Item::Job(Box::new(job.metadata))));
+        tasks.spawn(follow(slices, run(Watched::EndpointSlice), |it| Item::EndpointSlice(Box::new(it))));
+        tasks.spawn(follow(policies, run(Watched::NetworkPolicy), |it| Item::NetworkPolicy(Box::new(it))));
+        if let Some(namespace) = &self.namespace {
+            let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+            let labels = Some(format!("{NETWORK_SET_LABEL}=true"));
+            let run = Run { labels, ..run(Watched::NetworkSet) };
+            tasks.spawn(follow(maps, run, |map| Item::NetworkSet(Box::new(map))));
+        }
+        tasks.spawn(probe::probe(self.clone(), sender, token.clone()));
         (receiver, tasks)
     }
 }

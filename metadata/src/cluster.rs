@@ -3,78 +3,24 @@
 //! Nothing enters before every kind has been listed once, so that owner chains are complete. A pod whose ReplicaSet or
 //! Job is not known yet waits for it, until the watch of that kind has passed the pod's own version: then it is gone.
 
-use crate::observe;
+use crate::keep::{Keep, LeftOut};
+use crate::observe::{self, OtherPolicy};
 use crate::owners::{Middle, Owners};
 use crate::revisions::{History, Kind, Observed};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use crate::watched::{PolicyKind, WATCHED, Watched};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeSet, VecDeque};
 use weir_flow::Millis;
-use weir_schemas::metadata::Revision;
+use weir_schemas::metadata::{Object, Revision};
 
 #[cfg(test)]
 mod tests;
 
 /// The longest that a pod waits for its owner, ms: versions of different kinds need not be comparable.
 const WAIT: Millis = 10_000;
-
-/// The number of kinds that are watched.
-pub const WATCHED: usize = 8;
-
-/// A kind that is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watched {
-    /// Pods.
-    Pod,
-    /// Nodes.
-    Node,
-    /// Namespaces.
-    Namespace,
-    /// Services.
-    Service,
-    /// `ReplicaSets`, their metadata only.
-    ReplicaSet,
-    /// Jobs, their metadata only.
-    Job,
-    /// Slices of services' endpoints.
-    EndpointSlice,
-    /// Network policies.
-    NetworkPolicy,
-}
-
-impl Watched {
-    /// Its number, below [`WATCHED`].
-    #[must_use]
-    pub fn number(self) -> usize {
-        match self {
-            Self::Pod => 0,
-            Self::Node => 1,
-            Self::Namespace => 2,
-            Self::Service => 3,
-            Self::ReplicaSet => 4,
-            Self::Job => 5,
-            Self::EndpointSlice => 6,
-            Self::NetworkPolicy => 7,
-        }
-    }
-
-    /// Its name in the API, in the plural.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pod => "pods",
-            Self::Node => "nodes",
-            Self::Namespace => "namespaces",
-            Self::Service => "services",
-            Self::ReplicaSet => "replicasets",
-            Self::Job => "jobs",
-            Self::EndpointSlice => "endpointslices",
-            Self::NetworkPolicy => "networkpolicies",
-        }
-    }
-}
 
 /// An object of a watched kind.
 #[derive(Clone, Debug)]
@@ -95,6 +41,10 @@ pub enum Item {
     EndpointSlice(Box<EndpointSlice>),
     /// A network policy.
     NetworkPolicy(Box<NetworkPolicy>),
+    /// A `ConfigMap` that is a network set.
+    NetworkSet(Box<ConfigMap>),
+    /// A policy of another kind.
+    OtherPolicy(Box<OtherPolicy>),
 }
 
 /// What a watch tells.
@@ -134,6 +84,8 @@ struct Waiting {
 pub struct Cluster {
     /// Agents that a setting names.
     agents: Vec<Observed>,
+    keep: Keep,
+    left_out: LeftOut,
     owners: Owners,
     listed: [bool; WATCHED],
     reached: [u64; WATCHED],
@@ -150,10 +102,15 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// A cluster of which nothing has been told, with the agents that a setting names.
+    /// A cluster of which nothing has been told, with the agents that a setting names and what is kept of objects.
     #[must_use]
-    pub fn new(agents: Vec<Observed>) -> Self {
-        Self { agents, ..Self::default() }
+    pub fn new(agents: Vec<Observed>, keep: Keep) -> Self {
+        Self { agents, keep, ..Self::default() }
+    }
+
+    /// What was left out since the last call.
+    pub fn left_out(&mut self) -> LeftOut {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Whether every kind has been listed, so that the history can be written.
@@ -233,7 +190,9 @@ impl Cluster {
         match change {
             Change::Passed => Vec::new(),
             Change::Applied(Item::Pod(pod)) => self.pod(pod, arrival, version, history),
-            Change::Applied(item) => observe_item(&item).map_or_else(Vec::new, |seen| history.observe(seen, arrival)),
+            Change::Applied(item) => {
+                self.observe_item(&item).map_or_else(Vec::new, |seen| history.observe(seen, arrival))
+            }
             Change::Deleted(item) => self.deleted(&item, arrival, history),
             Change::Listed(items) => self.relisted(watched, items, arrival, history),
         }
@@ -278,7 +237,8 @@ impl Cluster {
     }
 
     fn observe_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
-        let seen = observe::pod(pod, self.owners.top(&pod.metadata), arrival);
+        let mut seen = observe::pod(pod, self.owners.top(&pod.metadata), arrival);
+        self.left_out += self.keep.apply(&mut seen, &pod.metadata);
         let uid = seen.uid.clone();
         let mut revisions = history.observe(seen, arrival);
         if let Some(asked) = observe::deleted(&pod.metadata, arrival) {
@@ -296,7 +256,7 @@ impl Cluster {
         if let Item::Pod(pod) = item {
             return self.deleted_pod(pod, arrival, history);
         }
-        let Some(seen) = observe_item(item) else { return Vec::new() };
+        let Some(seen) = self.observe_item(item) else { return Vec::new() };
         let ended = meta_of(item).and_then(|meta| observe::deleted(meta, arrival));
         history.vanish(Kind::of(&seen.object), &seen.uid, ended, arrival).into_iter().collect()
     }
@@ -331,7 +291,8 @@ impl Cluster {
             Watched::Namespace => Kind::Namespace,
             Watched::Service => Kind::Service,
             Watched::EndpointSlice => Kind::EndpointSlice,
-            Watched::NetworkPolicy => Kind::Policy,
+            Watched::NetworkPolicy | Watched::OtherPolicy(_) => Kind::Policy,
+            Watched::NetworkSet => Kind::NetworkSet,
             Watched::ReplicaSet | Watched::Job => return Vec::new(),
         };
         let mut present: BTreeSet<String> = BTreeSet::new();
@@ -346,7 +307,7 @@ impl Cluster {
                     revisions.extend(self.pod(pod, arrival, version, history));
                 }
                 item => {
-                    if let Some(seen) = observe_item(&item) {
+                    if let Some(seen) = self.observe_item(&item) {
                         present.insert(seen.uid.clone());
                         revisions.extend(history.observe(seen, arrival));
                     }
@@ -359,8 +320,37 @@ impl Cluster {
             agents.extend(self.agents.iter().map(|agent| agent.uid.clone()));
             revisions.extend(history.retain(Kind::Agent, &agents, arrival));
         }
-        revisions.extend(history.retain(kind, &present, arrival));
+        revisions.extend(history.retain_among(kind, |open| is_of(open, watched), &present, arrival));
         revisions
+    }
+
+    fn observe_item(&mut self, item: &Item) -> Option<Observed> {
+        let mut seen = match item {
+            Item::Node(node) => observe::node(node),
+            Item::Namespace(namespace) => observe::namespace(namespace),
+            Item::Service(service) => observe::service(service),
+            Item::EndpointSlice(slice) => observe::endpoint_slice(slice),
+            Item::NetworkPolicy(policy) => observe::network_policy(policy),
+            Item::OtherPolicy(policy) => observe::other_policy(policy),
+            Item::NetworkSet(map) => {
+                let invalid = u64::try_from(observe::network_set_errors(map)).unwrap_or(u64::MAX);
+                self.left_out += LeftOut { invalid, ..LeftOut::default() };
+                observe::network_set(map)
+            }
+            Item::Pod(_) | Item::ReplicaSet(_) | Item::Job(_) => return None,
+        };
+        self.left_out += self.keep.apply(&mut seen, meta_of(item)?);
+        Some(seen)
+    }
+}
+
+/// Whether a revision is of the watched kind: policies of all kinds share one.
+fn is_of(revision: &Revision, watched: Watched) -> bool {
+    let Object::Policy(policy) = &revision.object else { return true };
+    match (PolicyKind::of(&policy.api_version, &policy.kind), watched) {
+        (Some(kind), Watched::OtherPolicy(of)) => kind == of,
+        (None, Watched::NetworkPolicy) => true,
+        _ => false,
     }
 }
 
@@ -379,16 +369,7 @@ fn meta_of(item: &Item) -> Option<&ObjectMeta> {
         Item::ReplicaSet(meta) | Item::Job(meta) => meta,
         Item::EndpointSlice(slice) => &slice.metadata,
         Item::NetworkPolicy(policy) => &policy.metadata,
+        Item::OtherPolicy(policy) => &policy.metadata,
+        Item::NetworkSet(map) => &map.metadata,
     })
-}
-
-fn observe_item(item: &Item) -> Option<Observed> {
-    match item {
-        Item::Node(node) => Some(observe::node(node)),
-        Item::Namespace(namespace) => Some(observe::namespace(namespace)),
-        Item::Service(service) => Some(observe::service(service)),
-        Item::EndpointSlice(slice) => Some(observe::endpoint_slice(slice)),
-        Item::NetworkPolicy(policy) => Some(observe::network_policy(policy)),
-        Item::Pod(_) | Item::ReplicaSet(_) | Item::Job(_) => None,
-    }
 }

@@ -120,6 +120,7 @@ fn unchanging(kind: &str, name: &str, object: Object) -> Observed {
         namespace: String::new(),
         name: name.to_owned(),
         labels: Vec::new(),
+        annotations: Vec::new(),
         object,
         since: Some(always()),
         changed: None,

@@ -1,7 +1,7 @@
 //! Writes what Kubernetes knew, and when, to the compacted topic `k8s.metadata.v1`.
 //!
 //! Sources ([`Source`]): the Kubernetes API, a folder of manifests, or this host alone; and for a capture a one-time
-//! writing ([`write_capture`]). Pure: [`observe`] and [`manifests`] (objects to what is kept of them), [`revisions`] (what
+//! writing ([`write_capture`]). Pure: [`observe`], [`keep`] and [`manifests`] (objects to what is kept of them), [`revisions`] (what
 //! is written when something changes), [`cluster`] (the order in which watches' events may enter) and [`freshness`] (what
 //! a heartbeat may promise). At the edge: `api`, [`manifests::Folder`], [`host`] and [`writer`]; [`run`] ties them.
 
@@ -10,12 +10,15 @@ pub mod bounds;
 pub mod cluster;
 pub mod freshness;
 pub mod host;
+pub mod keep;
+pub mod lease;
 pub mod manifests;
 pub mod observe;
 pub mod owners;
 pub mod revisions;
 mod service;
 pub mod settings;
+pub mod watched;
 pub mod writer;
 
 pub use api::KubeError;

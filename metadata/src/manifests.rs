@@ -3,10 +3,12 @@
 //! Parsing is pure; [`Folder`] reads the files. Only pods that show an address (`status.podIP(s)`, or the annotation
 //! `weir.dev/address`) can name flows: what a Deployment would create has none.
 
-use crate::observe;
+use crate::keep::{Keep, LeftOut};
+use crate::observe::{self, NETWORK_SET_LABEL, OtherPolicy};
 use crate::owners::{Middle, Owners};
 use crate::revisions::Observed;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use crate::watched::PolicyKind;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -48,6 +50,8 @@ enum Item {
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     NetworkPolicy(Box<NetworkPolicy>),
+    OtherPolicy(Box<OtherPolicy>),
+    NetworkSet(Box<ConfigMap>),
     Owned(Middle, Box<ObjectMeta>),
     /// A kind whose pods have no addresses here.
     Workload,
@@ -73,6 +77,8 @@ pub struct Shown {
     pub ignored: usize,
     /// Objects that stand in more than one place; the last file in order counts.
     pub repeated: usize,
+    /// What was left out of objects.
+    pub left_out: LeftOut,
 }
 
 /// Reads one file's text: JSON when its name ends in `.json`, else YAML of any number of documents, which JSON is too.
@@ -142,13 +148,17 @@ fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), S
         ("Service", "v1") => Item::Service(Box::new(typed(&kind, value)?)),
         ("EndpointSlice", "discovery.k8s.io/v1") => Item::EndpointSlice(Box::new(typed(&kind, value)?)),
         ("NetworkPolicy", "networking.k8s.io/v1") => Item::NetworkPolicy(Box::new(typed(&kind, value)?)),
+        ("ConfigMap", "v1") if is_network_set(&value) => Item::NetworkSet(Box::new(typed(&kind, value)?)),
         ("ReplicaSet", "apps/v1") => Item::Owned(Middle::ReplicaSet, Box::new(metadata(&kind, &mut value)?)),
         ("Job", "batch/v1") => Item::Owned(Middle::Job, Box::new(metadata(&kind, &mut value)?)),
         ("Deployment" | "StatefulSet" | "DaemonSet", _) | ("CronJob", "batch/v1") => Item::Workload,
-        _ => {
-            contents.ignored += 1;
-            return Ok(());
-        }
+        _ => match PolicyKind::of(&version, &kind) {
+            Some(policy) => Item::OtherPolicy(Box::new(other_policy(policy, version, value)?)),
+            None => {
+                contents.ignored += 1;
+                return Ok(());
+            }
+        },
     };
     contents.items.push(item);
     Ok(())
@@ -160,6 +170,19 @@ fn typed<K: DeserializeOwned + k8s_openapi::Metadata<Ty = ObjectMeta>>(kind: &st
         return Err(format!("{kind} without metadata.name"));
     }
     Ok(object)
+}
+
+fn is_network_set(value: &Value) -> bool {
+    value["metadata"]["labels"][NETWORK_SET_LABEL] == "true"
+}
+
+fn other_policy(kind: PolicyKind, version: String, mut value: Value) -> Result<OtherPolicy, String> {
+    let meta = metadata(kind.kind, &mut value)?;
+    if meta.name.as_deref().unwrap_or_default().is_empty() {
+        return Err(format!("{} without metadata.name", kind.kind));
+    }
+    let meta = if kind.namespaced { placed(&meta) } else { meta };
+    Ok(OtherPolicy::of(kind, version, meta, value))
 }
 
 fn metadata(kind: &str, value: &mut Value) -> Result<ObjectMeta, String> {
@@ -184,7 +207,7 @@ fn in_namespace<K: Clone + k8s_openapi::Metadata<Ty = ObjectMeta>>(object: &K) -
 }
 
 /// What the files show together, in the order given.
-pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Millis) -> Shown {
+pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, keep: &Keep, arrival: Millis) -> Shown {
     let mut owners = Owners::default();
     for item in files.clone().flat_map(|contents| &contents.items) {
         if let Item::Owned(kind, meta) = item {
@@ -196,29 +219,42 @@ pub fn show<'a>(files: impl Iterator<Item = &'a Contents> + Clone, arrival: Mill
     for contents in files {
         shown.ignored += contents.ignored;
         for item in &contents.items {
-            let observed = match item {
-                Item::Pod(pod) => {
-                    let pod = in_namespace(&**pod);
-                    observe::pod(&pod, owners.top(&pod.metadata), arrival)
-                }
-                Item::Node(node) => observe::node(node),
-                Item::Namespace(namespace) => observe::namespace(namespace),
-                Item::Service(service) => observe::service(&in_namespace(&**service)),
-                Item::EndpointSlice(slice) => observe::endpoint_slice(&in_namespace(&**slice)),
-                Item::NetworkPolicy(policy) => observe::network_policy(&in_namespace(&**policy)),
-                Item::Owned(..) => continue,
-                Item::Workload => {
-                    shown.workloads += 1;
-                    continue;
-                }
-            };
-            if matches!(&observed.object, Object::Pod(pod) if pod.addresses.is_empty()) {
+            shown.workloads += usize::from(matches!(item, Item::Workload));
+            let Some((mut seen, meta)) = observe_item(item, &owners, &mut shown.left_out, arrival) else { continue };
+            shown.left_out += keep.apply(&mut seen, &meta);
+            if matches!(&seen.object, Object::Pod(pod) if pod.addresses.is_empty()) {
                 shown.pods_without_address += 1;
             }
-            let place = (crate::revisions::Kind::of(&observed.object), observed.uid.clone());
-            shown.repeated += usize::from(objects.insert(place, observed).is_some());
+            let place = (crate::revisions::Kind::of(&seen.object), seen.uid.clone());
+            shown.repeated += usize::from(objects.insert(place, seen).is_some());
         }
     }
     shown.objects = objects.into_values().collect();
     shown
+}
+
+fn observe_item(
+    item: &Item,
+    owners: &Owners,
+    left_out: &mut LeftOut,
+    arrival: Millis,
+) -> Option<(Observed, ObjectMeta)> {
+    Some(match item {
+        Item::Pod(pod) => {
+            let pod = in_namespace(&**pod);
+            (observe::pod(&pod, owners.top(&pod.metadata), arrival), pod.metadata)
+        }
+        Item::Node(node) => (observe::node(node), node.metadata.clone()),
+        Item::Namespace(namespace) => (observe::namespace(namespace), namespace.metadata.clone()),
+        Item::Service(service) => (observe::service(&in_namespace(&**service)), service.metadata.clone()),
+        Item::EndpointSlice(slice) => (observe::endpoint_slice(&in_namespace(&**slice)), slice.metadata.clone()),
+        Item::NetworkPolicy(policy) => (observe::network_policy(&in_namespace(&**policy)), policy.metadata.clone()),
+        Item::OtherPolicy(policy) => (observe::other_policy(policy), policy.metadata.clone()),
+        Item::NetworkSet(map) => {
+            let invalid = u64::try_from(observe::network_set_errors(map)).unwrap_or(u64::MAX);
+            *left_out += LeftOut { invalid, ..LeftOut::default() };
+            (observe::network_set(&in_namespace(&**map)), map.metadata.clone())
+        }
+        Item::Owned(..) | Item::Workload => return None,
+    })
 }

@@ -10,7 +10,7 @@
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
 //! | a pod is deleted | the last container's end, else the request to delete | arrival; half a minute later if it was not seen ending, because then nobody waited for its containers |
 //! | an agent is ready, or no longer | condition `Ready` | the same second |
-//! | a policy is changed | the newest time of `managedFields`, but a status's | the same second |
+//! | a policy or network set is changed | the newest time of `managedFields`, but a status's | the same second |
 //! | anything else changes | the last heartbeat | arrival |
 //!
 //! Labels that were changed before an object was first seen count from its beginning.
@@ -30,11 +30,11 @@ mod pod;
 #[cfg(test)]
 mod tests;
 
-pub use network::{STAGED_ANNOTATION, endpoint_slice, network_policy};
+pub use network::{
+    NETWORK_SET_LABEL, OtherPolicy, STAGED_ANNOTATION, endpoint_slice, network_policy, network_set, network_set_errors,
+    other_policy,
+};
 pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, controller, pod, pod_end, pod_uid};
-
-/// The most labels kept of one object.
-pub const LABELS: usize = 64;
 
 /// Milliseconds of a Kubernetes time.
 #[must_use]
@@ -42,19 +42,18 @@ pub fn millis(time: &Time) -> Millis {
     time.0.as_millisecond()
 }
 
-/// Labels as `k=v`, sorted by key, at most [`LABELS`]; a map is sorted already.
+/// Labels as `k=v`, sorted by key, as a map is already.
 fn labels(labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
-    labels.into_iter().flatten().take(LABELS).map(|(key, value)| format!("{key}={value}")).collect()
+    labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// What an object says about itself besides its content: how many labels were left out, and who changed it last.
+/// What an object says about itself besides its content: who changed it last, and when.
 fn about(meta: &ObjectMeta) -> About {
-    let dropped = meta.labels.as_ref().map_or(0, |labels| labels.len().saturating_sub(LABELS));
     // A status is written by controllers all the time and is no change of what the object is.
     let entries = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref() != Some("status"));
     let newest = entries.filter_map(|entry| Some((millis(entry.time.as_ref()?), text(&entry.manager)))).max();
     About {
-        labels_dropped: u32::try_from(dropped).unwrap_or(u32::MAX),
+        labels_dropped: 0,
         changed_by: newest.map(|(_, manager)| manager.to_owned()).unwrap_or_default(),
         changed_at: newest.map(|(time, _)| time),
     }
@@ -92,12 +91,14 @@ fn parse_addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Address> {
     addresses
 }
 
+/// An object without its labels and annotations, which [`Keep`](crate::keep::Keep) puts onto it.
 fn observed(kind: &str, meta: &ObjectMeta, object: Object) -> Observed {
     Observed {
         uid: uid(kind, meta),
         namespace: text(&meta.namespace).to_owned(),
         name: text(&meta.name).to_owned(),
-        labels: labels(meta.labels.as_ref()),
+        labels: Vec::new(),
+        annotations: Vec::new(),
         object,
         since: Some(created(meta)),
         changed: None,

@@ -1,6 +1,6 @@
 //! The history of every object as a state machine: what a source shows goes in, what the topic needs comes out.
 //!
-//! An object's *identity content* is its namespace, name, labels and what flows are named or placed by (addresses, node,
+//! An object's *identity content* is its namespace, name, labels, kept annotations and what flows are named or placed by (addresses, node,
 //! workload, …), but neither its phase nor its containers, which are status. A change of content closes the open revision
 //! and opens the next, both at one bound; anything else writes nothing. What is learnt after a heartbeat is clipped to
 //! after it. After a restart the topic itself is the memory: [`History::restore`] takes what it holds.
@@ -36,6 +36,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::Pod,
+        Self::Node,
+        Self::Namespace,
+        Self::Service,
+        Self::Agent,
+        Self::EndpointSlice,
+        Self::Policy,
+        Self::NetworkSet,
+    ];
+
     /// The kind of an object.
     #[must_use]
     pub fn of(object: &Object) -> Self {
@@ -74,6 +86,14 @@ pub fn key(revision: &Revision) -> String {
     format!("{}/{kind}/{}/{}", revision.cluster, revision.uid, revision.revision)
 }
 
+/// Kind, UID and ordinal of a key of this cluster's revisions.
+fn parse_key<'a>(key: &'a str, cluster: &str) -> Option<(Kind, &'a str, u64)> {
+    let mut parts = key.strip_prefix(cluster)?.strip_prefix('/')?.splitn(3, '/');
+    let kind = Kind::ALL.into_iter().find(|kind| Some(kind.name()) == parts.clone().next())?;
+    let (uid, revision) = (parts.nth(1)?, parts.next()?);
+    Some((kind, uid, revision.parse().ok()?))
+}
+
 /// What a revision says of its object besides its content: it rides along and opens no revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
@@ -96,12 +116,14 @@ pub struct Observed {
     pub name: String,
     /// Labels as `k=v`, sorted by key.
     pub labels: Vec<String>,
+    /// Annotations that are kept, as `k=v`, sorted by key.
+    pub annotations: Vec<String>,
     /// What is particular to the kind.
     pub object: Object,
     /// From when this content holds, as far as the object's own times tell: for an object that was not known.
     pub since: Option<Bound>,
     /// When the content last changed, as far as the object's own times tell: for an object that was known with other
-    /// addresses, or for a policy. Without it, a change lies between the last heartbeat and its arrival.
+    /// addresses, or for a policy or a network set. Without it, a change lies between the last heartbeat and its arrival.
     pub changed: Option<Bound>,
     /// Whether the owner chain could be followed to its top; if not, a workload that is already known stays.
     pub owner_known: bool,
@@ -109,11 +131,25 @@ pub struct Observed {
     pub about: About,
 }
 
-/// The open revision of an object, and how many there have been.
-#[derive(Clone, Debug)]
+/// The open revision of an object, the closed ones with when they certainly ended, and how many there have been.
+#[derive(Clone, Debug, Default)]
 struct Line {
     last: u64,
     open: Option<Revision>,
+    closed: Vec<(u64, Millis)>,
+}
+
+impl Line {
+    fn close(&mut self, revision: u64, ended: Millis) {
+        match self.closed.binary_search_by_key(&revision, |(known, _)| *known) {
+            Ok(place) => {
+                if let Some(closed) = self.closed.get_mut(place) {
+                    closed.1 = ended;
+                }
+            }
+            Err(place) => self.closed.insert(place, (revision, ended)),
+        }
+    }
 }
 
 /// All objects of one cluster.
@@ -149,7 +185,10 @@ impl History {
             Metadata::Heartbeat(heartbeat) if heartbeat.cluster == self.cluster => self.promise(heartbeat.complete_to),
             Metadata::Revision(revision) if revision.cluster == self.cluster => {
                 let place = (Kind::of(&revision.object), revision.uid.clone());
-                let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
+                let line = self.lines.entry(place).or_default();
+                if let Some(to) = revision.valid_to.filter(|_| !is_open(revision)) {
+                    line.close(revision.revision, to.latest);
+                }
                 if revision.revision >= line.last {
                     line.last = revision.revision;
                     line.open = is_open(revision).then(|| revision.clone());
@@ -157,6 +196,36 @@ impl History {
             }
             Metadata::Heartbeat(_) | Metadata::Revision(_) => {}
         }
+    }
+
+    /// Takes a tombstone that the topic already holds, by its key. Other keys than of this cluster's revisions are ignored.
+    pub fn restore_tombstone(&mut self, key: &str) {
+        let Some((kind, uid, revision)) = parse_key(key, &self.cluster) else { return };
+        let place = (kind, uid.to_owned());
+        let Some(line) = self.lines.get_mut(&place) else { return };
+        line.closed.retain(|(known, _)| *known != revision);
+        if line.open.is_none() && line.closed.is_empty() {
+            self.lines.remove(&place);
+        }
+    }
+
+    /// Forgets revisions that certainly ended before a time, at most `most` of them: the keys to write tombstones for.
+    /// Nobody asks about that time any more. An object of which nothing is left begins anew if it ever comes back.
+    #[must_use]
+    pub fn expire(&mut self, before: Millis, most: usize) -> Vec<String> {
+        let mut keys = Vec::new();
+        for ((kind, uid), line) in &mut self.lines {
+            let cluster = &self.cluster;
+            line.closed.retain(|(revision, ended)| {
+                let goes = *ended < before && keys.len() < most;
+                if goes {
+                    keys.push(format!("{cluster}/{}/{uid}/{revision}", kind.name()));
+                }
+                !goes
+            });
+        }
+        self.lines.retain(|_, line| line.open.is_some() || !line.closed.is_empty());
+        keys
     }
 
     /// Notes that a heartbeat was written. It is never lowered, but that "for ever" ends where a later one says so.
@@ -190,10 +259,10 @@ impl History {
     pub fn observe(&mut self, observed: Observed, arrival: Millis) -> Vec<Revision> {
         let place = (Kind::of(&observed.object), observed.uid.clone());
         let heartbeat = self.heartbeat;
-        let line = self.lines.entry(place).or_insert(Line { last: 0, open: None });
+        let line = self.lines.entry(place).or_default();
         let mut next = Revision {
             labels_dropped: observed.about.labels_dropped,
-            annotations: Vec::new(),
+            annotations: observed.annotations,
             changed_at: observed.about.changed_at,
             changed_by: observed.about.changed_by,
             cluster: self.cluster.clone(),
@@ -222,6 +291,7 @@ impl History {
             next.valid_from = end;
             // An end that was foreseen is still to come.
             next.valid_to = open.valid_to.map(|foreseen| between(end.earliest, FOR_EVER, foreseen.source));
+            line.close(closed.revision, end.latest);
             written.push(closed);
         } else {
             // An object that comes back under its UID (a manifest) holds from its return, not from its beginning.
@@ -245,6 +315,7 @@ impl History {
         let bound = clip(ended.unwrap_or_else(|| arrived(heartbeat, arrival)), heartbeat);
         let end = not_before(bound, closed.valid_from);
         closed.valid_to = Some(kept_earliest(end, closed.valid_to));
+        line.close(closed.revision, end.latest);
         Some(closed)
     }
 
@@ -266,10 +337,21 @@ impl History {
     /// last heartbeat, when they were still there.
     #[must_use]
     pub fn retain(&mut self, kind: Kind, present: &BTreeSet<String>, arrival: Millis) -> Vec<Revision> {
-        let gone: Vec<String> = self
-            .lines
-            .iter()
-            .filter(|((of, uid), line)| *of == kind && line.open.is_some() && !present.contains(uid))
+        self.retain_among(kind, |_| true, present, arrival)
+    }
+
+    /// As [`History::retain`], for those of a kind whose open revision satisfies a condition.
+    #[must_use]
+    pub fn retain_among(
+        &mut self,
+        kind: Kind,
+        among: impl Fn(&Revision) -> bool,
+        present: &BTreeSet<String>,
+        arrival: Millis,
+    ) -> Vec<Revision> {
+        let lines = self.lines.range((kind, String::new())..).take_while(|((of, _), _)| *of == kind);
+        let gone: Vec<String> = lines
+            .filter(|((_, uid), line)| line.open.as_ref().is_some_and(&among) && !present.contains(uid))
             .map(|((_, uid), _)| uid.clone())
             .collect();
         gone.iter().filter_map(|uid| self.vanish(kind, uid, None, arrival)).collect()
@@ -287,11 +369,11 @@ fn arrived(heartbeat: Millis, arrival: Millis) -> Bound {
     between(earliest, arrival, BoundSource::Arrival)
 }
 
-/// When the content changed: other addresses are dated by the pod's own status, a policy by what the API server noted,
+/// When the content changed: other addresses are dated by the pod's own status, a policy or network set by what the API server noted,
 /// anything else by the watch.
 fn change(open: &Revision, next: &Revision, changed: Option<Bound>, heartbeat: Millis, arrival: Millis) -> Bound {
     match changed {
-        Some(bound) if matches!(next.object, Object::Policy(_)) => bound,
+        Some(bound) if matches!(next.object, Object::Policy(_) | Object::NetworkSet(_)) => bound,
         Some(bound) if addresses(&open.object) != addresses(&next.object) => bound,
         _ => arrived(heartbeat.max(open.valid_from.earliest), arrival),
     }
@@ -329,6 +411,7 @@ fn same_content(a: &Revision, b: &Revision) -> bool {
     a.namespace == b.namespace
         && a.name == b.name
         && a.labels == b.labels
+        && a.annotations == b.annotations
         && match (&a.object, &b.object) {
             (Object::Pod(a), Object::Pod(b)) => {
                 a.addresses == b.addresses

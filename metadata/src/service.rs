@@ -1,13 +1,15 @@
 //! The service: a source, the history, the topic.
 
-use crate::api::{Kube, Told};
-use crate::cluster::{Cluster, Event, WATCHED};
+use crate::api::{Kube, Lease, Standing, Told};
+use crate::cluster::{Cluster, Event};
 use crate::freshness::Freshness;
 use crate::host::{self, Host};
+use crate::keep::Keep;
 use crate::manifests::{Folder, Shown};
 use crate::now;
 use crate::revisions::{History, Kind, Observed};
 use crate::settings::{MetadataSettings, Source};
+use crate::watched::WATCHED;
 use crate::writer::{Writer, WriterError};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeSet;
@@ -20,11 +22,13 @@ use weir_schemas::metadata::{Proof, Revision};
 use weir_service::{Health, Metrics};
 use weir_stream::Log;
 
+mod expiry;
 mod meters;
 
 #[cfg(test)]
 mod tests;
 
+use expiry::Expiry;
 use meters::Meters;
 
 /// Time between two scans of manifests.
@@ -37,10 +41,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const STALE: Millis = 60_000;
 /// The condition of health.
 const CONDITION: &str = "metadata";
-
-/// The kinds that manifests and a host have.
-const KINDS: [Kind; 7] =
-    [Kind::Pod, Kind::Node, Kind::Namespace, Kind::Service, Kind::Agent, Kind::EndpointSlice, Kind::Policy];
 
 /// A source that has been checked.
 enum Ready {
@@ -103,7 +103,7 @@ pub async fn write_capture(log: &Log, cluster: &str, manifests: Option<&Path>) -
     if let Some(path) = manifests {
         let mut folder = Folder::new(path);
         folder.scan(SystemTime::now())?;
-        let shown = folder.show(now());
+        let shown = folder.show(&Keep::default(), now());
         warn_of(&shown, path);
         objects.extend(shown.objects);
     }
@@ -122,14 +122,15 @@ pub async fn write_capture(log: &Log, cluster: &str, manifests: Option<&Path>) -
 async fn prepare(settings: &MetadataSettings) -> anyhow::Result<Ready> {
     Ok(match settings.source() {
         Source::Kubernetes { kubeconfig, context } => {
-            let kube = Kube::new(kubeconfig.as_deref(), context.as_deref()).await?;
+            let namespace = settings.kube_namespace.as_deref();
+            let kube = Kube::new(kubeconfig.as_deref(), context.as_deref(), namespace).await?;
             kube.check().await?;
             Ready::Kubernetes(kube)
         }
         Source::Manifests(path) => {
             let mut folder = Folder::new(&path);
             folder.scan(SystemTime::now())?;
-            warn_of(&folder.show(now()), &path);
+            warn_of(&folder.show(&settings.keep(), now()), &path);
             Ready::Manifests(folder)
         }
         Source::Host => Ready::Host,
@@ -161,7 +162,7 @@ fn show(history: &mut History, objects: Vec<Observed>, arrival: Millis) -> Vec<R
         present.insert((Kind::of(&object.object), object.uid.clone()));
         revisions.extend(history.observe(object, arrival));
     }
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let uids: BTreeSet<String> = present.iter().filter(|(of, _)| *of == kind).map(|(_, uid)| uid.clone()).collect();
         revisions.extend(history.retain(kind, &uids, arrival));
     }
@@ -170,11 +171,71 @@ fn show(history: &mut History, objects: Vec<Observed>, arrival: Millis) -> Vec<R
 
 impl Session<'_> {
     async fn serve(&self, source: &mut Ready) -> Result<(), WriterError> {
+        let Ready::Kubernetes(kube) = source else { return self.write_from(source).await };
+        let host = Host::read(self.settings.node.as_deref()).name;
+        let identity = format!("{host}_{}", uuid::Uuid::new_v4());
+        let Some(mut lease) = kube.lease(&self.settings.cluster, identity) else {
+            return self.write_from(source).await;
+        };
+        if !self.acquire(&mut lease).await {
+            return Ok(());
+        }
+        let written = tokio::select! {
+            written = self.write_from(source) => written,
+            holder = self.hold(&mut lease) => Err(WriterError::Lease(lease.full_name(), holder)),
+        };
+        self.meters.writing.set(0);
+        lease.release().await;
+        written
+    }
+
+    /// Waits until this process holds the lease; whether it does, which it does not when it is to stop.
+    async fn acquire(&self, lease: &mut Lease) -> bool {
+        loop {
+            let standing = tokio::select! {
+                () = self.token.cancelled() => return false,
+                standing = lease.stand() => standing,
+            };
+            match standing {
+                Ok(Standing::Held) => return true,
+                // It is as ready as it can be: a rollout waits for this.
+                Ok(Standing::Anothers(holder)) => self.health.set_ready(CONDITION, true, format!("{holder} writes")),
+                Err(why) => {
+                    self.meters.failures("lease").inc();
+                    self.health.set_ready(CONDITION, false, why.clone());
+                    weir_service::rate_limited!(warn, why, "kubernetes API: trying again");
+                }
+            }
+            self.meters.writing.set(0);
+            tokio::select! {
+                () = self.token.cancelled() => return false,
+                () = tokio::time::sleep(Lease::every()) => {}
+            }
+        }
+    }
+
+    /// Renews the lease until another holds it: who.
+    async fn hold(&self, lease: &mut Lease) -> String {
+        loop {
+            tokio::time::sleep(Lease::every()).await;
+            match lease.stand().await {
+                Ok(Standing::Held) => {}
+                Ok(Standing::Anothers(holder)) => return holder,
+                Err(why) => {
+                    self.meters.failures("lease").inc();
+                    weir_service::rate_limited!(warn, why, "kubernetes API: trying again");
+                }
+            }
+        }
+    }
+
+    async fn write_from(&self, source: &mut Ready) -> Result<(), WriterError> {
         let opened = tokio::select! {
             () = self.token.cancelled() => return Ok(()),
             opened = Writer::open(self.log, &self.settings.cluster) => opened,
         };
         let (writer, mut history) = opened?;
+        self.meters.writing.set(1);
         history.reopen(now());
         match source {
             Ready::Kubernetes(kube) => self.follow(kube, writer, history).await,
@@ -234,8 +295,9 @@ impl Session<'_> {
         let host = Host::read(self.settings.node.as_deref());
         let mut every = tokio::time::interval(SCAN);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut begun = false;
+        let (mut begun, mut expiry) = (false, Expiry::new());
         loop {
+            self.expire(&mut expiry, &mut writer, &mut history).await?;
             tokio::select! {
                 () = self.token.cancelled() => return Ok(()),
                 _ = every.tick() => {}
@@ -260,7 +322,9 @@ impl Session<'_> {
             let mut revisions = Vec::new();
             if changed || !begun {
                 let arrival = now();
-                let mut objects = folder.show(arrival).objects;
+                let shown = folder.show(&self.settings.keep(), arrival);
+                self.meters.left_out(shown.left_out);
+                let mut objects = shown.objects;
                 objects.extend(self.agents(Some(&host)));
                 revisions = show(&mut history, objects, arrival);
             }
@@ -282,13 +346,14 @@ impl Session<'_> {
         let token = self.token.child_token();
         let _stop = token.clone().drop_guard();
         let (mut told, _tasks) = kube.watch(&token);
-        let mut cluster = Cluster::new(self.agents(None));
+        let mut cluster = Cluster::new(self.agents(None), self.settings.keep());
         let mut freshness: Freshness<WATCHED> = Freshness::new(now());
         let delay = millis(self.settings.assumed_delay);
         let behind = millis(self.settings.node_delay);
         let mut every = tokio::time::interval(TICK);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut revisions: Vec<Revision> = Vec::new();
+        let mut expiry = Expiry::new();
         loop {
             tokio::select! {
                 () = self.token.cancelled() => return Ok(()),
@@ -319,9 +384,11 @@ impl Session<'_> {
                 self.check_age(history.heartbeat());
                 continue;
             }
+            self.meters.left_out(cluster.left_out());
             self.meters.waiting.set(i64::try_from(cluster.waiting()).unwrap_or(i64::MAX));
             self.write(&mut writer, &mut history, &revisions, proven, true).await?;
             revisions.clear();
+            self.expire(&mut expiry, &mut writer, &mut history).await?;
         }
     }
 

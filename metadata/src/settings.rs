@@ -1,5 +1,6 @@
 //! Settings of the metadata service.
 
+use crate::keep::Keep;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub struct MetadataSettings {
     /// Watch the Kubernetes API of the cluster in which this process is a pod
     #[arg(long, conflicts_with = "manifests")]
     pub in_cluster: bool,
+    /// Namespace of this service's lease, and of the network sets: ConfigMaps labelled weir.dev/network-set=true. With
+    /// --in-cluster that of this pod; with --kubeconfig there are neither without it
+    #[arg(long, value_name = "NAME")]
+    pub kube_namespace: Option<String>,
     /// Read Kubernetes objects from the .yaml, .yml and .json files of a folder, and again when they change
     #[arg(long, value_name = "FOLDER")]
     pub manifests: Option<PathBuf>,
@@ -39,6 +44,16 @@ pub struct MetadataSettings {
     /// Networks whose ends an agent covers always; those behind this host where there is no Kubernetes API
     #[arg(long, value_delimiter = ',', value_name = "CIDR,..")]
     pub covered_networks: Vec<String>,
+    /// Keys of the labels that are kept, `*` at the end for any rest; all without. Policies select by labels: keep those
+    #[arg(long, value_delimiter = ',', value_name = "KEY,..")]
+    pub keep_labels: Vec<String>,
+    /// Keys of the annotations that are kept, `*` at the end for any rest; none without
+    #[arg(long, value_delimiter = ',', value_name = "KEY,..")]
+    pub keep_annotations: Vec<String>,
+    /// How long a revision stays in the topic after its end at least, besides a day for late samples; never shorter than the
+    /// raw topic keeps samples
+    #[arg(long, default_value = "7d", value_parser = parse_duration, value_name = "DURATION")]
+    pub keep_history: Duration,
     /// How far the heartbeat stays behind what the API server held: nodes tell it with a delay what happened on them
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     pub node_delay: Duration,
@@ -54,10 +69,14 @@ impl Default for MetadataSettings {
             kubeconfig: None,
             kube_context: None,
             in_cluster: false,
+            kube_namespace: None,
             manifests: None,
             node: None,
             covered_nodes: Vec::new(),
             covered_networks: Vec::new(),
+            keep_labels: Vec::new(),
+            keep_annotations: Vec::new(),
+            keep_history: Duration::from_secs(7 * 86_400),
             node_delay: Duration::from_secs(2),
             assumed_delay: Duration::from_secs(10),
         }
@@ -112,6 +131,12 @@ impl MetadataSettings {
             Some(text) => Err(SettingsError::Network(text.clone())),
             None => Ok(()),
         }
+    }
+
+    /// What is kept of objects.
+    #[must_use]
+    pub fn keep(&self) -> Keep {
+        Keep::new(&self.keep_labels, &self.keep_annotations)
     }
 
     /// The source that the settings name.

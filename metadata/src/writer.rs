@@ -43,6 +43,9 @@ pub enum WriterError {
     /// A value does not fit the schema.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Another process writes this cluster's metadata now.
+    #[error("lease {0} is held by {1}")]
+    Lease(String, String),
     /// Stopped.
     #[error("stopped while writing")]
     Stopped,
@@ -54,6 +57,7 @@ impl WriterError {
     pub fn needs_rebuild(&self) -> bool {
         match self {
             Self::Stream(error) => !matches!(error.kind(), ErrorKind::Invalid),
+            Self::Lease(..) => true,
             Self::Decode { .. } | Self::Encode(_) | Self::Stopped => false,
         }
     }
@@ -86,7 +90,11 @@ impl Writer {
         let first = writer.first_key();
         while let Some(records) = reader.next_before_end(IDLE).await? {
             for record in records {
-                let Some(value) = &record.value else { continue };
+                let Some(value) = &record.value else {
+                    let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+                    key.into_iter().for_each(|key| history.restore_tombstone(key));
+                    continue;
+                };
                 let message: Metadata = decode(value).map_err(|cause| WriterError::Decode {
                     partition: record.partition,
                     offset: record.offset,
@@ -143,6 +151,19 @@ impl Writer {
         self.begun |= begins;
         if let Some(heartbeat) = heartbeat {
             self.heartbeat = self.heartbeat.max(heartbeat.complete_to);
+        }
+        Ok(())
+    }
+
+    /// Writes tombstones. Passing errors are retried until `token` is cancelled.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn bury(&mut self, keys: &[String], token: &CancellationToken) -> Result<(), WriterError> {
+        let records: Vec<NewRecord> =
+            keys.iter().map(|key| NewRecord::tombstone(TOPIC, Bytes::from(key.clone()))).collect();
+        for part in records.chunks(TRANSACTION) {
+            self.commit(part, token).await?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! noticed at once. An error is followed by a pause that doubles.
 
 use super::{Told, chain};
-use crate::cluster::{Change, Item, Watched};
+use crate::cluster::{Change, Item};
+use crate::watched::Watched;
 use futures::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
@@ -35,52 +36,63 @@ enum End {
     Closed,
 }
 
-/// Where a watch tells, and until when.
-pub(super) type Run = (Watched, Sender<Told>, CancellationToken);
+/// What a watch is of, where it tells, and until when.
+pub(super) struct Run {
+    /// The kind.
+    pub(super) watched: Watched,
+    /// Where it tells.
+    pub(super) sender: Sender<Told>,
+    /// Until when.
+    pub(super) token: CancellationToken,
+    /// Only objects that this selector of labels matches.
+    pub(super) labels: Option<String>,
+}
 
 /// Lists and watches until the token is cancelled.
-pub(super) async fn follow<K>(api: Api<K>, (watched, sender, token): Run, item: fn(K) -> Item)
+pub(super) async fn follow<K>(api: Api<K>, run: Run, item: impl Fn(K) -> Item)
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let work = async {
         let mut pause = PAUSE.0;
         loop {
-            match list(&api).await {
+            match list(&api, &run).await {
                 Ok((objects, version)) => {
-                    let items = objects.into_iter().map(item).collect();
-                    if sender.send(Told::event(watched, number(&version), Change::Listed(items))).await.is_err() {
+                    let items = objects.into_iter().map(&item).collect();
+                    let listed = Told::event(run.watched, number(&version), Change::Listed(items));
+                    if run.sender.send(listed).await.is_err() {
                         return;
                     }
                     pause = PAUSE.0;
-                    if rotate(&api, watched, &sender, version, item).await {
+                    if rotate(&api, &run, version, &item).await {
                         return;
                     }
                 }
-                Err(error) => fail(&sender, watched, chain(&error)).await,
+                Err(error) => fail(&run, chain(&error)).await,
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
     };
     tokio::select! {
-        () = token.cancelled() => {}
+        () = run.token.cancelled() => {}
         () = work => {}
     }
 }
 
-async fn fail(sender: &Sender<Told>, watched: Watched, why: String) {
+async fn fail(run: &Run, why: String) {
     // When nobody listens any more, the next event finds out.
-    let _ = sender.send(Told::Failed { what: watched.name(), why }).await;
+    let _ = run.sender.send(Told::Failed { what: run.watched.name(), why }).await;
 }
 
 /// Everything at one version.
-async fn list<K>(api: &Api<K>) -> kube::Result<(Vec<K>, String)>
+async fn list<K>(api: &Api<K>, run: &Run) -> kube::Result<(Vec<K>, String)>
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned,
 {
     let mut objects = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
+    params.label_selector.clone_from(&run.labels);
     loop {
         let page = api.list(&params).await?;
         objects.extend(page.items);
@@ -93,24 +105,18 @@ where
 }
 
 /// Watches again and again from a version; whether nobody listens any more.
-async fn rotate<K>(
-    api: &Api<K>,
-    watched: Watched,
-    sender: &Sender<Told>,
-    mut version: String,
-    item: fn(K) -> Item,
-) -> bool
+async fn rotate<K>(api: &Api<K>, run: &Run, mut version: String, item: &impl Fn(K) -> Item) -> bool
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut pause = PAUSE.0;
     loop {
-        match watch(api, watched, sender, &mut version, item).await {
+        match watch(api, run, &mut version, item).await {
             End::Rotation => pause = PAUSE.0,
             End::Gone => return false,
             End::Closed => return true,
             End::Failed(why) => {
-                fail(sender, watched, why).await;
+                fail(run, why).await;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
@@ -118,17 +124,12 @@ where
     }
 }
 
-async fn watch<K>(
-    api: &Api<K>,
-    watched: Watched,
-    sender: &Sender<Told>,
-    version: &mut String,
-    item: fn(K) -> Item,
-) -> End
+async fn watch<K>(api: &Api<K>, run: &Run, version: &mut String, item: &impl Fn(K) -> Item) -> End
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let params = WatchParams::default().timeout(ROTATION);
+    let mut params = WatchParams::default().timeout(ROTATION);
+    params.label_selector.clone_from(&run.labels);
     let stream = match tokio::time::timeout(SILENCE, api.watch(&params, version)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return failed(&error),
@@ -158,7 +159,7 @@ where
             WatchEvent::Error(status) if status.code == 410 => return End::Gone,
             WatchEvent::Error(status) => return End::Failed(status.message.clone()),
         };
-        if sender.send(Told::event(watched, number(version), change)).await.is_err() {
+        if run.sender.send(Told::event(run.watched, number(version), change)).await.is_err() {
             return End::Closed;
         }
     }

@@ -3,16 +3,17 @@
 //! A watch-list without a version and with a selector that matches nothing answers at once with the bookmark that ends
 //! the initial events; it carries the version (Kubernetes 1.32 and later; before, the feature gate `WatchList`).
 
-use super::{Found, Told, chain};
-use crate::cluster::{WATCHED, Watched};
-use futures::{StreamExt, TryStreamExt};
+use super::optional::{Optional, Served, discover};
+use super::{Found, Kube, Told, chain};
+use crate::watched::{POLICY_KINDS, WATCHED, Watched};
+use futures::future::{BoxFuture, try_join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Client;
-use kube::api::{Api, WatchEvent, WatchParams};
+use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -41,21 +42,20 @@ pub(crate) struct Probed {
     pub found: Found,
 }
 
-/// Probes until the token is cancelled.
-pub(super) async fn probe(client: Client, sender: Sender<Told>, token: CancellationToken) {
+/// Finds out which kinds there are and probes, until the token is cancelled.
+pub(super) async fn probe(kube: Kube, sender: Sender<Told>, token: CancellationToken) {
+    let never = if kube.namespace.is_none() { vec![Watched::NetworkSet] } else { Vec::new() };
+    let mut optional = Optional::new(kube.client.clone(), sender.clone(), token.clone(), never);
     let mut every = EVERY;
     loop {
         let began = tokio::time::Instant::now();
-        let told = match tokio::time::timeout(ANSWER, all(&client)).await {
-            Ok(Ok(probed)) => {
-                every = EVERY;
-                Told::Probed(probed)
-            }
-            Ok(Err(why)) => {
-                every = (every * 2).min(PAUSE);
-                Told::Failed { what: "probe", why }
-            }
-            Err(_) => Told::Failed { what: "probe", why: format!("no answer in {} s", ANSWER.as_secs()) },
+        let told = tokio::select! {
+            () = token.cancelled() => return,
+            told = round(&kube, &mut optional) => told,
+        };
+        every = match &told {
+            Told::Failed { .. } => (every * 2).min(PAUSE),
+            _ => EVERY,
         };
         tokio::select! {
             () = token.cancelled() => return,
@@ -68,25 +68,54 @@ pub(super) async fn probe(client: Client, sender: Sender<Told>, token: Cancellat
     }
 }
 
-async fn all(client: &Client) -> Result<Probed, String> {
+/// One round: which kinds there are, and up to which version the API server holds each.
+async fn round(kube: &Kube, optional: &mut Optional) -> Told {
+    let late = || format!("no answer in {} s", ANSWER.as_secs());
     let started = crate::now();
-    let found_of = futures::try_join!(
-        one(Api::<PartialObjectMeta<Pod>>::all(client.clone()), Watched::Pod),
-        one(Api::<PartialObjectMeta<Node>>::all(client.clone()), Watched::Node),
-        one(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), Watched::Namespace),
-        one(Api::<PartialObjectMeta<Service>>::all(client.clone()), Watched::Service),
-        one(Api::<PartialObjectMeta<ReplicaSet>>::all(client.clone()), Watched::ReplicaSet),
-        one(Api::<PartialObjectMeta<Job>>::all(client.clone()), Watched::Job),
-        one(Api::<PartialObjectMeta<EndpointSlice>>::all(client.clone()), Watched::EndpointSlice),
-        one(Api::<PartialObjectMeta<NetworkPolicy>>::all(client.clone()), Watched::NetworkPolicy),
-    )?;
+    let served = match tokio::time::timeout(ANSWER, discover(&kube.client)).await {
+        Ok(Ok(served)) => served,
+        Ok(Err(why)) => return Told::Failed { what: "discovery", why },
+        Err(_) => return Told::Failed { what: "discovery", why: late() },
+    };
+    // When nobody listens any more, the answer finds out.
+    let _ = optional.follow(&served).await;
+    match tokio::time::timeout(ANSWER, all(kube, &served)).await {
+        Ok(Ok(found)) => Told::Probed(Probed { started, found }),
+        Ok(Err(why)) => Told::Failed { what: "probe", why },
+        Err(_) => Told::Failed { what: "probe", why: late() },
+    }
+}
+
+/// The version of every kind; 0 for those that have no objects.
+async fn all(kube: &Kube, served: &Served) -> Result<Found, String> {
+    let client = || kube.client.clone();
+    let mut probes: Vec<BoxFuture<'_, Result<(Watched, u64), String>>> = vec![
+        one(Api::<PartialObjectMeta<Pod>>::all(client()), Watched::Pod).boxed(),
+        one(Api::<PartialObjectMeta<Node>>::all(client()), Watched::Node).boxed(),
+        one(Api::<PartialObjectMeta<Namespace>>::all(client()), Watched::Namespace).boxed(),
+        one(Api::<PartialObjectMeta<Service>>::all(client()), Watched::Service).boxed(),
+        one(Api::<PartialObjectMeta<ReplicaSet>>::all(client()), Watched::ReplicaSet).boxed(),
+        one(Api::<PartialObjectMeta<Job>>::all(client()), Watched::Job).boxed(),
+        one(Api::<PartialObjectMeta<EndpointSlice>>::all(client()), Watched::EndpointSlice).boxed(),
+        one(Api::<PartialObjectMeta<NetworkPolicy>>::all(client()), Watched::NetworkPolicy).boxed(),
+    ];
+    if let Some(namespace) = &kube.namespace {
+        let maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client(), namespace);
+        probes.push(one(maps, Watched::NetworkSet).boxed());
+    }
+    for (kind, place) in POLICY_KINDS.into_iter().zip(served) {
+        if let Some(place) = place {
+            let api: Api<DynamicObject> = Api::all_with(client(), place);
+            probes.push(one(api, Watched::OtherPolicy(kind)).boxed());
+        }
+    }
     let mut found: Found = [0; WATCHED];
-    for (watched, version) in <[(Watched, u64); WATCHED]>::from(found_of) {
+    for (watched, version) in try_join_all(probes).await? {
         if let Some(place) = found.get_mut(watched.number()) {
             *place = version;
         }
     }
-    Ok(Probed { started, found })
+    Ok(found)
 }
 
 async fn one<K>(api: Api<K>, watched: Watched) -> Result<(Watched, u64), String>

@@ -30,22 +30,11 @@ fn set() -> Item {
     ))
 }
 
-const ALL: [Watched; 8] = [
-    Watched::Pod,
-    Watched::Node,
-    Watched::Namespace,
-    Watched::Service,
-    Watched::ReplicaSet,
-    Watched::Job,
-    Watched::EndpointSlice,
-    Watched::NetworkPolicy,
-];
-
 /// A cluster in which everything was listed, and was empty, at version 1.
 fn listed(agents: Vec<Observed>) -> (Cluster, History, Vec<Revision>) {
-    let (mut cluster, mut history) = (Cluster::new(agents), History::new("c"));
+    let (mut cluster, mut history) = (Cluster::new(agents, Keep::default()), History::new("c"));
     let mut revisions = Vec::new();
-    for watched in ALL {
+    for watched in Watched::all() {
         revisions.extend(cluster.take(event(watched, 1, Change::Listed(vec![])), &mut history));
     }
     (cluster, history, revisions)
@@ -67,7 +56,7 @@ fn web() -> Vec<(String, String)> {
 fn nothing_enters_before_every_kind_is_listed() {
     let (mut cluster, mut history) = (Cluster::default(), History::new("c"));
     assert_eq!(cluster.take(event(Watched::Pod, 5, Change::Listed(vec![pod("a", 4)])), &mut history), vec![]);
-    for watched in ALL.into_iter().filter(|kind| !matches!(kind, Watched::Pod | Watched::ReplicaSet)) {
+    for watched in Watched::all().filter(|kind| !matches!(kind, Watched::Pod | Watched::ReplicaSet)) {
         assert_eq!(cluster.take(event(watched, 5, Change::Listed(vec![])), &mut history), vec![]);
     }
     let revisions = cluster.take(event(Watched::ReplicaSet, 5, Change::Listed(vec![set()])), &mut history);
@@ -168,4 +157,34 @@ fn policies_and_slices_have_a_history_and_vanish_with_a_list() {
         let closed = cluster.take(event(watched, 6, Change::Listed(vec![])), &mut history);
         assert!(closed.len() == 1 && closed[0].valid_to.is_some(), "{closed:?}");
     }
+}
+
+fn other_policy(name: &str, kind: PolicyKind) -> Item {
+    let metadata = serde_json::from_value(json!({"name": name, "uid": name})).unwrap();
+    let fields = json!({"spec": {}});
+    let version = format!("{}/{}", kind.places[0].0, kind.places[0].1);
+    Item::OtherPolicy(Box::new(OtherPolicy::of(kind, version, metadata, fields)))
+}
+
+#[test]
+fn a_list_of_one_kind_of_policy_closes_none_of_another() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let [admin, cilium] = [crate::watched::POLICY_KINDS[0], crate::watched::POLICY_KINDS[8]];
+    let policy = json!({"metadata": {"name": "x", "namespace": "shop", "uid": "x"}, "spec": {"podSelector": {}}});
+    let policy = Item::NetworkPolicy(Box::new(serde_json::from_value(policy).unwrap()));
+    let _ = cluster.take(event(Watched::NetworkPolicy, 2, Change::Applied(policy)), &mut history);
+    for (kind, name) in [(admin, "guard"), (cilium, "web")] {
+        let item = other_policy(name, kind);
+        let opened = cluster.take(event(Watched::OtherPolicy(kind), 3, Change::Applied(item)), &mut history);
+        assert_eq!(opened.len(), 1);
+    }
+    let closed =
+        |revisions: &[Revision]| -> Vec<String> { revisions.iter().map(|revision| revision.name.clone()).collect() };
+    let gone = cluster.take(event(Watched::OtherPolicy(admin), 0, Change::Listed(vec![])), &mut history);
+    assert_eq!(closed(&gone), ["guard"], "its definition was deleted");
+    let gone = cluster.take(event(Watched::NetworkPolicy, 5, Change::Listed(vec![])), &mut history);
+    assert_eq!(closed(&gone), ["x"]);
+    let stays = vec![other_policy("web", cilium)];
+    assert_eq!(cluster.take(event(Watched::OtherPolicy(cilium), 6, Change::Listed(stays)), &mut history), vec![]);
+    assert_eq!(history.open(), 1);
 }

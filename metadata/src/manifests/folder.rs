@@ -1,6 +1,7 @@
 //! A folder of manifests, scanned again and again.
 
 use super::{Contents, ManifestError, Shown, parse, show};
+use crate::keep::Keep;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -107,10 +108,10 @@ impl Folder {
         Ok(scan)
     }
 
-    /// What the files show together, in the order of their paths.
+    /// What the files show together, in the order of their paths, and as much of it as is kept.
     #[must_use]
-    pub fn show(&self, arrival: Millis) -> Shown {
-        show(self.files.values().map(|known| &known.contents), arrival)
+    pub fn show(&self, keep: &Keep, arrival: Millis) -> Shown {
+        show(self.files.values().map(|known| &known.contents), keep, arrival)
     }
 
     /// How many files there are.

@@ -21,7 +21,7 @@ metadata: {name: web}
 
 fn shown(texts: &[(&str, &str)]) -> Shown {
     let files: Vec<Contents> = texts.iter().map(|(file, text)| parse(file, text).unwrap()).collect();
-    show(files.iter(), 1_000)
+    show(files.iter(), &Keep::default(), 1_000)
 }
 
 fn pod<'a>(shown: &'a Shown, name: &str) -> (&'a Observed, &'a weir_schemas::metadata::Pod) {
@@ -105,17 +105,17 @@ fn a_folder_shows_changes_and_keeps_the_last_good_version() {
     };
     assert!(scan(&mut folder).changed);
     assert!(!scan(&mut folder).changed);
-    assert_eq!(folder.show(0).objects.len(), 2);
+    assert_eq!(folder.show(&Keep::default(), 0).objects.len(), 2);
 
     std::fs::write(path("a.yaml"), "kind: Pod\n").unwrap();
     let broken = scan(&mut folder);
-    assert_eq!((broken.invalid.len(), folder.show(0).objects.len()), (1, 2));
+    assert_eq!((broken.invalid.len(), folder.show(&Keep::default(), 0).objects.len()), (1, 2));
 
     std::fs::create_dir(path("more")).unwrap();
     std::fs::write(path("more/n.yml"), "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}").unwrap();
     std::fs::remove_file(path("a.yaml")).unwrap();
     assert!(scan(&mut folder).changed);
-    assert_eq!(folder.show(0).objects.len(), 1);
+    assert_eq!(folder.show(&Keep::default(), 0).objects.len(), 1);
 }
 
 #[test]
@@ -143,7 +143,7 @@ addressType: IPv4
 endpoints: [{addresses: [10.0.0.1]}]
 ports: [{port: 80}]
 ---
-apiVersion: projectcalico.org/v3
+apiVersion: example.org/v1
 kind: NetworkPolicy
 metadata: {name: other}
 ";
@@ -152,4 +152,71 @@ metadata: {name: other}
         shown.objects.iter().map(|o| (o.object.kind(), o.namespace.as_str(), o.name.as_str())).collect();
     assert_eq!(kinds, [("EndpointSlice", "shop", "web-x"), ("Policy", "default", "deny")]);
     assert_eq!(shown.ignored, 1);
+}
+
+const SETS: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: partners, namespace: weir, labels: {weir.dev/network-set: 'true'}}
+data:
+  networks: |
+    203.0.113.0/24   # head office
+    198.51.100.7
+    10.1.2.3/8
+    not a network
+  domains: |
+    API.Example.com.
+    *.example.org
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other, namespace: weir}
+data: {networks: 192.0.2.0/24}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: guard}
+spec: {priority: 5, subject: {namespaces: {}}}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web}
+specs: [{endpointSelector: {}}]
+---
+apiVersion: projectcalico.org/v3
+kind: StagedNetworkPolicy
+metadata: {name: try, namespace: shop}
+spec: {selector: all()}
+";
+
+#[test]
+fn network_sets_are_labelled_config_maps() {
+    let shown = shown(&[("sets.yaml", SETS)]);
+    let sets: Vec<_> = shown.objects.iter().filter(|object| matches!(object.object, Object::NetworkSet(_))).collect();
+    let [partners] = sets[..] else { panic!("{sets:#?}") };
+    let Object::NetworkSet(set) = &partners.object else { panic!() };
+    assert_eq!(set.networks, ["10.0.0.0/8", "198.51.100.7/32", "203.0.113.0/24"]);
+    assert_eq!(set.domains, ["*.example.org", "api.example.com"]);
+    assert_eq!((shown.left_out.invalid, shown.ignored), (1, 1));
+}
+
+#[test]
+fn policies_of_other_makers_are_named_objects() {
+    let shown = shown(&[("sets.yaml", SETS)]);
+    let policies = shown.objects.iter().filter_map(|object| match &object.object {
+        Object::Policy(policy) => Some((object.namespace.as_str(), object.name.as_str(), policy)),
+        _ => None,
+    });
+    let mut policies: Vec<_> = policies.collect();
+    policies.sort_by_key(|(_, name, _)| *name);
+    let [(none, "guard", guard), (shop, "try", staged), (default, "web", web)] = policies[..] else {
+        panic!("{policies:#?}")
+    };
+    assert_eq!((none, shop, default), ("", "shop", "default"));
+    assert_eq!(
+        (guard.kind.as_str(), guard.spec.as_str()),
+        ("AdminNetworkPolicy", r#"{"priority":5,"subject":{"namespaces":{}}}"#)
+    );
+    assert!(staged.staged && !guard.staged && !web.staged);
+    assert_eq!(web.spec, r#"[{"endpointSelector":{}}]"#);
 }

@@ -35,7 +35,6 @@ fn object(seen: &Observed) -> &metadata::Pod {
 fn a_pod_without_an_address_exists_from_its_creation() {
     let seen = seen(&json!({"phase": "Pending"}));
     assert_eq!(seen.since, Some(Bound { earliest: T, latest: T + 999, source: BoundSource::Creation }));
-    assert_eq!(seen.labels, ["a=1", "b=2"]);
     let pod = object(&seen);
     assert_eq!((pod.node.as_str(), pod.service_account.as_str(), pod.workload.as_str()), ("n", "sa", "web"));
 }
@@ -141,14 +140,6 @@ fn uids_of_manifests_are_made_of_their_names() {
     assert_eq!(made_uid("pod", "a", "b"), made_uid("pod", "a", "b"));
     assert_ne!(made_uid("pod", "a", "b"), made_uid("pod", "b", "a"));
     assert_ne!(made_uid("pod", "a", "b"), made_uid("service", "a", "b"));
-}
-
-#[test]
-fn labels_are_limited_and_the_rest_is_counted() {
-    let labels: BTreeMap<String, String> = (0..100).map(|i| (format!("k{i:03}"), String::new())).collect();
-    let meta = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
-    assert_eq!(super::labels(meta.labels.as_ref()).len(), LABELS);
-    assert_eq!(about(&meta).labels_dropped, 36);
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn seen(uid: &str, addresses: &[&str], label: &str) -> Observed {
         namespace: "shop".to_owned(),
         name: format!("pod-{uid}"),
         labels: vec![format!("app={label}")],
+        annotations: Vec::new(),
         object: Object::Pod(pod),
         since: Some(written(1_000, BoundSource::Creation)),
         changed: None,
@@ -362,4 +363,69 @@ fn a_policys_change_is_dated_by_what_the_server_noted_but_never_before_the_heart
     assert_eq!(third[1].valid_from.source, BoundSource::Clipped);
     assert_eq!((third[1].valid_from.earliest, third[1].changed_at), (61_001, Some(9_000)), "the true time is kept");
     assert_eq!(history.observe(policy("{}", 9_500), 63_000), vec![], "another writer of the same content");
+}
+
+#[test]
+fn an_annotation_that_is_kept_is_identity() {
+    let mut history = History::new("c");
+    let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    let noted = Observed { annotations: vec!["team=payments".to_owned()], ..seen("a", &["10.0.0.1"], "x") };
+    let written = history.observe(noted, 3_000);
+    assert_eq!((written.len(), written[1].annotations.clone()), (2, vec!["team=payments".to_owned()]));
+}
+
+/// The history after a restart, from what is left on the topic.
+fn restored(written: &[Revision], tombstones: &[String]) -> History {
+    let mut history = History::new("c");
+    written.iter().for_each(|revision| history.restore(&Metadata::Revision(revision.clone())));
+    tombstones.iter().for_each(|key| history.restore_tombstone(key));
+    history
+}
+
+#[test]
+fn what_ended_long_ago_is_forgotten_and_nothing_else() {
+    let mut history = History::new("c");
+    let mut written = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    written.extend(history.observe(seen("a", &["10.0.0.1"], "y"), 5_000));
+    written.extend(history.observe(seen("b", &["10.0.0.2"], "x"), 1_500));
+    written.extend(history.vanish(Kind::Pod, "b", None, 6_000));
+    let mut again = restored(&written, &[]);
+    for history in [&mut history, &mut again] {
+        assert_eq!(
+            history.expire(5_000, 10),
+            Vec::<String>::new(),
+            "an end at that very time may still be asked about"
+        );
+        assert_eq!(history.expire(5_001, 10), ["c/Pod/a/1"]);
+        assert_eq!(history.expire(5_001, 10), Vec::<String>::new(), "once");
+        assert_eq!(history.expire(FOR_EVER, 10), ["c/Pod/b/1"], "what is open stays");
+        assert_eq!(history.open(), 1);
+    }
+    // After another restart the tombstones are known, and the object that is there goes on with its ordinals.
+    let mut after = restored(&written, &["c/Pod/a/1".to_owned(), "c/Pod/b/1".to_owned()]);
+    assert_eq!(after.expire(FOR_EVER, 10), Vec::<String>::new());
+    assert_eq!(after.observe(seen("a", &["10.0.0.1"], "z"), 9_000)[1].revision, 3);
+}
+
+#[test]
+fn no_more_is_forgotten_at_once_than_asked_for() {
+    let mut history = History::new("c");
+    for number in 0..5 {
+        let uid = number.to_string();
+        let _ = history.observe(seen(&uid, &[], "x"), 1_500);
+        let _ = history.vanish(Kind::Pod, &uid, None, 2_000);
+    }
+    let mut keys: Vec<String> = (0..4).flat_map(|_| history.expire(FOR_EVER, 2)).collect();
+    keys.sort_unstable();
+    assert_eq!(keys.len(), 5);
+}
+
+#[test]
+fn an_end_that_is_only_foreseen_is_not_forgotten() {
+    let mut history = History::new("c");
+    let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+    let asked = between(2_000, 2_999, BoundSource::Deletion);
+    let foreseen = history.foresee_end(Kind::Pod, "a", asked).unwrap();
+    assert_eq!(restored(&[foreseen], &[]).expire(Millis::MAX - 1, 10), Vec::<String>::new());
+    assert_eq!(history.expire(Millis::MAX - 1, 10), Vec::<String>::new());
 }

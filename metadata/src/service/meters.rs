@@ -1,5 +1,6 @@
 //! The service's metrics.
 
+use crate::keep::LeftOut;
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Family, Gauge, Label};
 
@@ -12,7 +13,10 @@ pub(super) struct Meters {
     pub(super) waiting: Gauge,
     pub(super) invalid: Counter,
     pub(super) rebuilds: Counter,
+    pub(super) tombstones: Counter,
+    pub(super) writing: Gauge,
     failures: Family<Label, Counter>,
+    left_out: Family<Label, Counter>,
 }
 
 impl Meters {
@@ -30,8 +34,34 @@ impl Meters {
                 "Times that a manifest or its folder could not be used and the last good version stayed",
             ),
             rebuilds: metrics.counter("weir_metadata_rebuilds", "Times that the writer began anew from the topic"),
+            tombstones: metrics.counter(
+                "weir_metadata_tombstones_written",
+                "Revisions that were forgotten, because they ended before anything that the raw topic holds",
+            ),
+            writing: metrics.gauge(
+                "weir_metadata_writing",
+                "1 while this process writes its cluster's metadata, 0 while another one holds the lease",
+            ),
             failures: metrics
                 .counter_family("weir_metadata_api_failures", "Watches and probes of the Kubernetes API that failed"),
+            left_out: metrics.counter_family(
+                "weir_metadata_left_out",
+                "What was left out of objects by a limit, a list of keys or because it could not be read, each time one was taken",
+            ),
+        }
+    }
+
+    pub(super) fn left_out(&self, left_out: LeftOut) {
+        let LeftOut { labels, annotations, specs, members, invalid } = left_out;
+        let counts = [
+            ("label", labels),
+            ("annotation", annotations),
+            ("policy_spec", specs),
+            ("network_set_member", members),
+            ("network_set_line", invalid),
+        ];
+        for (what, count) in counts {
+            self.left_out.get_or_create(&[("what", what.to_owned())]).inc_by(count);
         }
     }
 

@@ -31,8 +31,10 @@ async fn table(log: &Log) -> Table {
     let mut table = Table::new("local", 1);
     let Ok(mut reader) = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await else { return table };
     for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
-        let message: Metadata = decode(&record.value.unwrap()).unwrap();
-        table.apply(0, &message);
+        match &record.value {
+            Some(value) => table.apply(0, &decode::<Metadata>(value).unwrap()),
+            None => table.forget(std::str::from_utf8(record.key.as_deref().unwrap()).unwrap()),
+        }
     }
     table
 }
@@ -191,4 +193,56 @@ async fn the_start_says_what_is_wrong_with_a_source() {
     std::fs::write(&path, text).unwrap();
     let refused = wrong(MetadataSettings { kubeconfig: Some(path), ..MetadataSettings::default() }).await;
     assert!(refused.contains("127.0.0.1:1") && refused.contains("check the server's address"), "{refused}");
+}
+
+#[tokio::test]
+async fn tombstones_wait_for_the_raw_topics_retention() {
+    let log = Log::memory();
+    let settings = MetadataSettings { node: Some("h".to_owned()), ..MetadataSettings::default() };
+    let (metrics, health) = (Metrics::new(), Health::new());
+    let session = Session {
+        settings: &settings,
+        log: &log,
+        meters: Meters::new(&metrics),
+        health: &health,
+        token: CancellationToken::new(),
+    };
+    let (mut writer, mut history) = Writer::open(&log, "local").await.unwrap();
+    let day = 86_400_000;
+    let gone = Observed { since: None, ..host::agent("gone", &[]) };
+    let mut revisions = history.observe(gone.clone(), now() - 20 * day);
+    revisions.extend(history.vanish(Kind::Agent, &gone.uid, None, now() - 10 * day));
+    writer.write(&revisions, None, &session.token).await.unwrap();
+    let buried = async |kept: &str, writer: &mut Writer, history: &mut History| {
+        let raw = topics::raw("local");
+        log.ensure_topics(&[weir_stream::TopicSpec::new(&raw, 1).with("retention.ms", kept)]).await.unwrap();
+        session.expire(&mut Expiry::due_now(), writer, history).await.unwrap();
+        metrics.value("weir_metadata_tombstones_written_total", &[]).unwrap_or_default()
+    };
+    session.expire(&mut Expiry::due_now(), &mut writer, &mut history).await.unwrap();
+    assert_eq!(table(&log).await.revisions(), 1, "without a raw topic nothing is known of what it keeps");
+    assert_eq!(buried(&(7 * day).to_string(), &mut writer, &mut history).await, 1.0);
+    assert_eq!(table(&log).await.revisions(), 0);
+    let (_, history) = Writer::open(&log, "local").await.unwrap();
+    assert_eq!(history.open(), 0);
+}
+
+#[tokio::test]
+async fn where_raw_samples_are_kept_for_long_or_for_ever_so_is_metadata() {
+    for kept in ["-1", "1209600000"] {
+        let log = Log::memory();
+        let settings = MetadataSettings::default();
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let meters = Meters::new(&metrics);
+        let token = CancellationToken::new();
+        let session = Session { settings: &settings, log: &log, meters, health: &health, token };
+        let raw = topics::raw("local");
+        log.ensure_topics(&[weir_stream::TopicSpec::new(&raw, 1).with("retention.ms", kept)]).await.unwrap();
+        let (mut writer, mut history) = Writer::open(&log, "local").await.unwrap();
+        let gone = Observed { since: None, ..host::agent("gone", &[]) };
+        let _ = history.observe(gone.clone(), now() - 20 * 86_400_000);
+        let _ = history.vanish(Kind::Agent, &gone.uid, None, now() - 10 * 86_400_000);
+        session.expire(&mut Expiry::due_now(), &mut writer, &mut history).await.unwrap();
+        assert_eq!(metrics.value("weir_metadata_tombstones_written_total", &[]).unwrap_or_default(), 0.0, "{kept}");
+    }
 }

@@ -1,0 +1,125 @@
+//! What is kept of objects' labels and annotations, and how large they may be. Pure.
+//!
+//! Policies select by labels: an object of which some were left out says so (`labels_dropped`), so that nothing is concluded
+//! from the absence of one.
+
+use crate::revisions::Observed;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use weir_schemas::metadata::Object;
+
+#[cfg(test)]
+mod tests;
+
+/// The most labels kept of one object.
+pub const LABELS: usize = 64;
+/// The longest label, as `k=v`, bytes: Kubernetes allows 253 + 1 + 63 for the key and 63 for the value.
+pub const LABEL_BYTES: usize = 384;
+/// The most annotations kept of one object.
+pub const ANNOTATIONS: usize = 32;
+/// The longest annotation, as `k=v`, bytes; Kubernetes allows 256 KiB for all of an object.
+pub const ANNOTATION_BYTES: usize = 1_024;
+/// The longest specification of a policy, bytes: a message of Kafka's default size holds it with all else.
+pub const SPEC_BYTES: usize = 768 << 10;
+/// The most networks of a set, and the most domains.
+pub const SET_MEMBERS: usize = 10_000;
+
+/// Keys by their names; a `*` at the end stands for any rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Keys(Vec<String>);
+
+impl Keys {
+    fn contain(&self, key: &str) -> bool {
+        self.0.iter().any(|known| match known.strip_suffix('*') {
+            Some(start) => key.starts_with(start),
+            None => known == key,
+        })
+    }
+}
+
+/// Which labels and annotations are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    labels: Option<Keys>,
+    annotations: Keys,
+}
+
+/// What was left out, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Labels that the list of keys does not name, that were too many or too long.
+    pub labels: u64,
+    /// Annotations that the list of keys names, but that were too many or too long.
+    pub annotations: u64,
+    /// Specifications of policies that were too long.
+    pub specs: u64,
+    /// Networks and domains of sets that were too many.
+    pub members: u64,
+    /// Lines of sets that are neither a network nor a domain.
+    pub invalid: u64,
+}
+
+impl AddAssign for LeftOut {
+    fn add_assign(&mut self, other: Self) {
+        self.labels = self.labels.saturating_add(other.labels);
+        self.annotations = self.annotations.saturating_add(other.annotations);
+        self.specs = self.specs.saturating_add(other.specs);
+        self.members = self.members.saturating_add(other.members);
+        self.invalid = self.invalid.saturating_add(other.invalid);
+    }
+}
+
+impl Keep {
+    /// Keeps labels with these keys, all when none is given, and annotations with these keys, none when none is given. A key
+    /// that ends in `*` stands for all that begin so.
+    #[must_use]
+    pub fn new(labels: &[String], annotations: &[String]) -> Self {
+        let labels = (!labels.is_empty()).then(|| Keys(labels.to_vec()));
+        Self { labels, annotations: Keys(annotations.to_vec()) }
+    }
+
+    /// Puts onto an object what is kept of its metadata, and shortens what is too long.
+    pub fn apply(&self, seen: &mut Observed, meta: &ObjectMeta) -> LeftOut {
+        let all = meta.labels.as_ref().map_or(0, BTreeMap::len);
+        let labels = meta.labels.iter().flatten();
+        let wanted = labels.filter(|(key, _)| self.labels.as_ref().is_none_or(|keys| keys.contain(key)));
+        seen.labels = texts(wanted, LABEL_BYTES).take(LABELS).collect();
+        let noted: Vec<_> =
+            meta.annotations.iter().flatten().filter(|(key, _)| self.annotations.contain(key)).collect();
+        let named = noted.len();
+        seen.annotations = texts(noted.into_iter(), ANNOTATION_BYTES).take(ANNOTATIONS).collect();
+        let dropped = all.saturating_sub(seen.labels.len());
+        seen.about.labels_dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+        let (mut specs, mut members) = (0, 0);
+        match &mut seen.object {
+            Object::Policy(policy) if policy.spec.len() > SPEC_BYTES => {
+                policy.spec.clear();
+                specs = 1;
+            }
+            Object::NetworkSet(set) => {
+                members =
+                    set.networks.len().saturating_sub(SET_MEMBERS) + set.domains.len().saturating_sub(SET_MEMBERS);
+                set.networks.truncate(SET_MEMBERS);
+                set.domains.truncate(SET_MEMBERS);
+            }
+            _ => {}
+        }
+        LeftOut {
+            labels: count(dropped),
+            annotations: count(named.saturating_sub(seen.annotations.len())),
+            specs,
+            members: count(members),
+            invalid: 0,
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// As `k=v`, in the order of the keys, without those that are too long.
+fn texts<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>, most: usize) -> impl Iterator<Item = String> {
+    pairs.filter(move |(key, value)| key.len() + 1 + value.len() <= most).map(|(key, value)| format!("{key}={value}"))
+}
