@@ -91,8 +91,9 @@ impl KafkaLog {
     }
 
     pub(crate) async fn topic_config(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        let lookup = self.lookup()?;
         let inner = &self.inner;
-        admin::topic_config(&inner.connection, &inner.registry, topic, name).await
+        admin::topic_config(&inner.connection, &inner.registry, &lookup, topic, name).await
     }
 
     pub(crate) async fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64)> {

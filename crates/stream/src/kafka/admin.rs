@@ -168,6 +168,7 @@ async fn warn_of_drift(client: &AdminClient<Edge>, topics: &[TopicSpec]) -> Resu
 pub(super) async fn topic_config(
     connection: &Connection,
     registry: &Registry,
+    lookup: &Lookup,
     topic: &str,
     name: &str,
 ) -> Result<Option<String>> {
@@ -176,14 +177,15 @@ pub(super) async fn topic_config(
     let what = format!("setting {name} of topic {topic}");
     let answers =
         client.describe_configs(&resources, &options()).await.map_err(|error| convert::question(&what, &error))?;
-    match answers.into_iter().next() {
-        Some(Ok(found)) => Ok(found.get(name).and_then(|entry| entry.value.clone())),
-        Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-            Err(StreamError::UnknownTopic(topic.to_owned()))
-        }
-        Some(Err(code)) => Err(StreamError::Retriable(format!("{what}: {code}; check that this user may describe it"))),
-        None => Err(StreamError::Retriable(format!("{what}: the broker said nothing"))),
+    if let Some(Ok(found)) = answers.into_iter().next()
+        && !found.entries.is_empty()
+    {
+        return Ok(found.get(name).and_then(|entry| entry.value.clone()));
     }
+    // A topic's own error is not passed on: no setting at all stands for any of them.
+    let (lookup, topic) = (lookup.clone(), topic.to_owned());
+    super::blocking(move || lookup.partition_count(&topic)).await?;
+    Err(StreamError::Retriable(format!("{what}: not told; check that this user may describe the topic's settings")))
 }
 
 pub(super) async fn delete_records(
