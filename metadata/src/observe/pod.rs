@@ -5,6 +5,7 @@ use crate::bounds::{SECOND_ROUNDED, between, written};
 use crate::revisions::Observed;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use weir_flow::time::NEVER;
 use weir_flow::{Address, Millis, protocol};
 use weir_schemas::metadata::{self, Bound, BoundSource, Container, ContainerPort, Object};
 
@@ -45,7 +46,7 @@ pub fn controller(meta: &ObjectMeta) -> Option<(&str, &str, &str)> {
 #[must_use]
 pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
     let spec = pod.spec.as_ref();
-    let ended = has_ended(pod);
+    let ended = has_ended(pod) || has_lost_sandbox(pod);
     let addresses = if ended { Vec::new() } else { addresses(pod) };
     let object = metadata::Pod {
         owners: owner.chain,
@@ -145,6 +146,12 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// Whether a pod has no sandbox, not yet or no longer: the kubelet goes on showing the addresses of one that is gone,
+/// which may be another pod's by then.
+fn has_lost_sandbox(pod: &Pod) -> bool {
+    condition(pod, "PodReadyToStartContainers").is_some_and(|condition| condition.status == "False")
+}
+
 fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == type_)
 }
@@ -212,10 +219,15 @@ fn first_start(pod: &Pod) -> Option<Millis> {
     first.map(|time| time.saturating_add(SECOND_ROUNDED))
 }
 
-/// When the last container ended, if all have.
+/// From when on the addresses can have been given back, if all containers have ended: when the last of them did; since
+/// an unknown time if one was restarted, for that may have been in another sandbox with other addresses.
 fn last_end(pod: &Pod) -> Option<Millis> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref().filter(|statuses| !statuses.is_empty())?;
-    containers.iter().try_fold(Millis::MIN, |last, status| {
+    let restarted = |status: &ContainerStatus| status.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
+    if containers.iter().any(restarted) {
+        return Some(NEVER);
+    }
+    containers.iter().try_fold(NEVER, |last, status| {
         let terminated = status.state.as_ref()?.terminated.as_ref()?;
         terminated.finished_at.as_ref().map(|time| last.max(millis(time)))
     })

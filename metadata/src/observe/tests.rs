@@ -1,6 +1,7 @@
 use super::*;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
+use weir_flow::time::NEVER;
 
 const CREATED: &str = "2026-01-01T00:00:00Z";
 /// [`CREATED`] in milliseconds.
@@ -78,6 +79,25 @@ fn a_completed_pod_gives_its_address_back() {
     let end = Bound { earliest: T + 30_000, latest: T + 90_000, source: BoundSource::Status };
     assert_eq!(seen.changed, Some(end));
     assert_eq!(pod_end(&pod_of(&ended(), &json!({})), T + 90_000, false), Some(end));
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_gone_holds_no_address_though_its_status_shows_it() {
+    let with = |ready: &str| {
+        seen(&json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "PodReadyToStartContainers",
+            "status": ready, "lastTransitionTime": "2026-01-01T00:00:07Z"}]}))
+    };
+    assert_eq!(object(&with("True")).addresses.len(), 1);
+    assert_eq!((object(&with("False")).addresses.len(), with("False").changed), (0, None));
+}
+
+#[test]
+fn a_restarted_container_does_not_tell_how_long_an_address_was_held() {
+    let mut restarted = ended();
+    restarted["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 1}});
+    let unknown = Some(Bound { earliest: NEVER, latest: T + 90_000, source: BoundSource::Status });
+    assert_eq!(seen(&restarted).changed, unknown);
+    assert_eq!(pod_end(&pod_of(&restarted, &json!({})), T + 90_000, true), unknown);
 }
 
 #[test]
