@@ -242,7 +242,10 @@ impl Cluster {
         let uid = seen.uid.clone();
         let mut revisions = history.observe(seen, arrival);
         if let Some(asked) = observe::deleted(&pod.metadata, arrival) {
-            self.ending.insert(uid.clone());
+            // Without time to end, nobody waits for its containers.
+            if pod.metadata.deletion_grace_period_seconds.is_some_and(|grace| grace > 0) {
+                self.ending.insert(uid.clone());
+            }
             revisions.extend(history.foresee_end(Kind::Pod, &uid, asked));
         }
         match observe::agent(pod) {

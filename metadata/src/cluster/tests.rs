@@ -130,6 +130,23 @@ fn an_agent_is_one_while_its_pod_is_ready() {
 }
 
 #[test]
+fn a_pod_that_is_deleted_without_time_to_end_may_go_on() {
+    for (grace, latest) in [(30, 9_000), (0, 39_000)] {
+        let (mut cluster, mut history, _) = listed(vec![]);
+        let _ = cluster.take(event(Watched::ReplicaSet, 2, Change::Applied(set())), &mut history);
+        let _ = cluster.take(event(Watched::Pod, 3, Change::Applied(pod("a", 3))), &mut history);
+        let asked = |version, grace: i64| {
+            let meta = json!({"name": "a", "namespace": "shop", "uid": "a", "creationTimestamp": "1970-01-01T00:00:01Z",
+                "deletionTimestamp": format!("1970-01-01T00:00:{:02}Z", 5 + grace), "deletionGracePeriodSeconds": grace});
+            pod_of("a", version, &json!({"metadata": meta}))
+        };
+        let _ = cluster.take(event(Watched::Pod, 8, Change::Applied(asked(8, grace))), &mut history);
+        let gone = cluster.take(event(Watched::Pod, 9, Change::Deleted(asked(9, 0))), &mut history);
+        assert_eq!(gone[0].valid_to.map(|to| to.latest), Some(latest), "with {grace} s");
+    }
+}
+
+#[test]
 fn agents_of_a_setting_are_in_no_list_and_stay() {
     let (mut cluster, mut history, first) = listed(vec![crate::host::agent("n", &[])]);
     assert_eq!(first.len(), 1);
