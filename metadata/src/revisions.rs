@@ -287,7 +287,7 @@ impl History {
             let bound = clip(change(open, &next, observed.changed, heartbeat, arrival), heartbeat);
             let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();
-            closed.valid_to = Some(kept_earliest(end, open.valid_to));
+            closed.valid_to = Some(kept_earliest(end, open.valid_to, heartbeat));
             next.valid_from = end;
             // An end that was foreseen is still to come.
             next.valid_to = open.valid_to.map(|foreseen| between(end.earliest, FOR_EVER, foreseen.source));
@@ -314,7 +314,7 @@ impl History {
         let mut closed = line.open.take()?;
         let bound = clip(ended.unwrap_or_else(|| arrived(heartbeat, arrival)), heartbeat);
         let end = not_before(bound, closed.valid_from);
-        closed.valid_to = Some(kept_earliest(end, closed.valid_to));
+        closed.valid_to = Some(kept_earliest(end, closed.valid_to, heartbeat));
         line.close(closed.revision, end.latest);
         Some(closed)
     }
@@ -392,9 +392,10 @@ fn is_open(revision: &Revision) -> bool {
     revision.valid_to.is_none_or(|to| to.latest == FOR_EVER)
 }
 
-/// What was said to be the earliest end stays so: heartbeats rest on it.
-fn kept_earliest(end: Bound, foreseen: Option<Bound>) -> Bound {
-    foreseen.map_or(end, |foreseen| Bound { earliest: foreseen.earliest.min(end.earliest), ..end })
+/// What was said to be the earliest end stays so where a heartbeat has passed it: the answers since then rest on it.
+fn kept_earliest(end: Bound, foreseen: Option<Bound>, heartbeat: Millis) -> Bound {
+    let promised = foreseen.filter(|foreseen| foreseen.earliest <= heartbeat);
+    promised.map_or(end, |foreseen| Bound { earliest: foreseen.earliest.min(end.earliest), ..end })
 }
 
 fn addresses(object: &Object) -> &[weir_flow::Address] {

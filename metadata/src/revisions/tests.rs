@@ -146,6 +146,20 @@ fn an_end_that_is_foreseen_is_possible_from_the_request_on() {
 }
 
 #[test]
+fn an_end_that_was_foreseen_may_move_while_no_heartbeat_has_passed_it() {
+    let asked = Bound { earliest: 3_000, latest: 4_000, source: BoundSource::Deletion };
+    let told = Some(Bound { earliest: 6_000, latest: 8_000, source: BoundSource::Status });
+    for (heartbeat, earliest) in [(2_999, 6_000), (3_000, 3_000)] {
+        let mut history = History::new("c");
+        let _ = history.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
+        let _ = history.foresee_end(Kind::Pod, "a", asked);
+        history.promise(heartbeat);
+        let gone = history.vanish(Kind::Pod, "a", told, 9_000).unwrap();
+        assert_eq!(gone.valid_to.map(|to| (to.earliest, to.latest)), Some((earliest, 8_000)), "after {heartbeat}");
+    }
+}
+
+#[test]
 fn other_clusters_are_not_restored() {
     let mut other = History::new("d");
     let written = other.observe(seen("a", &["10.0.0.1"], "x"), 1_500);
