@@ -13,7 +13,10 @@ use weir_stream::{
     ErrorKind, Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
 };
 
-/// The most revisions in one transaction, so that it ends well within its time-out.
+#[cfg(test)]
+mod tests;
+
+/// About the most revisions in one transaction, so that it ends well within its time-out.
 const TRANSACTION: usize = 5_000;
 /// How long the topic may be silent while it is read.
 const IDLE: Duration = Duration::from_secs(30);
@@ -143,10 +146,12 @@ impl Writer {
                 records.push(NewRecord::new(TOPIC, Bytes::from(key), value.clone()).to_partition(partition));
             }
         }
-        // A split may fall between a revision that closes and the next that opens: the heartbeat comes with the last
-        // part, and nothing is promised before.
-        for part in records.chunks(TRANSACTION) {
+        // The heartbeat comes with the last part, and nothing is promised before.
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(first_part(rest, TRANSACTION));
             self.commit(part, token).await?;
+            rest = after;
         }
         self.begun |= begins;
         if let Some(heartbeat) = heartbeat {
@@ -198,6 +203,21 @@ impl Writer {
     fn first_key(&self) -> String {
         format!("{}/heartbeat/first", self.cluster)
     }
+}
+
+/// How many of the records make the first transaction: about `most`, but never the end of a revision without the
+/// beginning of the next, because the death of the service between the two would leave the object with neither.
+fn first_part(records: &[NewRecord], most: usize) -> usize {
+    let one_object = |place: usize| {
+        let object = |place: usize| records.get(place).and_then(|record| object_of(record.key.as_deref()?));
+        object(place).is_some() && object(place) == object(place.saturating_sub(1))
+    };
+    (most..records.len()).find(|place| !one_object(*place)).unwrap_or(records.len())
+}
+
+/// A revision's key without the revision.
+fn object_of(key: &[u8]) -> Option<&[u8]> {
+    key.iter().rposition(|byte| *byte == b'/').and_then(|end| key.get(..end))
 }
 
 /// Creates the topic where it is missing, as the schemas say.
