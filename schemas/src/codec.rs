@@ -80,14 +80,12 @@ pub trait Message: Serialize + DeserializeOwned {
     /// The parsed schema.
     fn schema() -> &'static Schema;
 
-    /// The schemas that this version reads, the writer's own first.
-    fn readable() -> Vec<&'static Schema> {
-        vec![Self::schema()]
-    }
+    /// The schemas that this version reads, the writer's own first. What an older one has not is the type's default.
+    fn readable() -> Vec<&'static Schema>;
 }
 
 macro_rules! message {
-    ($type:ty, $name:literal, $file:literal) => {
+    ($type:ty, $name:literal, $file:literal $(, older: $older:literal)*) => {
         impl Message for $type {
             const NAME: &'static str = $name;
             const SCHEMA: &'static str = include_str!(concat!("../", $file));
@@ -95,6 +93,14 @@ macro_rules! message {
             fn schema() -> &'static Schema {
                 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(<$type>::NAME, <$type>::SCHEMA));
                 &SCHEMA
+            }
+
+            fn readable() -> Vec<&'static Schema> {
+                vec![Self::schema() $(, {
+                    static OLDER: LazyLock<Schema> =
+                        LazyLock::new(|| parse(<$type>::NAME, include_str!(concat!("../", $older))));
+                    &*OLDER
+                })*]
             }
         }
     };
@@ -108,7 +114,7 @@ message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
 message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
 message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
-message!(settings::Settings, "weir.settings", "weir.settings/v1.avsc");
+message!(settings::Settings, "weir.settings", "weir.settings/v2.avsc", older: "weir.settings/v1.avsc");
 message!(horizon::Horizon, "weir.horizon", "weir.horizon/v1.avsc");
 message!(audit::Audit, "weir.audit", "weir.audit/v1.avsc");
 

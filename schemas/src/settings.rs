@@ -48,6 +48,10 @@ pub struct Settings {
     pub policy_settle: Millis,
     /// Keys of the labels that records carry; empty = all.
     pub labels_keep: Vec<String>,
+    /// Fingerprints of the MMDB files by which public addresses have a country and an autonomous system, in the order in
+    /// which they are asked; empty = none. From schema v2 on.
+    #[serde(default)]
+    pub geography: Vec<String>,
 }
 
 /// A filter as it stands on the topic.
@@ -90,6 +94,7 @@ impl From<&RecordSettings> for Settings {
             cni_profile: s.cni_profile.clone(),
             policy_settle: s.policy_settle,
             labels_keep: s.labels_keep.clone(),
+            geography: s.geography.clone(),
         }
     }
 }
@@ -200,6 +205,7 @@ impl TryFrom<Settings> for RecordSettings {
             cni_profile: s.cni_profile,
             policy_settle: s.policy_settle,
             labels_keep: s.labels_keep,
+            geography: s.geography,
         };
         settings.validate().map_err(|e| SettingsRecordError::Values(settings.cluster.clone(), e))?;
         Ok(settings)

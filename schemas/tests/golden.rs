@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weir_flow::settings::{FilterAction, FilterRule};
 use weir_schemas::audit::Audit;
 use weir_schemas::checkpoint::Checkpoint;
@@ -31,7 +31,12 @@ use weir_schemas::{Message, decode, encode};
 
 /// Compares with the golden file, in both directions.
 fn golden<T: Message + PartialEq + Debug>(name: &str, value: &T) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.v1.bin"));
+    golden_version(name, 1, value);
+}
+
+/// As [`golden`], for a format whose schema has a later version.
+fn golden_version<T: Message + PartialEq + Debug>(name: &str, version: u32, value: &T) {
+    let path = file(name, version);
     let bytes = encode(value).unwrap();
     if !path.exists() && std::env::var_os("WEIR_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -40,6 +45,16 @@ fn golden<T: Message + PartialEq + Debug>(name: &str, value: &T) {
     let committed = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     assert_eq!(&decode::<T>(&committed).unwrap(), value, "{name} is read differently");
     assert_eq!(bytes, committed, "{name} is written differently: that is a new version");
+}
+
+fn file(name: &str, version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.v{version}.bin"))
+}
+
+/// A golden file of a version that is no longer written is still read.
+fn still_read<T: Message + PartialEq + Debug>(name: &str, version: u32, value: &T) {
+    let committed = std::fs::read(file(name, version)).unwrap();
+    assert_eq!(&decode::<T>(&committed).unwrap(), value, "{name} is read differently");
 }
 
 fn side(port: u16) -> Side {
@@ -393,7 +408,9 @@ fn the_rest() {
     ];
     settings.cni_profile = "calico".to_owned();
     settings.labels_keep = vec!["app".to_owned()];
-    golden("settings", &Settings::from(&settings));
+    still_read("settings", 1, &Settings::from(&settings));
+    settings.geography = vec!["1d".to_owned(), "2e".to_owned()];
+    golden_version("settings", 2, &Settings::from(&settings));
     let horizon = Horizon { kind: "flows".to_owned(), level: 1, cluster: "local".to_owned(), before: 2 };
     golden("horizon", &horizon);
     let audit = Audit {

@@ -4,16 +4,19 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
 
-const TOPICS: [&str; 9] = [
-    "flows.raw",
-    "k8s.metadata",
-    "weir.settings",
-    "flows.partial",
-    "weir.checkpoint",
-    "flows.enriched",
-    "dns.enriched",
-    "weir.ledger",
-    "weir.dlq",
+/// The topics, without their version, and the version of the schema with which they are written.
+const TOPICS: [(&str, u32); 11] = [
+    ("flows.raw", 1),
+    ("k8s.metadata", 1),
+    ("weir.settings", 2),
+    ("flows.partial", 1),
+    ("weir.checkpoint", 1),
+    ("flows.enriched", 1),
+    ("dns.enriched", 1),
+    ("weir.ledger", 1),
+    ("weir.dlq", 1),
+    ("weir.horizon", 1),
+    ("weir.audit", 1),
 ];
 
 /// Writes the page, or compares it with the committed one.
@@ -22,14 +25,15 @@ const TOPICS: [&str; 9] = [
 /// When a schema cannot be read, a field has no documentation, or the page is stale.
 pub(crate) fn run(check: bool) -> Result<()> {
     let mut page = String::from(
-        "# Schemas\n\nMade from `schemas/*/v1.avsc` by `cargo xtask schemas`. Values are Avro in single-object encoding. \
+        "# Schemas\n\nMade from `schemas/*/v*.avsc` by `cargo xtask schemas`. Values are Avro in single-object encoding. \
          Times are ms since the epoch unless said otherwise.\n",
     );
-    for topic in TOPICS {
-        let path = crate::root().join("schemas").join(topic).join("v1.avsc");
+    for (topic, version) in TOPICS {
+        let path = crate::root().join("schemas").join(topic).join(format!("v{version}.avsc"));
         let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
         let schema: Value = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        write!(page, "\n## `{topic}.v1`\n")?;
+        let older = if version > 1 { format!(" (schema v{version}; older ones are read)") } else { String::new() };
+        write!(page, "\n## `{topic}.v1`{older}\n")?;
         named_types(&schema, &mut page)?;
     }
     let path = crate::root().join("docs/reference-schemas.md");

@@ -50,6 +50,9 @@ pub struct RecordSettings {
     pub policy_settle: Millis,
     /// Keys of the labels that records carry; empty = all that the metadata has.
     pub labels_keep: Vec<String>,
+    /// Fingerprints of the MMDB files by which public addresses have a country and an autonomous system, in the order in
+    /// which they are asked; empty = none.
+    pub geography: Vec<String>,
 }
 
 /// What becomes of the samples that an expression selects.
@@ -138,6 +141,7 @@ impl RecordSettings {
             cni_profile: String::new(),
             policy_settle: 30_000,
             labels_keep: Vec::new(),
+            geography: Vec::new(),
         }
     }
 

@@ -66,14 +66,20 @@ fn batch(samples: Vec<Sample>) -> RawBatch {
 
 #[test]
 fn every_schema_is_valid() {
-    raw::RawBatch::schema();
-    metadata::Metadata::schema();
-    enriched::Enriched::schema();
-    partial::PartialMessage::schema();
-    checkpoint::Checkpoint::schema();
-    ledger::Ledger::schema();
-    dns::Dns::schema();
-    settings::Settings::schema();
+    fn check<T: Message>() {
+        assert!(!T::readable().is_empty(), "{}", T::NAME);
+    }
+    check::<raw::RawBatch>();
+    check::<metadata::Metadata>();
+    check::<enriched::Enriched>();
+    check::<partial::PartialMessage>();
+    check::<checkpoint::Checkpoint>();
+    check::<ledger::Ledger>();
+    check::<dns::Dns>();
+    check::<settings::Settings>();
+    check::<dead_letter::DeadLetter>();
+    check::<horizon::Horizon>();
+    check::<audit::Audit>();
 }
 
 #[test]
