@@ -2,10 +2,12 @@
 //! deletes a namespace of its own. The truth is an independent list of pods, asked of the API at known times.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, networking::v1::NetworkPolicy};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,6 +21,10 @@ use weir_schemas::metadata::{Metadata, Object, Revision};
 use weir_schemas::{decode, topics};
 use weir_service::{Health, Metrics};
 use weir_stream::{Log, Partitions, Start};
+
+mod policies;
+mod rights;
+mod writers;
 
 const SPACE: &str = "weir-metadata-test";
 
@@ -327,63 +333,6 @@ async fn revisions_of(log: &Log, wanted: fn(&Object) -> bool) -> BTreeMap<(Strin
     last
 }
 
-/// A definition of a custom resource, as far as the API server wants it.
-fn definition(group: &str, version: &str, plural: &str, kind: &str) -> serde_json::Value {
-    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{group}")},
-        "spec": {"group": group, "scope": "Cluster", "names": {"plural": plural, "kind": kind},
-            "versions": [{"name": version, "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn policies_of_other_makers_come_and_go_with_their_definitions() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
-    let log = Log::memory();
-    let settings =
-        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
-    let service = Service::start(&settings, &log);
-    table_at(&log, now()).await;
-
-    let (group, version, plural, kind) =
-        ("cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy");
-    let definitions: Api<DynamicObject> = Api::all_with(
-        client.clone(),
-        &resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
-    );
-    let policies: Api<DynamicObject> = Api::all_with(client.clone(), &resource(group, version, plural, kind));
-    let policy: DynamicObject =
-        object(json!({"apiVersion": "cilium.io/v2", "kind": kind, "metadata": {"name": "guard"},
-        "spec": {"endpointSelector": {}}}));
-    definitions.create(&PostParams::default(), &object(definition(group, version, plural, kind))).await.unwrap();
-    while policies.create(&PostParams::default(), &policy).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    table_at(&log, now()).await;
-    let is_policy = |object: &Object| matches!(object, Object::Policy(policy) if policy.kind.starts_with("Cilium"));
-    let history = revisions_of(&log, is_policy).await;
-    let guard = history.get(&("guard".to_owned(), 1)).unwrap();
-    assert!(guard.valid_to.is_none() && history.len() == 1, "{history:#?}");
-    let Object::Policy(kept) = &guard.object else { panic!() };
-    assert_eq!(kept.spec, r#"{"endpointSelector":{}}"#);
-
-    // With the definition its objects go.
-    definitions.delete(&format!("{plural}.{group}"), &DeleteParams::default()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    table_at(&log, now()).await;
-    let history = revisions_of(&log, is_policy).await;
-    assert!(history[&("guard".to_owned(), 1)].valid_to.is_some(), "{history:#?}");
-    assert_eq!(service.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0));
-    service.stop().await;
-}
-
 fn resource(group: &str, version: &str, plural: &str, kind: &str) -> ApiResource {
     ApiResource {
         group: group.to_owned(),
@@ -392,66 +341,6 @@ fn resource(group: &str, version: &str, plural: &str, kind: &str) -> ApiResource
         kind: kind.to_owned(),
         plural: plural.to_owned(),
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn network_sets_are_followed_and_the_lease_keeps_a_second_writer_waiting() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
-    let space = "default";
-    let (name, cluster) = (format!("partners-{}", now()), format!("test-{}", now()));
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), space);
-    let set = |networks: &str| {
-        json!({"metadata": {"name": name, "labels": {"weir.dev/network-set": "true"}},
-        "data": {"networks": networks}})
-    };
-    maps.create(&PostParams::default(), &object(set("203.0.113.0/24"))).await.unwrap();
-    let log = Log::memory();
-    let settings = MetadataSettings {
-        cluster,
-        kubeconfig: Some(path.into()),
-        kube_namespace: Some(space.to_owned()),
-        ..MetadataSettings::default()
-    };
-    let writing = |service: &Service| service.metrics.value("weir_metadata_writing", &[]).unwrap_or_default();
-    let first = Service::start(&settings, &log);
-    eventually("the first writes", || writing(&first) == 1.0).await;
-    let second = Service::start(&settings, &log);
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!((writing(&first), writing(&second)), (1.0, 0.0));
-    assert_eq!(first.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0), "nobody was fenced");
-
-    maps.patch(&name, &PatchParams::default(), &Patch::Merge(set("198.51.100.0/24"))).await.unwrap();
-    let is_set = |object: &Object| matches!(object, Object::NetworkSet(_));
-    let mut history = BTreeMap::new();
-    for _ in 0..100 {
-        history = revisions_of(&log, is_set).await;
-        if history.contains_key(&(name.clone(), 2)) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let networks = |revision: u64| match &history[&(name.clone(), revision)].object {
-        Object::NetworkSet(set) => set.networks.clone(),
-        _ => Vec::new(),
-    };
-    assert_eq!((networks(1), networks(2)), (vec!["203.0.113.0/24".to_owned()], vec!["198.51.100.0/24".to_owned()]));
-
-    // Stopped, the first gives the lease back, and the second goes on.
-    let asked = now();
-    first.stop().await;
-    eventually("the second writes", || writing(&second) == 1.0).await;
-    eprintln!("the second took over after {} ms", now() - asked);
-    maps.delete(&name, &DeleteParams::default()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let history = revisions_of(&log, is_set).await;
-    assert!(history[&(name.clone(), 2)].valid_to.is_some());
-    second.stop().await;
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {

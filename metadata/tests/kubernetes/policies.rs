@@ -1,0 +1,60 @@
+//! Policies of kinds that a cluster has or has not.
+
+use super::*;
+
+/// A definition of a custom resource, as far as the API server wants it.
+fn definition(group: &str, version: &str, plural: &str, kind: &str) -> serde_json::Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Cluster", "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_of_other_makers_come_and_go_with_their_definitions() {
+    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
+        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
+        return;
+    };
+    let config = Kubeconfig::read_from(&path).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let log = Log::memory();
+    let settings =
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+    let service = Service::start(&settings, &log);
+    table_at(&log, now()).await;
+
+    let (group, version, plural, kind) =
+        ("cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy");
+    let definitions: Api<DynamicObject> = Api::all_with(
+        client.clone(),
+        &resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
+    );
+    let policies: Api<DynamicObject> = Api::all_with(client.clone(), &resource(group, version, plural, kind));
+    let policy: DynamicObject =
+        object(json!({"apiVersion": "cilium.io/v2", "kind": kind, "metadata": {"name": "guard"},
+        "spec": {"endpointSelector": {}}}));
+    definitions.create(&PostParams::default(), &object(definition(group, version, plural, kind))).await.unwrap();
+    while policies.create(&PostParams::default(), &policy).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    table_at(&log, now()).await;
+    let is_policy = |object: &Object| matches!(object, Object::Policy(policy) if policy.kind.starts_with("Cilium"));
+    let history = revisions_of(&log, is_policy).await;
+    let guard = history.get(&("guard".to_owned(), 1)).unwrap();
+    assert!(guard.valid_to.is_none() && history.len() == 1, "{history:#?}");
+    let Object::Policy(kept) = &guard.object else { panic!() };
+    assert_eq!(kept.spec, r#"{"endpointSelector":{}}"#);
+
+    // With the definition its objects go.
+    definitions.delete(&format!("{plural}.{group}"), &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    table_at(&log, now()).await;
+    let history = revisions_of(&log, is_policy).await;
+    assert!(history[&("guard".to_owned(), 1)].valid_to.is_some(), "{history:#?}");
+    assert_eq!(service.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0));
+    service.stop().await;
+}
