@@ -119,7 +119,7 @@ struct Document<'a> {
     event: Event,
     source: Party<'a>,
     destination: Party<'a>,
-    network: Network,
+    network: Network<'a>,
     #[serde(skip_serializing_if = "Related::is_empty")]
     related: Related,
     orchestrator: Orchestrator<'a>,
@@ -148,7 +148,7 @@ struct Event {
 }
 
 #[derive(Serialize)]
-struct Network {
+struct Network<'a> {
     bytes: u64,
     packets: u64,
     transport: String,
@@ -156,6 +156,8 @@ struct Network {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     family: Option<&'static str>,
     direction: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    community_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -271,8 +273,8 @@ impl Event {
     }
 }
 
-impl Network {
-    fn of(record: &Enriched) -> Self {
+impl<'a> Network<'a> {
+    fn of(record: &'a Enriched) -> Self {
         let totals = &record.totals;
         Self {
             bytes: sum(totals.forward_bytes, totals.reverse_bytes),
@@ -281,6 +283,7 @@ impl Network {
             iana_number: record.protocol.to_string(),
             family: family(record),
             direction: direction(&record.initiator, &record.responder),
+            community_id: record.community_id.as_deref(),
         }
     }
 }

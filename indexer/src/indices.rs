@@ -52,6 +52,8 @@ impl Indices {
                 info!(index = name, "index created");
             }
             Created::Existing => {
+                // An older version may have made it: the mapping only grows, and the same one again changes nothing.
+                self.elastic.put_mapping(&name, &self.template["template"]["mappings"]).await?;
                 for alias in [READ_ALIAS.to_owned(), index.write_alias()] {
                     self.elastic.put_alias(&name, &alias).await?;
                 }

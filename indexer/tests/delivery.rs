@@ -317,6 +317,27 @@ async fn the_program_killed_mid_bulk_writes_each_record_once() {
     engine.shutdown().await;
 }
 
+/// An index that an older version made, whose strict mapping does not know every field, takes records of this version.
+#[tokio::test]
+async fn an_open_index_of_an_older_version_gets_the_fields_that_it_lacks() {
+    on_engines(|world| async move {
+        let template: serde_json::Value = serde_json::from_str(include_str!("../templates/weir-flows.json")).unwrap();
+        let mut mappings = template["template"]["mappings"].clone();
+        let network = mappings["properties"]["network"]["properties"].as_object_mut().unwrap();
+        assert!(network.remove("community_id").is_some());
+        let older = json!({"settings": template["template"]["settings"], "mappings": mappings});
+        world.direct.create_index(&world.index(), &older).await.unwrap();
+        let named = Enriched { community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".to_owned()), ..world.record(1) };
+        world.produce_records(std::slice::from_ref(&named)).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&[named]));
+        assert!(world.dead_letters().await.is_empty());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_highest_correction_wins_in_any_order() {
     on_engines(|world| async move {

@@ -4,6 +4,7 @@
 //! randomness. Time always comes from data. `docs/design.md` holds the words and the rules that these types carry.
 
 pub mod address;
+pub mod community_id;
 pub mod level;
 pub mod protocol;
 pub mod settings;

@@ -5,6 +5,7 @@ use super::{Closed, Held, Slot};
 use crate::key::record_id;
 use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
 use std::collections::{BTreeMap, BTreeSet};
+use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Address, Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, Counters, Enriched, Kind, Report, Side};
 use weir_schemas::ledger::{Ledger, Reporter, Stored};
@@ -192,9 +193,10 @@ impl Merged {
         responder_sets.put(&mut responder, limit);
         settle_side(&mut initiator);
         settle_side(&mut responder);
+        let community_id = community_id_of(&initiator, &responder, partial.protocol);
         Some(Enriched {
             judgements_more: 0,
-            community_id: None,
+            community_id,
             explanation: weir_schemas::enriched::Explanation::NotJudged,
             judgements: Vec::new(),
             id: record_id(of.cluster, partial.window, of.generation, partial.level, key),
@@ -225,4 +227,15 @@ impl Merged {
             samples: partial.samples,
         })
     }
+}
+
+/// The connection's Community ID, where a record is of one connection and has what it takes.
+fn community_id_of(initiator: &Side, responder: &Side, protocol: u8) -> Option<String> {
+    community_id(&Ends {
+        source: initiator.address?,
+        destination: responder.address?,
+        protocol,
+        source_port: initiator.port,
+        destination_port: responder.port,
+    })
 }

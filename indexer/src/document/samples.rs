@@ -20,9 +20,9 @@ pub(crate) fn full_side(name: &str, last: u8) -> Side {
         domains: Vec::new(),
         domains_more: 0,
         labels_more: 0,
-        as_number: None,
-        as_organization: None,
-        country: None,
+        as_number: Some(64_496),
+        as_organization: text("Example Net"),
+        country: text("NL"),
         attribution: Attribution::Ambiguous,
         by: IdentifiedBy::Address,
         reason: Some(NoneReason::Outside),
@@ -87,7 +87,7 @@ fn full_report() -> Report {
 pub(crate) fn maximal() -> Enriched {
     Enriched {
         judgements_more: 0,
-        community_id: None,
+        community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into()),
         explanation: weir_schemas::enriched::Explanation::NotJudged,
         judgements: Vec::new(),
         id: "0123456789abcdef0123456789abcdef".into(),
@@ -161,6 +161,7 @@ pub(crate) fn empty_side() -> Side {
 /// A record with as little as there can be.
 pub(crate) fn minimal() -> Enriched {
     Enriched {
+        community_id: None,
         correction: 0,
         level: 3,
         cluster_known: false,

@@ -23,12 +23,29 @@ pub(super) struct Party<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     network_set: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    geo: Option<Geo<'a>>,
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    autonomous_system: Option<AutonomousSystem<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes: Option<Kubernetes<'a>>,
 }
 
 #[derive(Serialize)]
 struct Name<'a> {
     name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Geo<'a> {
+    country_iso_code: &'a str,
+}
+
+#[derive(Serialize)]
+struct AutonomousSystem<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<Name<'a>>,
 }
 
 #[derive(PartialEq, Default, Serialize)]
@@ -91,6 +108,9 @@ impl<'a> Party<'a> {
             process: name(&side.process),
             container: name(&side.container),
             network_set: side.network_set.as_deref(),
+            geo: side.country.as_deref().map(|country_iso_code| Geo { country_iso_code }),
+            autonomous_system: (side.as_number.is_some() || side.as_organization.is_some())
+                .then(|| AutonomousSystem { number: side.as_number, organization: name(&side.as_organization) }),
             kubernetes: Some(Kubernetes::of(side)).filter(|k| !is_default(k)),
         }
     }
