@@ -13,7 +13,7 @@ struct Suite {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -28,6 +28,11 @@ const SUITES: [Suite; 4] = [
         name: "the join against a model",
         arguments: &["-p", "weir-join"],
         environment: &[("PROPTEST_CASES", "5000")],
+    },
+    Suite {
+        name: "who held an address",
+        arguments: &["--test", "addresses"],
+        environment: &[("WEIR_TEST_SWITCHES", "100000")],
     },
     Suite {
         name: "the enricher's stages",
@@ -71,7 +76,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "proptest"].iter().any(|start| line.starts_with(start))
+    ["test ", "test result", "kill ", "proptest", "node delay "].iter().any(|start| line.starts_with(start))
 }
 
 fn machine() -> Result<String> {
