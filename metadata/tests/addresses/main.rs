@@ -168,7 +168,7 @@ fn no_flow_is_named_after_another_than_who_held_its_address() {
 /// With the default the heartbeat is ahead of what nodes tell. Whoever ends unasked is then taken for who follows.
 #[test]
 fn with_less_delay_only_who_ended_unasked_is_taken_for_a_successor() {
-    let [even, edges] = run(1, switches(), 2_000);
+    let [even, edges] = run(1, switches() / 5, 2_000);
     even.print("node delay 2 s, times spread evenly");
     edges.print("node delay 2 s, times at the bounds");
     for ending in [Ending::Deleted, Ending::Forced, Ending::DeletedThenForced, Ending::Orphaned] {
