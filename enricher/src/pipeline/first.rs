@@ -301,7 +301,8 @@ impl<'a> Work<'a> {
         let newest = self.owned.values().map(|owned| owned.partition.watermark()).max().unwrap_or(NEVER);
         let behind = if newest == NEVER { 0 } else { newest.saturating_sub(complete_to).max(0) };
         self.shared.meters.metadata_behind.set(behind);
-        let waiting = behind > ALARM.saturating_add(settings.grace);
+        // Paused partitions are not read, so that event time stands still however long metadata does.
+        let waiting = behind > ALARM.saturating_add(settings.grace) || !self.paused.is_empty();
         if waiting != self.waiting {
             self.waiting = waiting;
             let text = complete_text(complete_to);

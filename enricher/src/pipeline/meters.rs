@@ -117,7 +117,7 @@ impl Meters {
             ),
             metadata_waits: m.counter(
                 "weir_enricher_metadata_waits",
-                "How often windows began to wait for metadata for longer than half a minute of event time",
+                "How often windows began to wait for metadata for longer than half a minute of event time, or until memory was full",
             ),
         }
     }
