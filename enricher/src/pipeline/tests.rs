@@ -14,6 +14,8 @@ use weir_schemas::{Message, encode};
 use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
+mod stalls;
+
 /// A log in memory with the topics of a cluster, its settings and its metadata.
 struct World {
     memory: MemoryLog,
