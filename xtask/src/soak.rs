@@ -13,7 +13,7 @@ struct Suite {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 6] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -33,6 +33,12 @@ const SUITES: [Suite; 5] = [
         name: "who held an address",
         arguments: &["--test", "addresses"],
         environment: &[("WEIR_TEST_SWITCHES", "100000")],
+    },
+    // Against the API server that WEIR_TEST_KUBECONFIG names; about half an hour.
+    Suite {
+        name: "who sent a datagram",
+        arguments: &["--test", "addresses_real"],
+        environment: &[("WEIR_TEST_ADDRESS_SWITCHES", "10000"), ("WEIR_TEST_STATUS_LATE", "30")],
     },
     Suite {
         name: "the enricher's stages",
@@ -77,6 +83,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
     ["test ", "test result", "kill ", "proptest", "node delay "].iter().any(|start| line.starts_with(start))
+        || line.contains(" datagrams: ")
 }
 
 fn machine() -> Result<String> {
