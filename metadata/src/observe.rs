@@ -9,7 +9,7 @@
 //! | a pod gives its addresses back by ending | the last container's end; the last heartbeat if one was restarted, maybe in another sandbox | arrival |
 //! | a pod gives its addresses back by losing its sandbox (`PodReadyToStartContainers` is false) | its containers' end, else the last heartbeat | arrival |
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
-//! | a pod is deleted | the last container's end, else the request to delete | arrival; half a minute later if it was not seen ending with time to do so, because then nobody waited for its containers |
+//! | a pod is deleted | the last container's end; the last heartbeat if its node had not told of one | arrival; half a minute later if it was not seen ending with time to do so, because then nobody waited for its containers |
 //! | an agent is ready, or no longer | condition `Ready` | the same second |
 //! | a policy or network set is changed | the newest time of `managedFields`, but a status's | the same second |
 //! | anything else changes | the last heartbeat | arrival |

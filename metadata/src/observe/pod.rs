@@ -84,8 +84,12 @@ pub fn pod_end(pod: &Pod, arrival: Millis, awaited: bool) -> Option<Bound> {
         return Some(between(end, arrival, BoundSource::Status));
     }
     let mut bound = deleted(&pod.metadata, arrival)?;
-    if !awaited && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
-        bound.latest = bound.latest.saturating_add(UNAWAITED_END);
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        // Its node had not told that it ended: what it had still to tell, such as an earlier end, is lost.
+        bound.earliest = NEVER;
+        if !awaited {
+            bound.latest = bound.latest.saturating_add(UNAWAITED_END);
+        }
     }
     Some(bound)
 }

@@ -101,12 +101,14 @@ fn a_restarted_container_does_not_tell_how_long_an_address_was_held() {
 }
 
 #[test]
-fn a_deleted_pod_ends_between_the_request_and_the_arrival() {
+fn a_deleted_pod_whose_end_was_not_told_ends_at_an_unknown_time_before_the_arrival_or_soon_after() {
     let more = json!({"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30});
-    let pod = pod_of(&json!({"podIP": "10.0.0.1"}), &more);
-    let end = |latest| Some(Bound { earliest: T + 30_000, latest, source: BoundSource::Deletion });
-    assert_eq!(pod_end(&pod, T + 50_000, true), end(T + 50_000));
-    assert_eq!(pod_end(&pod, T + 50_000, false), end(T + 80_000), "nobody waited for its containers");
+    let mut pod = pod_of(&json!({"podIP": "10.0.0.1"}), &more);
+    let end = |earliest, latest| Some(Bound { earliest, latest, source: BoundSource::Deletion });
+    assert_eq!(pod_end(&pod, T + 50_000, true), end(NEVER, T + 50_000));
+    assert_eq!(pod_end(&pod, T + 50_000, false), end(NEVER, T + 80_000), "nobody waited for its containers");
+    pod.spec.as_mut().unwrap().node_name = None;
+    assert_eq!(pod_end(&pod, T + 50_000, false), end(T + 30_000, T + 50_000), "it was on no node");
     assert_eq!(pod_end(&pod_of(&json!({}), &json!({})), T, false), None);
 }
 
