@@ -76,6 +76,50 @@ fn cache() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/weir"))
 }
 
+/// A control plane of one's own: empty at the start, stopped at the end.
+pub(crate) struct ControlPlane {
+    data: PathBuf,
+    environment: Vec<(&'static str, std::ffi::OsString)>,
+}
+
+impl ControlPlane {
+    /// Starts it on ports from this one on.
+    ///
+    /// # Errors
+    /// When its script fails; it has said why.
+    pub(crate) fn start(port: u16) -> Result<Self> {
+        run(&Arguments { action: Action::Start, engine: Engine::Kube, port: Some(port), wipe: true })?;
+        let cache = cache()?;
+        let data = cache.join("run").join(format!("kube-{port}"));
+        let environment = vec![
+            ("KUBE_BIN", cache.join("kube-bin").into_os_string()),
+            ("KUBE_RUN", data.clone().into_os_string()),
+            ("KUBE_PORT", port.to_string().into()),
+            ("WEIR_TEST_KUBECONFIG", data.join("kubeconfig").into_os_string()),
+            ("WEIR_TEST_KUBE_SCRIPT", script().into_os_string()),
+        ];
+        Ok(Self { data, environment })
+    }
+
+    /// What tests find it by.
+    pub(crate) fn environment(&self) -> &[(&'static str, std::ffi::OsString)] {
+        &self.environment
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let cleaned = Command::new(script()).arg("clean").envs(self.environment.iter().cloned()).status();
+        if !cleaned.is_ok_and(|status| status.success()) {
+            eprintln!("the control plane in {} could not be stopped", self.data.display());
+        }
+    }
+}
+
+fn script() -> PathBuf {
+    crate::root().join("xtask/engines/kube/kube.sh")
+}
+
 /// Starts or stops an engine.
 ///
 /// # Errors

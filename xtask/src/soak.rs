@@ -2,48 +2,65 @@
 //!
 //! CI runs them scaled down. The log says when, on what, with which seed and how it ended; it is committed.
 
+use crate::engines::ControlPlane;
 use anyhow::{Context, Result, bail};
 use std::io::Write as _;
 use std::process::Command;
 
-/// One suite: what it is called, the arguments of `cargo test`, and the environment that makes it long.
+/// The first TCP port of a suite's own control plane.
+const KUBERNETES_PORT: u16 = 18_440;
+
+/// One suite: what it is called, the arguments of `cargo test`, the environment that makes it long, and whether it needs a
+/// control plane.
 struct Suite {
     name: &'static str,
     arguments: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
+    kubernetes: bool,
 }
 
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
         environment: &[("WEIR_TEST_KILLS", "20")],
+        kubernetes: false,
     },
     Suite {
         name: "decoders on random bytes",
         arguments: &["-p", "weir-schemas", "--lib"],
         environment: &[("PROPTEST_CASES", "100000")],
+        kubernetes: false,
     },
     Suite {
         name: "the join against a model",
         arguments: &["-p", "weir-join"],
         environment: &[("PROPTEST_CASES", "5000")],
+        kubernetes: false,
     },
     Suite {
         name: "who held an address",
         arguments: &["--test", "addresses"],
         environment: &[("WEIR_TEST_SWITCHES", "100000")],
+        kubernetes: false,
     },
-    // Against the API server that WEIR_TEST_KUBECONFIG names; about half an hour.
     Suite {
         name: "who sent a datagram",
         arguments: &["--test", "addresses_real"],
         environment: &[("WEIR_TEST_ADDRESS_SWITCHES", "10000"), ("WEIR_TEST_STATUS_LATE", "30")],
+        kubernetes: true,
     },
     Suite {
         name: "the enricher's stages",
         arguments: &["-p", "weir-enricher", "--lib", "stage"],
         environment: &[("PROPTEST_CASES", "2000")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "metadata of a large cluster",
+        arguments: &["--test", "scale"],
+        environment: &[("WEIR_TEST_NODES", "1000"), ("WEIR_TEST_PODS", "10000"), ("WEIR_TEST_KILLS", "50")],
+        kubernetes: true,
     },
 ];
 
@@ -56,6 +73,8 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let mut log = std::fs::File::options().create(true).append(true).open(&path).context("docs/soak.log")?;
     let mut failed = Vec::new();
     for suite in SUITES.iter().filter(|s| only.is_none_or(|o| s.name.contains(o))) {
+        let control_plane =
+            if suite.kubernetes { Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?) } else { None };
         writeln!(
             log,
             "\n== {} | {} | {} | {:?}",
@@ -67,6 +86,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg("test").args(suite.arguments).args(["--", "--nocapture"]).current_dir(crate::root());
         command.envs(suite.environment.iter().copied());
+        command.envs(control_plane.iter().flat_map(ControlPlane::environment).cloned());
         let ran = command.output().context("cargo test")?;
         let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
         for line in text.lines().filter(|l| is_result(l)) {
@@ -82,7 +102,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "proptest", "node delay "].iter().any(|start| line.starts_with(start))
+    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "skipped"].iter().any(|start| line.starts_with(start))
         || line.contains(" datagrams: ")
 }
 
