@@ -264,15 +264,17 @@ impl Cluster {
         history.vanish(Kind::of(&seen.object), &seen.uid, ended, arrival).into_iter().collect()
     }
 
+    /// Takes pods that are gone out of those that wait: as they were, for their end to follow.
+    fn give_up(&mut self, is_gone: impl Fn(&str) -> bool, history: &mut History) -> Vec<Revision> {
+        let (gone, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| is_gone(&observe::pod_uid(&waiting.pod)));
+        self.waiting = others;
+        gone.into_iter().flat_map(|waiting| self.observe_pod(&waiting.pod, waiting.arrival, history)).collect()
+    }
+
     fn deleted_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
         let uid = observe::pod_uid(pod);
-        let (queued, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| observe::pod_uid(&waiting.pod) == uid);
-        self.waiting = others;
-        let mut revisions = Vec::new();
-        for waiting in queued {
-            revisions.extend(self.observe_pod(&waiting.pod, waiting.arrival, history));
-        }
+        let mut revisions = self.give_up(|waiting| waiting == uid, history);
         let ended = observe::pod_end(pod, arrival, self.ending.remove(&uid));
         let agent_ended = observe::agent_end(pod).or(ended);
         revisions.extend(history.vanish(Kind::Agent, &uid, agent_ended, arrival));
@@ -318,6 +320,7 @@ impl Cluster {
             }
         }
         if kind == Kind::Pod {
+            revisions.extend(self.give_up(|waiting| !present.contains(waiting), history));
             self.ending.retain(|uid| present.contains(uid));
             // Agents that a setting names are in no list of pods.
             agents.extend(self.agents.iter().map(|agent| agent.uid.clone()));

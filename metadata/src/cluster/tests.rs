@@ -107,6 +107,18 @@ fn a_new_list_closes_what_went_unseen() {
 }
 
 #[test]
+fn a_pod_that_waits_and_is_in_no_new_list_does_not_come_back() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let _ = cluster.take(event(Watched::Pod, 9, Change::Applied(pod("a", 9))), &mut history);
+    assert_eq!(cluster.waiting(), 1);
+    let revisions = cluster.take(event(Watched::Pod, 12, Change::Listed(vec![])), &mut history);
+    let closed = revisions.last().is_some_and(|last| last.valid_to.is_some());
+    assert!(revisions.len() == 2 && closed, "{revisions:?}");
+    let _ = cluster.take(event(Watched::ReplicaSet, 13, Change::Passed), &mut history);
+    assert_eq!((cluster.waiting(), history.open()), (0, 0));
+}
+
+#[test]
 fn an_agent_is_one_while_its_pod_is_ready() {
     let (mut cluster, mut history, _) = listed(vec![]);
     let agent = |ready: &str, version| {
