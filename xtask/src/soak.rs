@@ -102,7 +102,9 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "skipped"].iter().any(|start| line.starts_with(start))
+    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "skipped"]
+        .iter()
+        .any(|start| line.starts_with(start))
         || line.contains(" datagrams: ")
 }
 

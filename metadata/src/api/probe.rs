@@ -24,8 +24,9 @@ use weir_flow::Millis;
 
 /// Time from one probe's begin to the next one's.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long a probe may take.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a probe may take, and the API server for its part, s: one that is busy needs more than the moment that it takes
+/// otherwise.
+const ANSWER: u32 = 5;
 /// The longest pause between probes that fail.
 const PAUSE: Duration = Duration::from_secs(15);
 /// No object has this label.
@@ -53,8 +54,9 @@ pub(super) async fn probe(kube: Kube, sender: Sender<Told>, token: CancellationT
             () = token.cancelled() => return,
             told = round(&kube, &mut optional) => told,
         };
+        // One that was waited for in vain has been a pause already.
         every = match &told {
-            Told::Failed { .. } => (every * 2).min(PAUSE),
+            Told::Failed { .. } if began.elapsed() < EVERY => (every * 2).min(PAUSE),
             _ => EVERY,
         };
         tokio::select! {
@@ -70,16 +72,16 @@ pub(super) async fn probe(kube: Kube, sender: Sender<Told>, token: CancellationT
 
 /// One round: which kinds there are, and up to which version the API server holds each.
 async fn round(kube: &Kube, optional: &mut Optional) -> Told {
-    let late = || format!("no answer in {} s", ANSWER.as_secs());
+    let (answer, late) = (Duration::from_secs(ANSWER.into()), || format!("no answer in {ANSWER} s"));
     let started = crate::now();
-    let served = match tokio::time::timeout(ANSWER, discover(&kube.client)).await {
+    let served = match tokio::time::timeout(answer, discover(&kube.client)).await {
         Ok(Ok(served)) => served,
         Ok(Err(why)) => return Told::Failed { what: "discovery", why },
         Err(_) => return Told::Failed { what: "discovery", why: late() },
     };
     // When nobody listens any more, the answer finds out.
     let _ = optional.follow(&served).await;
-    match tokio::time::timeout(ANSWER, all(kube, &served)).await {
+    match tokio::time::timeout(answer, all(kube, &served)).await {
         Ok(Ok(found)) => Told::Probed(Probed { started, found }),
         Ok(Err(why)) => Told::Failed { what: "probe", why },
         Err(_) => Told::Failed { what: "probe", why: late() },
@@ -123,7 +125,7 @@ where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let wrong = |why: String| format!("{}: {why}", watched.name());
-    let params = WatchParams { send_initial_events: true, ..WatchParams::default().labels(NOTHING).timeout(1) };
+    let params = WatchParams { send_initial_events: true, ..WatchParams::default().labels(NOTHING).timeout(ANSWER) };
     let stream = api.watch(&params, "").await.map_err(|error| wrong(chain(&error)))?;
     let mut stream = Box::pin(stream.into_stream());
     while let Some(event) = stream.next().await {
@@ -131,7 +133,7 @@ where
             WatchEvent::Bookmark(bookmark) if bookmark.metadata.annotations.contains_key(END) => {
                 let version = bookmark.metadata.resource_version.parse();
                 let version = version.map_err(|_| wrong("version is no number".to_owned()))?;
-                // Read to its end, which comes within a second, the connection can be used again.
+                // Read to its end, which comes within seconds, the connection can be used again.
                 tokio::spawn(async move { while stream.next().await.is_some() {} });
                 return Ok((watched, version));
             }
@@ -139,5 +141,8 @@ where
             _ => {}
         }
     }
-    Err(wrong("no bookmark at the end of the initial events; the API server does not offer watch-lists".to_owned()))
+    Err(wrong(
+        "no bookmark at the end of the initial events; the API server is too busy, or does not offer watch-lists"
+            .to_owned(),
+    ))
 }
