@@ -127,6 +127,11 @@ impl Driver {
     pub(crate) async fn run(mut self, token: CancellationToken) -> Self {
         let pause = Duration::from_millis(if self.size.pods > 1_000 { 300 } else { 150 });
         while !token.is_cancelled() {
+            // A control plane that is behind is not pushed further: its nodes would be taken for dead, and all be evicted.
+            if self.model.lock().unsettled() > self.size.pods / 10 {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             self.step().await;
             tokio::time::sleep(self.random.random_range(Duration::ZERO..pause * 2)).await;
         }

@@ -143,9 +143,10 @@ impl Model {
         above.unwrap_or_else(|| (kind.clone(), name.clone()))
     }
 
-    /// Whether all pods are what they will stay: with addresses, and none about to end.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.pods.values().filter_map(Life::live).all(|pod| !pod.ending && (pod.ended() || !pod.addresses.is_empty()))
+    /// How many pods are not what they will stay: without addresses, or about to end.
+    pub(crate) fn unsettled(&self) -> usize {
+        let live = self.pods.values().filter_map(Life::live);
+        live.filter(|pod| pod.ending || (!pod.ended() && pod.addresses.is_empty())).count()
     }
 }
 

@@ -50,6 +50,15 @@ pub(crate) struct Kills {
     pub(crate) at: Vec<Millis>,
 }
 
+impl Kills {
+    /// The median time from a start to the first heartbeat, ms.
+    fn usual_start(&self) -> Millis {
+        let mut times = self.first_heartbeats.clone();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(4_000)
+    }
+}
+
 /// Kills the service and starts it again.
 pub(crate) struct Killer {
     command: HowToStart,
@@ -93,12 +102,12 @@ impl Killer {
     /// of them, and how long after the start, ms.
     pub(crate) async fn one(&mut self) -> (&'static str, Millis) {
         self.ensure_started().await;
-        let point = match (self.kills.at.len() % 5, self.kills.first_heartbeats.iter().max()) {
-            (0 | 3, usual) => {
-                self.pause(0..usual.copied().unwrap_or(4_000)).await;
+        let point = match self.kills.at.len() % 5 {
+            0 | 3 => {
+                self.pause(0..self.kills.usual_start()).await;
                 "starting"
             }
-            (1 | 4, _) => {
+            1 | 4 => {
                 if self.random.random_bool(0.7) {
                     self.first_heartbeat().await;
                     self.pause(0..2_000).await;
