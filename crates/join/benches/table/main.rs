@@ -1,0 +1,183 @@
+//! What the table of a cluster costs: bytes held, revisions loaded a second, and time a look-up, by the cluster's size.
+//!
+//! `cargo bench -p weir-join --bench table [-- PODS…]`, by default 1 000, 10 000 and 100 000 pods with ten revisions
+//! each. Every size is measured in a process of its own, so that memory is that table's alone. A look-up's time is that of
+//! a batch of 64 by 64, so that the clock's own cost is out of it; p50 and p99 are of the batches.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
+#![allow(clippy::disallowed_methods, reason = "a bench asks the clock and the process's memory")]
+
+mod cluster;
+
+use cluster::{Cluster, mix};
+use std::hint::black_box;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use weir_flow::Address;
+use weir_join::{Ask, Table};
+use weir_schemas::metadata::Metadata;
+
+/// Messages that are made, then loaded, at a time.
+const CHUNK: u64 = 1_000;
+/// Look-ups in a batch, and batches of each kind.
+const BATCH: u64 = 64;
+const BATCHES: u64 = 20_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [first, pods, what] = arguments.as_slice()
+        && first == "--measure"
+    {
+        let cluster = Cluster { pods: pods.parse().unwrap() };
+        if what == "whole" {
+            whole(cluster)
+        } else {
+            decoded(cluster)
+        }
+        return;
+    }
+    let sizes = if arguments.is_empty() { ["1000", "10000", "100000"].map(String::from).to_vec() } else { arguments };
+    for pods in sizes {
+        for what in ["whole", "decoded"] {
+            let program = std::env::current_exe().unwrap();
+            assert!(Command::new(program).args(["--measure", &pods, what]).status().unwrap().success());
+        }
+    }
+}
+
+/// Resident memory of this process, bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn report(cluster: Cluster, what: &str, figure: &str) {
+    println!("{:>7} pods  {what:<40} {figure}", cluster.pods);
+}
+
+fn rate(count: u64, time: Duration) -> String {
+    let a_second = u128::from(count) * 1_000_000_000 / time.as_nanos().max(1);
+    format!("{a_second} revisions/s")
+}
+
+/// Loads from bytes, as the enricher does; then memory and look-ups.
+fn whole(cluster: Cluster) {
+    let (first, mut applied) = (resident(), Duration::ZERO);
+    let mut table = Table::new("local", 1);
+    let mut index = 0;
+    let mut bytes = 0;
+    while index < cluster.messages() {
+        let next = (index + CHUNK).min(cluster.messages());
+        let chunk: Vec<Vec<u8>> = (index..next).map(|n| weir_schemas::encode(&cluster.message(n)).unwrap()).collect();
+        bytes += chunk.iter().map(Vec::len).sum::<usize>();
+        let start = Instant::now();
+        for encoded in &chunk {
+            let message: Metadata = weir_schemas::decode(encoded).unwrap();
+            table.apply(0, &message);
+        }
+        applied += start.elapsed();
+        index = next;
+    }
+    let held = resident() - first;
+    let revisions = u64::try_from(table.revisions()).unwrap();
+    report(cluster, "memory", &format!("{} MB, {} B a revision", held / 1_000_000, held / revisions));
+    report(cluster, "a message's length", &format!("{} B", u64::try_from(bytes).unwrap() / cluster.messages()));
+    report(cluster, "load, decoding included", &rate(revisions, applied));
+    look_ups(cluster, &table);
+}
+
+/// Loads what is decoded already.
+fn decoded(cluster: Cluster) {
+    let mut table = Table::new("local", 1);
+    let mut applied = Duration::ZERO;
+    let mut index = 0;
+    while index < cluster.messages() {
+        let next = (index + CHUNK).min(cluster.messages());
+        let chunk: Vec<Metadata> = (index..next).map(|n| cluster.message(n)).collect();
+        let start = Instant::now();
+        chunk.iter().for_each(|message| table.apply(0, message));
+        applied += start.elapsed();
+        index = next;
+    }
+    report(cluster, "load of decoded messages", &rate(u64::try_from(table.revisions()).unwrap(), applied));
+}
+
+/// A question about the address that a random pod had at a random time; every second is about a responder at a port.
+fn ask_held(cluster: Cluster, random: u64) -> Ask<'static> {
+    let (pod, mut at) = (mix(random) % cluster.pods, cluster.time(mix(random ^ 7)));
+    let address = loop {
+        match cluster.address_at(pod, at, random & 2 == 0) {
+            Some(address) => break address,
+            None => at += 600_000,
+        }
+    };
+    Ask { at, ..asking(cluster, random, address) }
+}
+
+/// A question about any address of the pods' pools at a random time: three in five are held by nobody.
+fn ask_any(cluster: Cluster, random: u64) -> Ask<'static> {
+    let address = cluster.address(mix(random) % cluster.pods, (random >> 40) % 5, random & 2 == 0);
+    asking(cluster, random, address)
+}
+
+/// The same about a service's address.
+fn ask_service(cluster: Cluster, random: u64) -> Ask<'static> {
+    let address = cluster.service_address(mix(random) % cluster.pods.div_ceil(20), random & 2 == 0);
+    asking(cluster, random | 1, address)
+}
+
+fn asking(cluster: Cluster, random: u64, address: Address) -> Ask<'static> {
+    let ask = Ask::address(cluster.time(mix(random ^ 7)), address);
+    Ask { port: Some(443), protocol: 6, responder: random & 1 == 1, ..ask }
+}
+
+fn look_ups(cluster: Cluster, table: &Table) {
+    let exact = seeds(1).filter(|random| table.resolve(&ask_held(cluster, *random)).identity.is_some()).count();
+    assert!(exact > 60, "the bench asks for addresses that are held");
+    for (what, ask) in
+        [("look-up by address", ask_held as fn(Cluster, u64) -> Ask<'static>), ("look-up by any address", ask_any)]
+    {
+        measure(cluster, what, |seed| {
+            let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask(cluster, random)).collect();
+            timed(|| asks.iter().map(|ask| table.resolve(ask)))
+        });
+    }
+    measure(cluster, "look-up by UID", |seed| {
+        let uids: Vec<String> = seeds(seed).map(|random| cluster.uid(mix(random) % cluster.pods)).collect();
+        let ask = |(random, uid): (u64, _)| Ask { pod_uid: Some(uid), ..ask_held(cluster, random) };
+        let asks: Vec<Ask<'_>> = seeds(seed).zip(uids.iter().map(String::as_str)).map(ask).collect();
+        timed(|| asks.iter().map(|ask| table.resolve(ask)))
+    });
+    measure(cluster, "look-up of a service's address", |seed| {
+        let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_service(cluster, random)).collect();
+        timed(|| asks.iter().map(|ask| table.resolve(ask)))
+    });
+    measure(cluster, "look-up by address, and whether covered", |seed| {
+        let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_held(cluster, random)).collect();
+        timed(|| {
+            asks.iter().map(|ask| {
+                let found = table.resolve(ask);
+                (table.covered(&found, ask.address, ask.at), found)
+            })
+        })
+    });
+}
+
+fn seeds(batch: u64) -> impl Iterator<Item = u64> {
+    (0..BATCH).map(move |n| mix(batch * BATCH + n))
+}
+
+/// Time of what `answers` gives; each answer is dropped as soon as it is there.
+fn timed<T, I: Iterator<Item = T>>(answers: impl FnOnce() -> I) -> Duration {
+    let start = Instant::now();
+    answers().for_each(|answer| drop(black_box(answer)));
+    start.elapsed()
+}
+
+fn measure(cluster: Cluster, what: &str, batch: impl Fn(u64) -> Duration) {
+    (0..BATCHES / 10).for_each(|seed| assert!(!black_box(batch(seed)).is_zero()));
+    let mut times: Vec<u128> = (0..BATCHES).map(|seed| batch(seed + BATCHES).as_nanos()).collect();
+    times.sort_unstable();
+    let part = |hundredths: usize| times.get(times.len() * hundredths / 100).copied().unwrap() / u128::from(BATCH);
+    report(cluster, what, &format!("p50 {} ns, p99 {} ns", part(50), part(99)));
+}
