@@ -5,7 +5,7 @@ use crate::join::Join;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis, RecordSettings, protocol};
-use weir_join::{Ask, Identity, IdentityKind, Resolution};
+use weir_join::{Ask, Entity, Identity, IdentityKind, Resolution};
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
 use weir_schemas::raw::{
     Coarsening, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
@@ -133,7 +133,7 @@ pub(crate) struct Fake {
 }
 
 pub(crate) fn pod(namespace: &str, name: &str, workload: &str, node: &str) -> Arc<Identity> {
-    Arc::new(Identity {
+    let entity = Entity {
         kind: IdentityKind::Pod,
         uid: Arc::from(format!("uid-{name}")),
         namespace: Arc::from(namespace),
@@ -142,9 +142,10 @@ pub(crate) fn pod(namespace: &str, name: &str, workload: &str, node: &str) -> Ar
         workload_kind: Arc::from("Deployment"),
         workload: Arc::from(workload),
         service_account: Arc::from("default"),
-        labels: Arc::from(vec![Arc::from(format!("app={workload}")), Arc::from(format!("pod={name}"))]),
         always_valid: false,
-    })
+    };
+    let labels = vec![Arc::from(format!("app={workload}")), Arc::from(format!("pod={name}"))];
+    Arc::new(Identity::new(entity, Arc::from(labels)))
 }
 
 impl Default for Fake {
@@ -177,6 +178,7 @@ impl Fake {
             zone: None,
             service: None,
             host: None,
+            network_set: None,
         }
     }
 }
@@ -204,6 +206,7 @@ impl Join for Fake {
             zone: None,
             service: None,
             host: None,
+            network_set: None,
         };
         if let Some(candidates) = self.ambiguous.get(&ask.address) {
             return Resolution {

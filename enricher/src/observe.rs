@@ -227,7 +227,7 @@ impl EndFound<'_> {
             node: identity.map_or("", |identity| &identity.node),
             host: self.found.host.as_deref().unwrap_or_default(),
             service: self.found.service.as_deref().unwrap_or_default(),
-            network_set: "",
+            network_set: self.found.network_set.as_deref().unwrap_or_default(),
             attribution: self.found.attribution,
             reason: self.found.reason,
         }

@@ -1,6 +1,9 @@
 //! One copy of each text: names of nodes, namespaces and workloads and sets of labels repeat in almost every pod.
 
 use foldhash::HashSet;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Below this many entries nothing is ever dropped.
@@ -10,8 +13,17 @@ const SMALL: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     texts: HashSet<Arc<str>>,
-    sets: HashSet<Arc<[Arc<str>]>>,
+    /// By [`hash_of`], so that a set is found with one hash instead of one a label.
+    sets: HashTable<Arc<[Arc<str>]>>,
     sweep_at: usize,
+}
+
+fn hash_of<T: AsRef<str>>(set: &[T]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    for text in set {
+        text.as_ref().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl Interner {
@@ -26,12 +38,12 @@ impl Interner {
     }
 
     pub(crate) fn set(&mut self, set: &[String]) -> Arc<[Arc<str>]> {
-        let texts: Vec<Arc<str>> = set.iter().map(|text| self.text(text)).collect();
-        if let Some(known) = self.sets.get(texts.as_slice()) {
+        let hash = hash_of(set);
+        if let Some(known) = self.sets.find(hash, |known| is_same(known, set)) {
             return known.clone();
         }
-        let new: Arc<[Arc<str>]> = Arc::from(texts);
-        self.sets.insert(new.clone());
+        let new: Arc<[Arc<str>]> = set.iter().map(|text| self.text(text)).collect();
+        self.sets.insert_unique(hash, new.clone(), |known| hash_of(known));
         new
     }
 
@@ -45,4 +57,9 @@ impl Interner {
         self.texts.retain(|text| Arc::strong_count(text) > 1);
         self.sweep_at = 2 * (self.texts.len() + self.sets.len());
     }
+}
+
+/// Whether a set of labels is this one.
+pub(crate) fn is_same(known: &[Arc<str>], set: &[String]) -> bool {
+    known.len() == set.len() && known.iter().zip(set).all(|(a, b)| **a == **b)
 }

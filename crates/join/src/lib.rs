@@ -7,6 +7,7 @@
 //! after a heartbeat H to after H, no answer for `t <= H` ever changes once [`Table::complete_to`] is at least `t`.
 //! That is also why "not yet reported" is never concluded from a revision that came later.
 
+mod addresses;
 mod ask;
 mod holders;
 mod identity;
@@ -15,8 +16,9 @@ mod networks;
 mod resolution;
 mod span;
 mod table;
+mod uids;
 
 pub use ask::Ask;
-pub use identity::{Identity, IdentityKind};
+pub use identity::{Entity, Identity, IdentityKind};
 pub use resolution::Resolution;
 pub use table::Table;

@@ -1,67 +1,85 @@
 //! Networks in CIDR notation over time.
 
-use crate::holders::{Holders, Slot};
-use crate::span::Span;
+use crate::addresses::{change_entry, number};
+use crate::holders::{Holders, Holding};
 use foldhash::HashMap;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use weir_flow::{Address, Millis};
 
+#[cfg(test)]
+mod tests;
+
+/// Length of the prefix under which IPv4 addresses stand as IPv4-mapped ones.
+const MAPPED: u8 = 96;
+
 /// Networks, by family and length of prefix, and who held them. Cost of a look-up: one hash per length in use.
-#[derive(Debug, Default)]
-pub(crate) struct Networks {
-    lengths: BTreeMap<(bool, u8), HashMap<u128, Holders>>,
+#[derive(Debug)]
+pub(crate) struct Networks<T> {
+    /// By whether it is IPv4 and the length in IPv4-mapped form; IPv6 networks never contain IPv4 addresses.
+    lengths: BTreeMap<(bool, u8), HashMap<u128, Holders<T>>>,
 }
 
-fn bits(address: IpAddr) -> (bool, u128) {
-    match address {
-        IpAddr::V4(a) => (true, u128::from(u32::from(a))),
-        IpAddr::V6(a) => (false, u128::from(a)),
+impl<T> Default for Networks<T> {
+    fn default() -> Self {
+        Self { lengths: BTreeMap::new() }
     }
 }
 
-fn masked(four: bool, value: u128, length: u8) -> u128 {
-    let width: u32 = if four { 32 } else { 128 };
-    let drop = width.saturating_sub(u32::from(length));
+fn masked(value: u128, length: u8) -> u128 {
+    let drop = 128u32.saturating_sub(u32::from(length));
     value.checked_shr(drop).unwrap_or(0).checked_shl(drop).unwrap_or(0)
 }
 
-impl Networks {
-    /// Enters a holder of a network, or takes it out.
-    pub(crate) fn hold(&mut self, network: &IpNet, span: Span, slot: Slot, enter: bool) {
-        if enter { self.insert(network, span, slot) } else { self.remove(network, span, slot) }
-    }
+/// A network in the one form in which it is kept: without host bits, and as IPv4 where it lies in `::ffff:0:0/96`,
+/// because an [`Address`] is IPv4 then.
+pub(crate) fn canonical(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    let IpNet::V6(six) = network else { return network };
+    let four = six.network().to_ipv4_mapped().zip(six.prefix_len().checked_sub(MAPPED));
+    four.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
+}
 
-    fn insert(&mut self, network: &IpNet, span: Span, slot: Slot) {
-        let (four, value) = bits(network.network());
-        let by_value = self.lengths.entry((four, network.prefix_len())).or_default();
-        by_value.entry(masked(four, value, network.prefix_len())).or_default().insert(span, slot);
-    }
-
-    fn remove(&mut self, network: &IpNet, span: Span, slot: Slot) {
-        let (four, value) = bits(network.network());
-        let key = (four, network.prefix_len());
-        let Some(by_value) = self.lengths.get_mut(&key) else { return };
-        let value = masked(four, value, network.prefix_len());
-        if let Some(holders) = by_value.get_mut(&value) {
-            holders.remove(span, slot);
-            if holders.is_empty() {
-                by_value.remove(&value);
-            }
+/// Family, length and number of a network.
+fn place(network: &IpNet) -> ((bool, u8), u128) {
+    match network {
+        IpNet::V4(four) => {
+            let length = MAPPED.saturating_add(four.prefix_len());
+            ((true, length), masked(number(Address::new(IpAddr::V4(four.network()))), length))
         }
+        IpNet::V6(six) => ((false, six.prefix_len()), masked(u128::from(six.network()), six.prefix_len())),
+    }
+}
+
+impl<T: Holding> Networks<T> {
+    /// Changes the holders of a network.
+    pub(crate) fn change(&mut self, network: &IpNet, change: impl FnOnce(&mut Holders<T>)) {
+        let (length, value) = place(network);
+        let by_value = self.lengths.entry(length).or_default();
+        change_entry(by_value, value, change, Holders::is_empty);
         if by_value.is_empty() {
-            self.lengths.remove(&key);
+            self.lengths.remove(&length);
         }
     }
 
-    /// Whether some network that contains the address satisfies the condition on one of its possible holders.
-    pub(crate) fn any(&self, address: Address, at: Millis, condition: impl Fn(Span) -> bool) -> bool {
-        let (four, value) = bits(address.ip());
-        self.lengths.iter().filter(|((family, _), _)| *family == four).any(|((_, length), by_value)| {
-            by_value
-                .get(&masked(four, value, *length))
-                .is_some_and(|holders| holders.possible(at).any(|(span, _)| condition(span)))
-        })
+    /// The holders of each network that contains the address, longest prefix first.
+    pub(crate) fn containing(&self, address: Address) -> impl Iterator<Item = &Holders<T>> {
+        let value = number(address);
+        let four = matches!(address.ip(), IpAddr::V4(_));
+        self.lengths
+            .range((four, 0)..=(four, 128))
+            .rev()
+            .filter_map(move |((_, length), by_value)| by_value.get(&masked(value, *length)))
+    }
+
+    /// Whether somebody may have held a network that contains the address.
+    pub(crate) fn any_possible(&self, address: Address, at: Millis) -> bool {
+        self.containing(address).any(|holders| holders.possible(at).next().is_some())
+    }
+
+    /// Whether somebody certainly held a network that contains the address.
+    pub(crate) fn any_certain(&self, address: Address, at: Millis) -> bool {
+        self.containing(address).any(|holders| holders.any_certain(at))
     }
 }

@@ -28,6 +28,8 @@ pub struct Resolution {
     pub service: Option<Arc<str>>,
     /// Host name, for an end on a host where there is no cluster.
     pub host: Option<Arc<str>>,
+    /// Named network set that an address belongs to which nobody held.
+    pub network_set: Option<Arc<str>>,
 }
 
 impl Resolution {
@@ -41,6 +43,7 @@ impl Resolution {
             zone: None,
             service: None,
             host: None,
+            network_set: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl Resolution {
             zone: None,
             service: None,
             host: None,
+            network_set: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Resolution {
             zone: None,
             service: None,
             host: None,
+            network_set: None,
         }
     }
 
@@ -85,6 +90,7 @@ impl Resolution {
         side.service = self.service.as_deref().map(ToOwned::to_owned);
         side.zone = self.zone.as_deref().map(ToOwned::to_owned);
         side.host = self.host.as_deref().map(ToOwned::to_owned);
+        side.network_set = self.network_set.as_deref().map(ToOwned::to_owned);
         side.candidates = self.candidates.iter().map(|candidate| candidate.qualified_name()).collect();
         side.candidates.dedup();
         side.candidates.truncate(CANDIDATES);

@@ -2,41 +2,99 @@
 
 use weir_flow::Millis;
 use weir_flow::time::FOR_EVER;
-use weir_schemas::metadata::{BoundSource, Revision};
+use weir_schemas::metadata::{Bound, BoundSource, Revision};
 
-/// The two bounds of a revision's validity, each an interval.
+#[cfg(test)]
+mod tests;
+
+/// Widths below this are kept to the millisecond: 24 days.
+const EXACT: u32 = 1 << 31;
+/// Wider ones are rounded up to this many milliseconds, as a power of two.
+const COARSE: u32 = 12;
+
+/// How long a bound is in doubt, in 32 bits: to the millisecond up to 24 days, above that rounded up to 4.096 s, above
+/// 278 years for ever. Equal widths stay equal, and doubt is never made less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Width(u32);
+
+impl Width {
+    const FOR_EVER: Self = Self(u32::MAX);
+
+    fn of(bound: Bound) -> Self {
+        let Some(width) = bound.latest.checked_sub(bound.earliest) else { return Self::FOR_EVER };
+        // A bound that ends before it begins is no doubt at all.
+        let width = u64::try_from(width).unwrap_or(0);
+        match u32::try_from(width) {
+            Ok(exact) if exact < EXACT => Self(exact),
+            _ => match u32::try_from(width.div_ceil(1 << COARSE)) {
+                Ok(coarse) if coarse < EXACT - 1 => Self(coarse | EXACT),
+                _ => Self::FOR_EVER,
+            },
+        }
+    }
+
+    fn after(self, earliest: Millis) -> Millis {
+        match self.0 {
+            exact if exact < EXACT => earliest.saturating_add(i64::from(exact)),
+            u32::MAX => FOR_EVER,
+            coarse => earliest.saturating_add(i64::from(coarse - EXACT) << COARSE),
+        }
+    }
+}
+
+/// The two bounds of a revision's validity, each an interval; in 24 bytes, because there is one for each revision and
+/// each of its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) from_earliest: Millis,
-    pub(crate) from_latest: Millis,
-    pub(crate) to_earliest: Millis,
-    pub(crate) to_latest: Millis,
+    from: Millis,
+    to: Millis,
+    from_width: Width,
+    to_width: Width,
 }
 
 impl Span {
     pub(crate) fn of(revision: &Revision) -> Self {
-        let (to_earliest, to_latest) = revision.valid_to.map_or((FOR_EVER, FOR_EVER), |to| (to.earliest, to.latest));
-        Self {
-            from_earliest: revision.valid_from.earliest,
-            from_latest: revision.valid_from.latest,
-            to_earliest,
-            to_latest,
-        }
+        let open = Bound { earliest: FOR_EVER, latest: FOR_EVER, source: BoundSource::Always };
+        Self::between(revision.valid_from, revision.valid_to.unwrap_or(open))
+    }
+
+    pub(crate) fn between(from: Bound, to: Bound) -> Self {
+        Self { from: from.earliest, to: to.earliest, from_width: Width::of(from), to_width: Width::of(to) }
+    }
+
+    /// From when it may have been valid.
+    pub(crate) fn earliest_start(&self) -> Millis {
+        self.from
+    }
+
+    /// From when it certainly was valid.
+    pub(crate) fn latest_start(&self) -> Millis {
+        self.from_width.after(self.from)
+    }
+
+    /// Until when (exclusive) it certainly was valid.
+    pub(crate) fn earliest_end(&self) -> Millis {
+        self.to
+    }
+
+    /// Until when (exclusive) it may have been valid.
+    pub(crate) fn latest_end(&self) -> Millis {
+        self.to_width.after(self.to)
     }
 
     /// Valid at `at` wherever in their intervals the bounds are.
     pub(crate) fn certain(&self, at: Millis) -> bool {
-        self.from_latest <= at && at < self.to_earliest
+        self.latest_start() <= at && at < self.to
     }
 
     /// Valid at `at` for some place of the bounds in their intervals.
     pub(crate) fn possible(&self, at: Millis) -> bool {
-        self.from_earliest <= at && at < self.to_latest
+        self.from <= at && at < self.latest_end()
     }
 
     /// Whether `next` begins at the very event that ends this span.
     pub(crate) fn continues_in(&self, next: &Self) -> bool {
-        self.to_earliest == next.from_earliest && self.to_latest == next.from_latest && self.to_latest != FOR_EVER
+        self.to == next.from && self.to_width == next.from_width && self.latest_end() != FOR_EVER
     }
 }
 

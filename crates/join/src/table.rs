@@ -1,21 +1,27 @@
 //! The temporal table.
 
+use crate::addresses::AddressMap;
 use crate::ask::Ask;
-use crate::holders::{Holders, Slot};
-use crate::identity::{Identity, IdentityKind};
+use crate::holders::{Described, Holders, ObjectNumber, Whose};
+use crate::identity::Identity;
 use crate::intern::Interner;
 use crate::networks::Networks;
-use crate::span::{Span, is_always};
+use crate::span::Span;
+use crate::uids::Uids;
 use foldhash::HashMap;
 use ipnet::IpNet;
 use std::sync::Arc;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_flow::{Address, Millis};
 use weir_schemas::enriched::Side;
-use weir_schemas::metadata::{Heartbeat, Metadata, Object, Proof, Revision};
+use weir_schemas::metadata::{Heartbeat, Metadata, Object, Proof};
 
+mod apply;
+mod batches;
 mod lookup;
 
+#[cfg(test)]
+mod network_sets;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -44,31 +50,79 @@ fn kind_of(object: &Object) -> usize {
     }
 }
 
-/// What a revision is indexed by.
+/// What a revision is indexed by. Of pods there are many: their part is kept small, the others' are boxed.
 #[derive(Debug)]
 enum Body {
-    Pod { identity: Arc<Identity>, addresses: Box<[Address]> },
-    Node { identity: Arc<Identity>, addresses: Box<[Address]>, networks: Box<[IpNet]>, zone: Arc<str> },
-    Service { identity: Arc<Identity>, name: Arc<str>, entries: Box<[ServiceEntry]> },
-    Agent { node: Arc<str>, networks: Box<[IpNet]>, one_observer: bool },
+    Pod { identity: Arc<Identity>, addresses: Arc<[Address]> },
+    Node(Box<NodeBody>),
+    Service(Box<ServiceBody>),
+    Agent(Box<AgentBody>),
+    NetworkSet(Box<NetworkSetBody>),
     Other,
 }
 
-/// Address, port and protocol of a service.
-type ServiceEntry = (Address, u16, u8);
+#[derive(Debug)]
+struct NodeBody {
+    identity: Arc<Identity>,
+    addresses: Box<[Address]>,
+    networks: Box<[IpNet]>,
+    zone: Arc<str>,
+}
+
+#[derive(Debug)]
+struct ServiceBody {
+    identity: Arc<Identity>,
+    name: Arc<str>,
+    entries: Box<[ServiceEntry]>,
+}
+
+#[derive(Debug)]
+struct AgentBody {
+    /// Number of the node that it covers; absent for a capture.
+    node: Option<u32>,
+    networks: Box<[IpNet]>,
+    one_observer: bool,
+}
+
+#[derive(Debug)]
+struct NetworkSetBody {
+    name: Arc<str>,
+    networks: Box<[IpNet]>,
+}
+
+/// Address (as a number), port and protocol of a service.
+type ServiceEntry = (u128, u16, u8);
 
 /// A revision in the table.
 #[derive(Debug)]
 struct Stored {
-    object: u32,
     revision: u64,
     span: Span,
     body: Body,
 }
 
 /// All revisions of one object, sorted by ordinal.
-#[derive(Debug, Default)]
-struct Revisions(Vec<(u64, Slot)>);
+#[derive(Debug)]
+struct Revisions {
+    list: Vec<Stored>,
+    /// Whether both ends of what is possible never go back from one ordinal to the next, so that a time can be searched.
+    ordered: bool,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        Self { list: Vec::new(), ordered: true }
+    }
+}
+
+/// What is known under a node's name.
+#[derive(Debug)]
+struct NamedNode {
+    /// Who had the name, with its zone.
+    nodes: Holders<Described<Arc<Identity>>>,
+    /// Ready agents.
+    agents: Holders<Whose>,
+}
 
 /// What one metadata partition promised.
 #[derive(Clone, Copy, Debug)]
@@ -86,18 +140,19 @@ pub struct Table {
     foreign: u64,
     malformed: u64,
     texts: Interner,
-    stored: Vec<Option<Stored>>,
-    free: Vec<Slot>,
     objects: Vec<Revisions>,
-    by_uid: [HashMap<Arc<str>, u32>; KINDS],
-    pods: HashMap<Address, Holders>,
-    nodes: HashMap<Address, Holders>,
-    nodes_by_name: HashMap<Arc<str>, Holders>,
-    services: HashMap<ServiceEntry, Holders>,
-    pod_networks: Networks,
-    agents_by_node: HashMap<Arc<str>, Holders>,
-    agent_networks: Networks,
-    single_observers: Holders,
+    free: Vec<ObjectNumber>,
+    revisions: usize,
+    by_uid: [Uids; KINDS],
+    /// Pods and nodes by address.
+    ends: AddressMap<Holders<Arc<Identity>>>,
+    services: HashMap<ServiceEntry, Holders<Described<Arc<Identity>>>>,
+    node_numbers: HashMap<Arc<str>, u32>,
+    named_nodes: Vec<NamedNode>,
+    pod_networks: Networks<Whose>,
+    agent_networks: Networks<Whose>,
+    network_sets: Networks<Described<Whose>>,
+    single_observers: Holders<Whose>,
 }
 
 impl Table {
@@ -112,17 +167,17 @@ impl Table {
             foreign: 0,
             malformed: 0,
             texts: Interner::default(),
-            stored: Vec::new(),
-            free: Vec::new(),
             objects: Vec::new(),
+            free: Vec::new(),
+            revisions: 0,
             by_uid: Default::default(),
-            pods: HashMap::default(),
-            nodes: HashMap::default(),
-            nodes_by_name: HashMap::default(),
+            ends: AddressMap::default(),
             services: HashMap::default(),
+            node_numbers: HashMap::default(),
+            named_nodes: Vec::new(),
             pod_networks: Networks::default(),
-            agents_by_node: HashMap::default(),
             agent_networks: Networks::default(),
+            network_sets: Networks::default(),
             single_observers: Holders::default(),
         }
     }
@@ -148,11 +203,13 @@ impl Table {
         if cluster != &*self.cluster {
             return;
         }
-        let Some(&object) = kind_number(kind).and_then(|kind| self.by_uid.get(kind)).and_then(|map| map.get(uid))
-        else {
-            return;
-        };
+        let Some(kind) = kind_number(kind) else { return };
+        let Some(object) = self.by_uid.get(kind).and_then(|uids| uids.get(uid)) else { return };
         self.remove(object, revision);
+        if element(&self.objects, object).is_some_and(|revisions| revisions.list.is_empty()) {
+            self.by_uid.get_mut(kind).into_iter().for_each(|uids| uids.remove(uid));
+            self.free.push(object);
+        }
     }
 
     /// H: metadata of this cluster is complete up to here, the lowest over the partitions;
@@ -190,7 +247,7 @@ impl Table {
     /// How many revisions are held.
     #[must_use]
     pub fn revisions(&self) -> usize {
-        self.stored.len() - self.free.len()
+        self.revisions
     }
 
     /// Who an end was: [`Table::resolve`] as a side of a record.
@@ -214,163 +271,14 @@ impl Table {
             }
         }
     }
-
-    fn put(&mut self, revision: &Revision) {
-        let kind = kind_of(&revision.object);
-        let object = self.object(kind, &revision.uid);
-        self.remove(object, revision.revision);
-        let body = self.body(revision);
-        let stored = Stored { object, revision: revision.revision, span: Span::of(revision), body };
-        let slot = self.free.pop().unwrap_or_else(|| Slot::try_from(self.stored.len()).unwrap_or(Slot::MAX));
-        self.index(&stored, slot, true);
-        match usize::try_from(slot).ok().and_then(|i| self.stored.get_mut(i)) {
-            Some(place) => *place = Some(stored),
-            None => self.stored.push(Some(stored)),
-        }
-        if let Some(Revisions(list)) = at_mut(&mut self.objects, object) {
-            let place = list.partition_point(|(known, _)| *known < revision.revision);
-            list.insert(place, (revision.revision, slot));
-        }
-    }
-
-    fn object(&mut self, kind: usize, uid: &str) -> u32 {
-        let number = u32::try_from(self.objects.len()).unwrap_or(u32::MAX);
-        let Some(map) = self.by_uid.get_mut(kind) else { return number };
-        if let Some(&known) = map.get(uid) {
-            return known;
-        }
-        map.insert(Arc::from(uid), number);
-        self.objects.push(Revisions::default());
-        number
-    }
-
-    fn remove(&mut self, object: u32, revision: u64) {
-        let Some(Revisions(list)) = at_mut(&mut self.objects, object) else { return };
-        let Ok(place) = list.binary_search_by_key(&revision, |(known, _)| *known) else { return };
-        let (_, slot) = list.remove(place);
-        if let Some(stored) = at_mut(&mut self.stored, slot).and_then(Option::take) {
-            self.index(&stored, slot, false);
-            self.free.push(slot);
-        }
-    }
-
-    fn body(&mut self, revision: &Revision) -> Body {
-        match &revision.object {
-            Object::Pod(pod) => {
-                let identity = Identity {
-                    node: self.texts.text(&pod.node),
-                    workload_kind: self.texts.text(&pod.workload_kind),
-                    workload: self.texts.text(&pod.workload),
-                    service_account: self.texts.text(&pod.service_account),
-                    labels: self.texts.set(&revision.labels),
-                    ..self.identity(IdentityKind::Pod, revision)
-                };
-                // The addresses of a pod on the node's network are the node's: no flow is the pod's by address.
-                let addresses = if pod.host_network { Box::default() } else { distinct(&pod.addresses) };
-                Body::Pod { identity: Arc::new(identity), addresses }
-            }
-            Object::Node(node) => {
-                let identity =
-                    Identity { node: self.texts.text(&revision.name), ..self.identity(IdentityKind::Node, revision) };
-                Body::Node {
-                    identity: Arc::new(identity),
-                    addresses: distinct(&node.addresses),
-                    networks: self.networks(&node.pod_networks),
-                    zone: self.texts.text(&node.zone),
-                }
-            }
-            Object::Service(service) => {
-                let mut entries: Vec<ServiceEntry> = Vec::new();
-                for address in &service.addresses {
-                    entries.extend(service.ports.iter().map(|port| (*address, port.port, port.protocol)));
-                }
-                entries.sort_unstable();
-                entries.dedup();
-                let identity = self.identity(IdentityKind::Service, revision);
-                let name = self.texts.text(&identity.qualified_name());
-                Body::Service { identity: Arc::new(identity), name, entries: entries.into() }
-            }
-            Object::Agent(agent) => Body::Agent {
-                node: self.texts.text(&agent.node),
-                networks: self.networks(&agent.networks),
-                one_observer: agent.one_observer,
-            },
-            Object::Namespace(_) | Object::EndpointSlice(_) | Object::Policy(_) | Object::NetworkSet(_) => Body::Other,
-        }
-    }
-
-    fn identity(&mut self, kind: IdentityKind, revision: &Revision) -> Identity {
-        let empty = self.texts.text("");
-        let known = self.by_uid.get(kind_of(&revision.object)).and_then(|map| map.get_key_value(revision.uid.as_str()));
-        Identity {
-            kind,
-            uid: known.map_or_else(|| Arc::from(revision.uid.as_str()), |(uid, _)| uid.clone()),
-            namespace: self.texts.text(&revision.namespace),
-            name: self.texts.text(&revision.name),
-            node: empty.clone(),
-            workload_kind: empty.clone(),
-            workload: empty.clone(),
-            service_account: empty,
-            labels: self.texts.set(&[]),
-            always_valid: is_always(revision),
-        }
-    }
-
-    fn networks(&mut self, texts: &[String]) -> Box<[IpNet]> {
-        let mut networks: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
-        self.malformed += u64::try_from(texts.len() - networks.len()).unwrap_or(u64::MAX);
-        networks.sort_unstable();
-        networks.dedup();
-        networks.into()
-    }
-
-    /// Enters a revision into the indices, or takes it out.
-    fn index(&mut self, stored: &Stored, slot: Slot, enter: bool) {
-        let span = stored.span;
-        match &stored.body {
-            Body::Pod { addresses, .. } => {
-                addresses.iter().for_each(|address| hold(&mut self.pods, address, span, slot, enter));
-            }
-            Body::Node { identity, addresses, networks, .. } => {
-                addresses.iter().for_each(|address| hold(&mut self.nodes, address, span, slot, enter));
-                networks.iter().for_each(|network| self.pod_networks.hold(network, span, slot, enter));
-                hold(&mut self.nodes_by_name, &identity.name, span, slot, enter);
-            }
-            Body::Service { entries, .. } => {
-                entries.iter().for_each(|entry| hold(&mut self.services, entry, span, slot, enter));
-            }
-            Body::Agent { node, networks, one_observer } => {
-                if !node.is_empty() {
-                    hold(&mut self.agents_by_node, node, span, slot, enter);
-                }
-                networks.iter().for_each(|network| self.agent_networks.hold(network, span, slot, enter));
-                if *one_observer {
-                    self.single_observers.hold(span, slot, enter);
-                }
-            }
-            Body::Other => {}
-        }
-    }
 }
 
-fn at_mut<T>(list: &mut [T], number: u32) -> Option<&mut T> {
+/// An element by its number.
+fn element<T>(list: &[T], number: u32) -> Option<&T> {
+    usize::try_from(number).ok().and_then(|i| list.get(i))
+}
+
+/// An element by its number.
+fn element_mut<T>(list: &mut [T], number: u32) -> Option<&mut T> {
     usize::try_from(number).ok().and_then(|i| list.get_mut(i))
-}
-
-fn distinct(addresses: &[Address]) -> Box<[Address]> {
-    let mut distinct = addresses.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    distinct.into()
-}
-
-fn hold<K: Clone + Eq + std::hash::Hash>(map: &mut HashMap<K, Holders>, key: &K, span: Span, slot: Slot, enter: bool) {
-    if enter {
-        map.entry(key.clone()).or_default().insert(span, slot);
-    } else if let Some(holders) = map.get_mut(key) {
-        holders.remove(span, slot);
-        if holders.is_empty() {
-            map.remove(key);
-        }
-    }
 }

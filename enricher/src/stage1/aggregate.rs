@@ -183,6 +183,7 @@ fn nobody(end: &EndFound<'_>) -> Side {
         zone: None,
         service: None,
         host: None,
+        network_set: None,
     }
     .to_side(&weir_join::Ask::address(0, end.ask.address));
     side.address = None;

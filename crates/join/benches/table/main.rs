@@ -27,19 +27,15 @@ fn main() {
     if let [first, pods, what] = arguments.as_slice()
         && first == "--measure"
     {
-        let cluster = Cluster { pods: pods.parse().unwrap() };
-        if what == "whole" {
-            whole(cluster)
-        } else {
-            decoded(cluster)
-        }
+        let way = Way::ALL.get(what.parse::<usize>().unwrap()).unwrap().1;
+        load(Cluster { pods: pods.parse().unwrap() }, way);
         return;
     }
     let sizes = if arguments.is_empty() { ["1000", "10000", "100000"].map(String::from).to_vec() } else { arguments };
     for pods in sizes {
-        for what in ["whole", "decoded"] {
+        for what in 0..Way::ALL.len() {
             let program = std::env::current_exe().unwrap();
-            assert!(Command::new(program).args(["--measure", &pods, what]).status().unwrap().success());
+            assert!(Command::new(program).args(["--measure", &pods, &what.to_string()]).status().unwrap().success());
         }
     }
 }
@@ -60,46 +56,72 @@ fn rate(count: u64, time: Duration) -> String {
     format!("{a_second} revisions/s")
 }
 
-/// Loads from bytes, as the enricher does; then memory and look-ups.
-fn whole(cluster: Cluster) {
-    let (first, mut applied) = (resident(), Duration::ZERO);
+/// How a cluster is loaded.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// From bytes, message by message.
+    Bytes,
+    /// From bytes, a chunk at a time.
+    ByteChunks,
+    /// What is decoded already, message by message.
+    Decoded,
+    /// What is decoded already, a chunk at a time.
+    DecodedChunks,
+}
+
+impl Way {
+    const ALL: [(&str, Self); 4] = [
+        ("load, decoding included", Self::Bytes),
+        ("the same in chunks", Self::ByteChunks),
+        ("load of decoded messages", Self::Decoded),
+        ("the same in chunks", Self::DecodedChunks),
+    ];
+}
+
+/// Loads a cluster; then, of the first way only, memory and look-ups.
+fn load(cluster: Cluster, way: Way) {
+    let first = resident();
+    let (mut decoding, mut applying) = (Duration::ZERO, Duration::ZERO);
     let mut table = Table::new("local", 1);
-    let mut index = 0;
-    let mut bytes = 0;
+    let (mut index, mut bytes) = (0, 0);
     while index < cluster.messages() {
         let next = (index + CHUNK).min(cluster.messages());
-        let chunk: Vec<Vec<u8>> = (index..next).map(|n| weir_schemas::encode(&cluster.message(n)).unwrap()).collect();
+        let encode = |n| weir_schemas::encode(&cluster.message(n)).unwrap();
+        let chunk: Vec<Vec<u8>> = (index..next).map(encode).collect();
         bytes += chunk.iter().map(Vec::len).sum::<usize>();
+        let decode = |bytes: &Vec<u8>| weir_schemas::decode::<Metadata>(bytes).unwrap();
         let start = Instant::now();
-        for encoded in &chunk {
-            let message: Metadata = weir_schemas::decode(encoded).unwrap();
-            table.apply(0, &message);
+        if way == Way::Bytes {
+            chunk.iter().for_each(|bytes| table.apply(0, &decode(bytes)));
+            applying += start.elapsed();
+        } else {
+            let messages: Vec<Metadata> = chunk.iter().map(decode).collect();
+            decoding += start.elapsed();
+            let start = Instant::now();
+            match way {
+                Way::Decoded => messages.iter().for_each(|message| table.apply(0, message)),
+                _ => table.apply_all(0, &messages),
+            }
+            applying += start.elapsed();
+            let start = Instant::now();
+            drop(messages);
+            decoding += start.elapsed();
         }
-        applied += start.elapsed();
         index = next;
     }
     let held = resident() - first;
     let revisions = u64::try_from(table.revisions()).unwrap();
-    report(cluster, "memory", &format!("{} MB, {} B a revision", held / 1_000_000, held / revisions));
-    report(cluster, "a message's length", &format!("{} B", u64::try_from(bytes).unwrap() / cluster.messages()));
-    report(cluster, "load, decoding included", &rate(revisions, applied));
-    look_ups(cluster, &table);
-}
-
-/// Loads what is decoded already.
-fn decoded(cluster: Cluster) {
-    let mut table = Table::new("local", 1);
-    let mut applied = Duration::ZERO;
-    let mut index = 0;
-    while index < cluster.messages() {
-        let next = (index + CHUNK).min(cluster.messages());
-        let chunk: Vec<Metadata> = (index..next).map(|n| cluster.message(n)).collect();
-        let start = Instant::now();
-        chunk.iter().for_each(|message| table.apply(0, message));
-        applied += start.elapsed();
-        index = next;
+    let (name, _) = Way::ALL.into_iter().find(|(_, other)| *other == way).unwrap();
+    let time = if way == Way::ByteChunks { decoding + applying } else { applying };
+    report(cluster, name, &rate(revisions, time));
+    if way == Way::ByteChunks {
+        report(cluster, "of it decoding alone", &rate(revisions, decoding));
     }
-    report(cluster, "load of decoded messages", &rate(u64::try_from(table.revisions()).unwrap(), applied));
+    if way == Way::Bytes {
+        report(cluster, "memory", &format!("{} MB, {} B a revision", held / 1_000_000, held / revisions));
+        report(cluster, "a message's length", &format!("{} B", u64::try_from(bytes).unwrap() / cluster.messages()));
+        look_ups(cluster, &table);
+    }
 }
 
 /// A question about the address that a random pod had at a random time; every second is about a responder at a port.
@@ -142,11 +164,17 @@ fn look_ups(cluster: Cluster, table: &Table) {
             timed(|| asks.iter().map(|ask| table.resolve(ask)))
         });
     }
-    measure(cluster, "look-up by UID", |seed| {
-        let uids: Vec<String> = seeds(seed).map(|random| cluster.uid(mix(random) % cluster.pods)).collect();
-        let ask = |(random, uid): (u64, _)| Ask { pod_uid: Some(uid), ..ask_held(cluster, random) };
-        let asks: Vec<Ask<'_>> = seeds(seed).zip(uids.iter().map(String::as_str)).map(ask).collect();
-        timed(|| asks.iter().map(|ask| table.resolve(ask)))
+    for (what, together) in [("look-up by UID", false), ("look-up by UID, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let uids: Vec<String> = seeds(seed).map(|random| cluster.uid(mix(random) % cluster.pods)).collect();
+            let ask = |(random, uid): (u64, _)| Ask { pod_uid: Some(uid), ..ask_held(cluster, random) };
+            let asks: Vec<Ask<'_>> = seeds(seed).zip(uids.iter().map(String::as_str)).map(ask).collect();
+            if together { timed_together(table, &asks) } else { timed(|| asks.iter().map(|ask| table.resolve(ask))) }
+        });
+    }
+    measure(cluster, "look-up by address, 64 at once", |seed| {
+        let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_held(cluster, random)).collect();
+        timed_together(table, &asks)
     });
     measure(cluster, "look-up of a service's address", |seed| {
         let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_service(cluster, random)).collect();
@@ -171,6 +199,15 @@ fn seeds(batch: u64) -> impl Iterator<Item = u64> {
 fn timed<T, I: Iterator<Item = T>>(answers: impl FnOnce() -> I) -> Duration {
     let start = Instant::now();
     answers().for_each(|answer| drop(black_box(answer)));
+    start.elapsed()
+}
+
+/// The same of all answers at once.
+fn timed_together(table: &Table, asks: &[Ask<'_>]) -> Duration {
+    let mut answers = Vec::with_capacity(asks.len());
+    let start = Instant::now();
+    table.resolve_all(asks, &mut answers);
+    black_box(&mut answers).clear();
     start.elapsed()
 }
 

@@ -1,9 +1,10 @@
 //! The look-ups, all of them as of a time.
 
-use super::{Body, Revisions, Stored, Table};
+use super::{Body, NamedNode, Revisions, Stored, Table, element};
+use crate::addresses::number;
 use crate::ask::Ask;
-use crate::holders::{Holders, Slot};
-use crate::identity::Identity;
+use crate::holders::{Described, Holder, Holders, Holding, Whose, certain};
+use crate::identity::{Identity, IdentityKind};
 use crate::resolution::Resolution;
 use crate::span::Span;
 use std::sync::Arc;
@@ -12,16 +13,40 @@ use weir_flow::{Address, Millis};
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
 
 /// Who may have held something at a time.
-enum Held {
+enum Held<'a, T> {
     Nobody,
-    /// One holder throughout the bounds, and no other possible.
-    One(Arc<Identity>),
+    /// One holder throughout the bounds, and no other possible; with one of its revisions.
+    One(&'a T, Arc<Identity>),
     /// Several possible, or none certain.
     Several(Vec<Arc<Identity>>),
 }
 
+/// What names an end.
+trait Names: Holding {
+    fn identity(&self) -> &Arc<Identity>;
+}
+
+impl Names for Arc<Identity> {
+    fn identity(&self) -> &Self {
+        self
+    }
+}
+
+impl Names for Described<Arc<Identity>> {
+    fn identity(&self) -> &Arc<Identity> {
+        &self.who
+    }
+}
+
+/// An exact answer by address.
+fn exact(identity: Arc<Identity>) -> Resolution {
+    Resolution::exact(identity, IdentifiedBy::Address)
+}
+
 impl Table {
-    /// Who an end was: by UID first, then as the reporter's own host, then by address.
+    /// Who an end was: by UID first, then as the reporter's own host, then by address. An address that nobody held has
+    /// its network set, if that is certain: among the sets of which a network contains it, the one with the longest
+    /// prefix. Where one that may or may not have held has as long a prefix or a longer one, nothing is said.
     #[must_use]
     pub fn resolve(&self, ask: &Ask<'_>) -> Resolution {
         let mut resolution = if !self.cluster_known {
@@ -29,21 +54,30 @@ impl Table {
         } else if let Some(uid) = ask.pod_uid {
             self.by_pod_uid(uid, ask.at)
         } else if let Some(node) = ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
-            Resolution::exact(node, IdentifiedBy::Address)
+            exact(node)
         } else {
             self.by_address(ask)
         };
-        if let Some(identity) = &resolution.identity {
-            resolution.zone = self.zone(&identity.node, ask.at);
+        match &resolution.identity {
+            Some(identity) => resolution.zone = self.zone(identity, ask.at),
+            None if resolution.attribution == Attribution::None && !self.is_by_uid(ask) => {
+                resolution.network_set = self.network_set(ask.address, ask.at);
+            }
+            None => {}
         }
         resolution
+    }
+
+    /// Whether a question is answered by UID alone.
+    pub(super) fn is_by_uid(&self, ask: &Ask<'_>) -> bool {
+        self.cluster_known && ask.pod_uid.is_some()
     }
 
     /// The service `namespace/name` that certainly and alone had this address, port and protocol.
     #[must_use]
     pub fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Arc<str>> {
         match self.service_holder(at, address, Some(port), protocol) {
-            Held::One(service) => Some(self.service_name(&service)),
+            Held::One(service, _) => Some(service.text.clone()),
             Held::Nobody | Held::Several(_) => None,
         }
     }
@@ -60,72 +94,68 @@ impl Table {
             }
             Attribution::None => false,
         };
-        on_covered_node || self.agent_networks.any(address, at, |span| span.certain(at))
+        on_covered_node || self.agent_networks.any_certain(address, at)
     }
 
     /// Whether one observer certainly stood for both ends at `at`, as in a capture.
     #[must_use]
     pub fn one_observer(&self, at: Millis) -> bool {
-        self.single_observers.possible(at).any(|(span, _)| span.certain(at))
+        self.single_observers.any_certain(at)
+    }
+
+    fn named(&self, node: &str) -> Option<&NamedNode> {
+        self.node_numbers.get(node).and_then(|&number| element(&self.named_nodes, number))
     }
 
     fn agent_on(&self, node: &str, at: Millis) -> bool {
-        self.agents_by_node.get(node).is_some_and(|holders| holders.possible(at).any(|(span, _)| span.certain(at)))
+        self.named(node).is_some_and(|named| named.agents.any_certain(at))
     }
 
     /// Without a cluster the only names are those of hosts.
     fn without_cluster(&self, ask: &Ask<'_>) -> Resolution {
-        let by_name = ask.local_host.and_then(|name| self.node_named(name, ask.at));
-        let held = match by_name {
-            Some(node) => Held::One(node),
-            None => self.holder_of(self.nodes.get(&ask.address), ask.at),
-        };
-        let mut resolution = match held {
-            Held::One(node) => {
-                let mut found = Resolution::exact(node.clone(), IdentifiedBy::Address);
-                found.host = Some(node.name.clone());
-                found
+        let mut resolution = match ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
+            Some(node) => exact(node),
+            None => {
+                let is_node = |identity: &Identity| identity.kind == IdentityKind::Node;
+                match self.held(self.ends.get(ask.address), ask.at, is_node) {
+                    Held::One(_, node) => exact(node),
+                    Held::Several(nodes) => Resolution::ambiguous(nodes),
+                    Held::Nobody => Resolution::none(NoneReason::NoCluster),
+                }
             }
-            Held::Several(nodes) => Resolution::ambiguous(nodes),
-            Held::Nobody => Resolution::none(NoneReason::NoCluster),
         };
-        if resolution.host.is_none() && resolution.attribution == Attribution::None {
-            resolution.host = ask.local_host.map(Arc::from);
-        }
+        resolution.host = match (&resolution.identity, resolution.attribution) {
+            (Some(node), _) => Some(node.name.clone()),
+            (None, Attribution::None) => ask.local_host.map(Arc::from),
+            (None, _) => None,
+        };
         resolution
     }
 
     /// The node knew the pod, so that its UID decides alone: when the pod is not in the table as of then, its address is
     /// not asked, because whoever else held it was not this pod.
     fn by_pod_uid(&self, uid: &str, at: Millis) -> Resolution {
-        let mut known: Vec<(Span, Arc<Identity>)> = Vec::new();
-        for stored in self.revisions_of_pod(uid).filter(|stored| stored.span.from_earliest <= at) {
-            if let Body::Pod { identity, .. } = &stored.body {
-                known.push((stored.span, identity.clone()));
-            }
+        match self.pod_revisions(uid).and_then(|revisions| revisions.pod_at(at)) {
+            Some(identity) => Resolution::exact(identity, IdentifiedBy::Uid),
+            None => Resolution::none(self.reason_or(NoneReason::NotYetReported, at)),
         }
-        let Some((_, last)) = known.last().cloned() else {
-            return Resolution::none(self.reason_or(NoneReason::NotYetReported, at));
-        };
-        // A pod that is said to have ended may still be sending; it is the same pod.
-        let identity = known
-            .into_iter()
-            .filter(|(span, _)| span.possible(at))
-            .map(|(_, identity)| identity)
-            .reduce(|a, b| if a == b { a } else { Arc::new(a.common(&b)) });
-        Resolution::exact(identity.unwrap_or(last), IdentifiedBy::Uid)
+    }
+
+    /// The revisions of a pod.
+    pub(super) fn pod_revisions(&self, uid: &str) -> Option<&Revisions> {
+        self.by_uid.first().and_then(|uids| uids.get(uid)).and_then(|object| element(&self.objects, object))
     }
 
     fn by_address(&self, ask: &Ask<'_>) -> Resolution {
-        let mut resolution = match self.end_holder(ask.address, ask.at) {
-            Held::One(identity) => Resolution::exact(identity, IdentifiedBy::Address),
+        match self.held(self.ends.get(ask.address), ask.at, |_| true) {
+            Held::One(_, identity) => {
+                let port = ask.port.filter(|_| ask.responder);
+                let service = port.and_then(|port| self.service(ask.at, ask.address, port, ask.protocol));
+                Resolution { service, ..exact(identity) }
+            }
             Held::Several(candidates) => Resolution::ambiguous(candidates),
             Held::Nobody => self.by_service_address(ask),
-        };
-        if resolution.service.is_none() && ask.responder && resolution.attribution == Attribution::Exact {
-            resolution.service = ask.port.and_then(|port| self.service(ask.at, ask.address, port, ask.protocol));
         }
-        resolution
     }
 
     /// An address that no pod and no node held: a service's, if it was reached at one of its ports.
@@ -134,19 +164,15 @@ impl Table {
             return Resolution::none(self.nobody(ask.address, ask.at));
         }
         match self.service_holder(ask.at, ask.address, ask.port, ask.protocol) {
-            Held::One(service) => {
-                let name = self.service_name(&service);
-                let mut found = Resolution::exact(service, IdentifiedBy::Address);
-                found.service = Some(name);
-                found
-            }
+            Held::One(service, identity) => Resolution { service: Some(service.text.clone()), ..exact(identity) },
             Held::Several(services) => Resolution::ambiguous(services),
             Held::Nobody => Resolution::none(self.nobody(ask.address, ask.at)),
         }
     }
 
     fn nobody(&self, address: Address, at: Millis) -> NoneReason {
-        let in_pod_network = self.pod_networks.any(address, at, |_| true);
+        // Any node's pod network will do, so that neither the longest prefix nor a bound in doubt matters.
+        let in_pod_network = self.pod_networks.any_possible(address, at);
         self.reason_or(if in_pod_network { NoneReason::UnknownPodAddress } else { NoneReason::Outside }, at)
     }
 
@@ -154,129 +180,146 @@ impl Table {
         if self.history_start != NEVER && at < self.history_start { NoneReason::BeforeHistory } else { reason }
     }
 
-    /// Pods and nodes together: an address that a pod and a node may both have held is nobody's for certain.
-    fn end_holder(&self, address: Address, at: Millis) -> Held {
-        let pods = self.holder_of(self.pods.get(&address), at);
-        let nodes = self.holder_of(self.nodes.get(&address), at);
-        match (pods, nodes) {
-            (held, Held::Nobody) | (Held::Nobody, held) => held,
-            (pods, nodes) => Held::Several(pods.names().into_iter().chain(nodes.names()).collect()),
+    /// The one set that has the longest prefix wherever the bounds in doubt are.
+    fn network_set(&self, address: Address, at: Millis) -> Option<Arc<str>> {
+        let mut first: Option<&Described<Whose>> = None;
+        let mut revisions: Vec<(u64, Span)> = Vec::new();
+        for holders in self.network_sets.containing(address) {
+            for holder in holders.possible(at) {
+                if holder.who.object() != first.get_or_insert(&holder.who).object() {
+                    return None;
+                }
+                revisions.push((holder.who.who.revision, holder.span));
+            }
+            revisions.sort_unstable_by_key(|(revision, _)| *revision);
+            revisions.dedup_by_key(|(revision, _)| *revision);
+            if certain(&revisions, at) {
+                return first.map(|set| set.text.clone());
+            }
         }
+        None
     }
 
-    fn service_holder(&self, at: Millis, address: Address, port: Option<u16>, protocol: u8) -> Held {
-        port.map_or(Held::Nobody, |port| self.holder_of(self.services.get(&(address, port, protocol)), at))
-    }
-
-    fn service_name(&self, service: &Identity) -> Arc<str> {
-        self.revisions_of(3, &service.uid)
-            .find_map(|stored| match &stored.body {
-                Body::Service { name, .. } => Some(name.clone()),
-                _ => None,
-            })
-            .unwrap_or_else(|| Arc::from(service.qualified_name()))
-    }
-
-    fn holder_of(&self, holders: Option<&Holders>, at: Millis) -> Held {
-        let Some(holders) = holders else { return Held::Nobody };
-        let mut possible = holders.possible(at);
-        let Some((span, slot)) = possible.next() else { return Held::Nobody };
-        let Some(second) = possible.next() else {
-            return match self.stored(slot).and_then(identity_of) {
-                Some(identity) if span.certain(at) => Held::One(identity.clone()),
-                Some(identity) => Held::Several(vec![identity.clone()]),
-                None => Held::Nobody,
-            };
-        };
-        let slots = [slot, second.1].into_iter().chain(possible.map(|(_, slot)| slot));
-        self.groups(slots.filter_map(|slot| self.stored(slot)).collect(), at)
-    }
-
-    /// Several revisions may have held: those of one object are one holder.
-    fn groups(&self, mut revisions: Vec<&Stored>, at: Millis) -> Held {
-        revisions.sort_unstable_by_key(|stored| (stored.object, stored.revision));
-        let mut holders: Vec<Arc<Identity>> = Vec::new();
-        let mut all_certain = true;
-        for group in revisions.chunk_by(|a, b| a.object == b.object) {
-            all_certain &= certain(group, at);
-            let identities = group.iter().filter_map(|stored| identity_of(stored)).cloned();
-            holders.extend(identities.reduce(|a, b| if a == b { a } else { Arc::new(a.common(&b)) }));
-        }
-        match (holders.len(), all_certain) {
-            (0, _) => Held::Nobody,
-            (1, true) => holders.pop().map_or(Held::Nobody, Held::One),
-            _ => Held::Several(holders),
-        }
+    fn service_holder(
+        &self,
+        at: Millis,
+        address: Address,
+        port: Option<u16>,
+        protocol: u8,
+    ) -> Held<'_, Described<Arc<Identity>>> {
+        let holders = port.and_then(|port| self.services.get(&(number(address), port, protocol)));
+        self.held(holders, at, |_| true)
     }
 
     /// The node with this name: the name identifies it, so that a bound in doubt does not matter, but two nodes that had
     /// the name one after the other do.
     fn node_named(&self, name: &str, at: Millis) -> Option<Arc<Identity>> {
-        match self.holder_of(self.nodes_by_name.get(name), at) {
-            Held::One(node) => Some(node),
+        match self.held(Some(&self.named(name)?.nodes), at, |_| true) {
+            Held::One(_, node) => Some(node),
             Held::Several(nodes) => <[_; 1]>::try_from(nodes).ok().map(|[node]| node),
             Held::Nobody => None,
         }
     }
 
-    /// The zone of a node as of then; nothing where it may have been one or another.
-    fn zone(&self, node: &str, at: Millis) -> Option<Arc<str>> {
-        if node.is_empty() {
-            return None;
-        }
-        let mut zones =
-            self.nodes_by_name.get(node)?.possible(at).filter_map(|(_, slot)| match &self.stored(slot)?.body {
-                Body::Node { zone, .. } => Some(zone),
-                _ => None,
-            });
+    /// The zone of an identity's node as of then; nothing where it may have been one or another.
+    fn zone(&self, identity: &Identity, at: Millis) -> Option<Arc<str>> {
+        let named = element(&self.named_nodes, identity.node_number)?;
+        let mut zones = named.nodes.possible(at).map(|holder| &holder.who.text);
         let zone = zones.next()?;
         (!zone.is_empty() && zones.all(|other| other == zone)).then(|| zone.clone())
     }
 
-    fn revisions_of_pod(&self, uid: &str) -> impl Iterator<Item = &Stored> {
-        self.revisions_of(0, uid)
+    /// Who held something at a time, of those whom the condition admits.
+    fn held<'a, T: Names>(
+        &self,
+        holders: Option<&'a Holders<T>>,
+        at: Millis,
+        admits: impl Fn(&Identity) -> bool,
+    ) -> Held<'a, T> {
+        let Some(holders) = holders else { return Held::Nobody };
+        let mut possible = holders.possible(at).filter(|holder| admits(holder.who.identity()));
+        let Some(first) = possible.next() else { return Held::Nobody };
+        let Some(second) = possible.next() else {
+            let identity = first.who.identity().clone();
+            return if first.span.certain(at) {
+                Held::One(&first.who, identity)
+            } else {
+                Held::Several(vec![identity])
+            };
+        };
+        self.groups([first, second].into_iter().chain(possible).collect(), at)
     }
 
-    fn revisions_of(&self, kind: usize, uid: &str) -> impl Iterator<Item = &Stored> {
-        let object =
-            self.by_uid.get(kind).and_then(|map| map.get(uid)).and_then(|&object| usize::try_from(object).ok());
-        let list = object.and_then(|object| self.objects.get(object)).map_or(&[][..], |Revisions(list)| list);
-        list.iter().filter_map(|(_, slot)| self.stored(*slot))
+    /// Several revisions may have held: those of one object are one holder.
+    fn groups<'a, T: Names>(&self, possible: Vec<&'a Holder<T>>, at: Millis) -> Held<'a, T> {
+        let mut possible: Vec<(u64, &Holder<T>)> =
+            possible.into_iter().map(|holder| (self.revision_of(holder), holder)).collect();
+        possible.sort_unstable_by_key(|(revision, holder)| (holder.who.object(), *revision));
+        let mut identities: Vec<Arc<Identity>> = Vec::new();
+        let mut all_certain = true;
+        for group in possible.chunk_by(|(_, a), (_, b)| a.who.object() == b.who.object()) {
+            let revisions: Vec<(u64, Span)> = group.iter().map(|(revision, holder)| (*revision, holder.span)).collect();
+            all_certain &= certain(&revisions, at);
+            let all = group.iter().map(|(_, holder)| holder.who.identity().clone());
+            identities.extend(all.reduce(|a, b| common(a, &b)));
+        }
+        match (identities.pop(), possible.first()) {
+            (Some(only), Some((_, holder))) if identities.is_empty() && all_certain => Held::One(&holder.who, only),
+            (last, _) => Held::Several(identities.into_iter().chain(last).collect()),
+        }
     }
 
-    fn stored(&self, slot: Slot) -> Option<&Stored> {
-        usize::try_from(slot).ok().and_then(|i| self.stored.get(i)).and_then(Option::as_ref)
+    /// The ordinal of the revision by which something is held.
+    fn revision_of<T: Names>(&self, holder: &Holder<T>) -> u64 {
+        let list = element(&self.objects, holder.who.object()).map_or(&[][..], |revisions| &revisions.list);
+        let identity = holder.who.identity();
+        let is = |stored: &&Stored| {
+            stored.span == holder.span && stored.identity().is_some_and(|known| Arc::ptr_eq(known, identity))
+        };
+        list.iter().find(is).map_or(0, |stored| stored.revision)
     }
 }
 
-impl Held {
-    fn names(self) -> Vec<Arc<Identity>> {
-        match self {
-            Self::Nobody => Vec::new(),
-            Self::One(identity) => vec![identity],
-            Self::Several(identities) => identities,
+impl Stored {
+    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
+        match &self.body {
+            Body::Pod { identity, .. } => Some(identity),
+            Body::Node(node) => Some(&node.identity),
+            Body::Service(service) => Some(&service.identity),
+            Body::Agent(_) | Body::NetworkSet(_) | Body::Other => None,
         }
     }
 }
 
-fn identity_of(stored: &Stored) -> Option<&Arc<Identity>> {
-    match &stored.body {
-        Body::Pod { identity, .. } | Body::Node { identity, .. } | Body::Service { identity, .. } => Some(identity),
-        Body::Agent { .. } | Body::Other => None,
+impl Revisions {
+    /// Those of which it is possible that they were valid at a time, latest first.
+    pub(super) fn possible(&self, at: Millis) -> impl Iterator<Item = &Stored> {
+        let ordered = self.ordered;
+        self.begun(at)
+            .iter()
+            .rev()
+            .take_while(move |stored| !ordered || stored.span.latest_end() > at)
+            .filter(move |stored| stored.span.possible(at))
+    }
+
+    /// Those that may have begun by then; where they are in no order, all.
+    fn begun(&self, at: Millis) -> &[Stored] {
+        let begun = |stored: &Stored| stored.span.earliest_start() <= at;
+        let end = if self.ordered { self.list.partition_point(begun) } else { self.list.len() };
+        self.list.get(..end).unwrap_or_default()
+    }
+
+    /// Who a pod was: what its possible revisions have in common, or its last one before.
+    fn pod_at(&self, at: Millis) -> Option<Arc<Identity>> {
+        let possible = self.possible(at).filter_map(Stored::identity).cloned().reduce(|a, b| common(a, &b));
+        possible.or_else(|| {
+            // A pod that is said to have ended may still be sending; it is the same pod.
+            let last = self.begun(at).iter().rev().find(|stored| stored.span.earliest_start() <= at);
+            last.and_then(Stored::identity).cloned()
+        })
     }
 }
 
-/// Whether one object certainly held throughout: one of its revisions did, or revisions that follow each other without
-/// a gap did together.
-fn certain(group: &[&Stored], at: Millis) -> bool {
-    if group.iter().any(|stored| stored.span.certain(at)) {
-        return true;
-    }
-    let (Some(first), Some(last)) = (group.first(), group.last()) else { return false };
-    first.span.from_latest <= at
-        && at < last.span.to_earliest
-        && group
-            .iter()
-            .zip(group.iter().skip(1))
-            .all(|(a, b)| a.revision.checked_add(1) == Some(b.revision) && a.span.continues_in(&b.span))
+fn common(a: Arc<Identity>, b: &Arc<Identity>) -> Arc<Identity> {
+    if a == *b { a } else { Arc::new(a.common(b)) }
 }

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_schemas::enriched::Attribution;
-use weir_schemas::metadata::{Bound, BoundSource, Pod};
+use weir_schemas::metadata::{Bound, BoundSource, Pod, Revision};
 
 /// A pod's history: steps of (time to the next change, width of its bound, addresses held, whether a gap follows).
 type Steps = Vec<(i64, i64, BTreeSet<u8>, bool)>;
@@ -164,6 +164,24 @@ proptest! {
                 prop_assert_eq!(whole.side(&ask), compacted.side(&ask));
             }
         }
+    }
+
+    #[test]
+    fn many_at_once_are_answered_as_one_by_one(
+        pods in prop::collection::vec(steps(), 1..5),
+        picks in prop::collection::vec(0usize..5, 1..20),
+    ) {
+        let all: Vec<Metadata> = interleave(&pods, &picks).into_iter().map(Metadata::Revision).collect();
+        let (mut one_by_one, mut at_once) = (empty(), empty());
+        all.iter().for_each(|message| one_by_one.apply(0, message));
+        at_once.apply_all(0, &all);
+        let by_address = (0..120).flat_map(|at| (0..3).map(move |number| Ask::address(at, held(number))));
+        let by_uid = (0..120).map(|at| Ask { pod_uid: Some("uid-0"), ..Ask::address(at, held(0)) });
+        let asks: Vec<Ask<'_>> = by_address.chain(by_uid).collect();
+        let mut answers = Vec::new();
+        at_once.resolve_all(&asks, &mut answers);
+        let expected: Vec<_> = asks.iter().map(|ask| one_by_one.resolve(ask)).collect();
+        prop_assert_eq!(answers, expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use weir_flow::protocol::TCP;
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
-use weir_schemas::metadata::{Agent, Bound, BoundSource, Node, Pod, Service, ServicePort};
+use weir_schemas::metadata::{Agent, Bound, BoundSource, Node, Pod, Revision, Service, ServicePort};
 
 fn bound(earliest: Millis, latest: Millis) -> Bound {
     Bound { earliest, latest, source: BoundSource::Status }
@@ -302,4 +302,40 @@ fn what_is_always_valid_says_so() {
     assert!(side.always_valid);
     assert_eq!(side.attribution, Attribution::Exact);
     assert_eq!(table.side(&at(1, "10.0.0.2")).reason, Some(NoneReason::Outside), "manifests have no beginning");
+}
+
+#[test]
+fn revisions_whose_times_go_back_are_all_searched() {
+    let table = table(&[
+        revision("a", 1, (300, 300), None, pod(&["10.0.0.1"], "n")),
+        revision("a", 2, (100, 100), Some((200, 200)), pod(&["10.0.0.1"], "n")),
+    ]);
+    let labels = |time| table.side(&Ask { pod_uid: Some("a"), ..at(time, "10.0.0.1") }).labels;
+    assert_eq!(labels(150), ["app=a", "revision=2"]);
+    assert_eq!(labels(350), ["app=a", "revision=1"]);
+    assert_eq!(labels(250), ["app=a", "revision=2"], "its last one before");
+    assert_eq!(table.side(&at(150, "10.0.0.1")).labels, ["app=a", "revision=2"]);
+}
+
+#[test]
+fn who_held_longer_than_a_later_one_is_found() {
+    let table = table(&[
+        revision("a", 1, (100, 100), Some((200, 200)), pod(&["10.0.0.1"], "n")),
+        revision("b", 1, (120, 120), Some((130, 130)), pod(&["10.0.0.1"], "n")),
+        revision("c", 1, (140, 140), Some((150, 150)), pod(&["10.0.0.1"], "n")),
+    ]);
+    assert_eq!(table.side(&at(160, "10.0.0.1")).pod.as_deref(), Some("name-a"));
+    assert_eq!(table.side(&at(145, "10.0.0.1")).candidates, ["shop/name-a", "shop/name-c"]);
+}
+
+#[test]
+fn what_is_forgotten_makes_room_for_another() {
+    let mut table = table(&[revision("a", 1, (100, 100), None, pod(&["10.0.0.1"], "n"))]);
+    table.forget("c/Pod/a/1");
+    table.apply(0, &revision("b", 1, (100, 100), None, pod(&["10.0.0.2"], "n")));
+    table.apply(0, &revision("a", 2, (100, 100), None, pod(&["10.0.0.3"], "n")));
+    let name = |text| table.side(&at(150, text)).pod;
+    assert_eq!((name("10.0.0.1"), name("10.0.0.2").as_deref()), (None, Some("name-b")));
+    assert_eq!(name("10.0.0.3").as_deref(), Some("name-a"));
+    assert_eq!(table.side(&Ask { pod_uid: Some("b"), ..at(150, "10.0.0.9") }).pod.as_deref(), Some("name-b"));
 }

@@ -1,0 +1,287 @@
+//! How a revision gets into the table, and out of it.
+
+use super::{
+    AgentBody, Body, NamedNode, NetworkSetBody, NodeBody, Revisions, ServiceBody, ServiceEntry, Stored, Table, element,
+    element_mut, kind_of,
+};
+use crate::addresses::{change_entry, number};
+use crate::holders::{Described, Holders, Holding, ObjectNumber, Whose};
+use crate::identity::{Entity, Identity, IdentityKind, NOWHERE, qualified};
+use crate::intern::is_same;
+use crate::networks::canonical;
+use crate::span::{Span, is_always};
+use ipnet::IpNet;
+use std::sync::Arc;
+use weir_flow::Address;
+use weir_schemas::metadata::{Agent, NetworkSet, Node, Object, Pod, Revision, Service};
+
+/// A revision's place while it is entered into the indices or taken out of them.
+#[derive(Clone, Copy)]
+struct Entry {
+    span: Span,
+    object: ObjectNumber,
+    revision: u64,
+    enter: bool,
+}
+
+impl Entry {
+    fn whose(self) -> Whose {
+        Whose { object: self.object, revision: self.revision }
+    }
+
+    /// Enters what is held, or takes it out.
+    fn change<T: Holding>(self, holders: &mut Holders<T>, who: T) {
+        if self.enter {
+            holders.insert(self.span, who);
+        } else {
+            holders.remove(self.span, &who);
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn put(&mut self, revision: &Revision) {
+        let object = self.object(kind_of(&revision.object), &revision.uid);
+        self.remove(object, revision.revision);
+        let body = self.body(object, revision);
+        let stored = Stored { revision: revision.revision, span: Span::of(revision), body };
+        self.index(object, &stored, true);
+        if let Some(revisions) = element_mut(&mut self.objects, object) {
+            revisions.insert(stored);
+            self.revisions += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, object: ObjectNumber, revision: u64) {
+        if let Some(stored) = element_mut(&mut self.objects, object).and_then(|revisions| revisions.remove(revision)) {
+            self.index(object, &stored, false);
+            self.revisions -= 1;
+        }
+    }
+
+    fn object(&mut self, kind: usize, uid: &str) -> ObjectNumber {
+        let Some(uids) = self.by_uid.get_mut(kind) else { return NOWHERE };
+        if let Some(known) = uids.get(uid) {
+            return known;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.objects.push(Revisions::default());
+            u32::try_from(self.objects.len() - 1).unwrap_or(NOWHERE)
+        });
+        uids.insert(uid, number);
+        number
+    }
+
+    fn body(&mut self, object: ObjectNumber, revision: &Revision) -> Body {
+        match &revision.object {
+            Object::Pod(pod) => self.pod(object, revision, pod),
+            Object::Node(node) => self.node(object, revision, node),
+            Object::Service(service) => self.service_body(object, revision, service),
+            Object::Agent(agent) => self.agent(agent),
+            Object::NetworkSet(set) => self.network_set_body(revision, set),
+            Object::Namespace(_) | Object::EndpointSlice(_) | Object::Policy(_) => Body::Other,
+        }
+    }
+
+    /// What a pod's latest revision says and this one repeats is shared with it.
+    fn pod(&mut self, object: ObjectNumber, revision: &Revision, pod: &Pod) -> Body {
+        let latest = element(&self.objects, object).and_then(|revisions| revisions.list.last());
+        let latest = latest.and_then(|stored| match &stored.body {
+            Body::Pod { identity, addresses } => Some((identity.clone(), addresses.clone())),
+            _ => None,
+        });
+        // The addresses of a pod on the node's network are the node's: no flow is the pod's by address.
+        let own = if pod.host_network { &[] } else { pod.addresses.as_slice() };
+        let Some((identity, addresses)) = latest.filter(|(identity, _)| is_entity(identity, revision, pod)) else {
+            let entity = Entity {
+                node: self.texts.text(&pod.node),
+                workload_kind: self.texts.text(&pod.workload_kind),
+                workload: self.texts.text(&pod.workload),
+                service_account: self.texts.text(&pod.service_account),
+                ..self.entity(IdentityKind::Pod, revision)
+            };
+            let identity = self.identity(object, entity, &revision.labels);
+            return Body::Pod { identity, addresses: distinct(own).into() };
+        };
+        let identity = if is_same(&identity.labels, &revision.labels) {
+            identity
+        } else {
+            let labels = self.texts.set(&revision.labels);
+            let Identity { entity, object, node_number, .. } = &*identity;
+            Arc::new(Identity { entity: entity.clone(), labels, object: *object, node_number: *node_number })
+        };
+        let addresses = if *addresses == *own { addresses } else { distinct(own).into() };
+        Body::Pod { identity, addresses }
+    }
+
+    fn node(&mut self, object: ObjectNumber, revision: &Revision, node: &Node) -> Body {
+        let entity = Entity { node: self.texts.text(&revision.name), ..self.entity(IdentityKind::Node, revision) };
+        Body::Node(Box::new(NodeBody {
+            identity: self.identity(object, entity, &[]),
+            addresses: distinct(&node.addresses).into(),
+            networks: self.networks(&node.pod_networks),
+            zone: self.texts.text(&node.zone),
+        }))
+    }
+
+    fn service_body(&mut self, object: ObjectNumber, revision: &Revision, service: &Service) -> Body {
+        let mut entries: Vec<ServiceEntry> = Vec::new();
+        for address in &service.addresses {
+            entries.extend(service.ports.iter().map(|port| (number(*address), port.port, port.protocol)));
+        }
+        entries.sort_unstable();
+        entries.dedup();
+        let entity = self.entity(IdentityKind::Service, revision);
+        Body::Service(Box::new(ServiceBody {
+            identity: self.identity(object, entity, &[]),
+            name: self.texts.text(&qualified(&revision.namespace, &revision.name)),
+            entries: entries.into(),
+        }))
+    }
+
+    fn agent(&mut self, agent: &Agent) -> Body {
+        Body::Agent(Box::new(AgentBody {
+            node: (!agent.node.is_empty()).then(|| self.node_number(&agent.node)),
+            networks: self.networks(&agent.networks),
+            one_observer: agent.one_observer,
+        }))
+    }
+
+    fn network_set_body(&mut self, revision: &Revision, set: &NetworkSet) -> Body {
+        Body::NetworkSet(Box::new(NetworkSetBody {
+            name: self.texts.text(&qualified(&revision.namespace, &revision.name)),
+            networks: self.networks(&set.networks),
+        }))
+    }
+
+    fn entity(&mut self, kind: IdentityKind, revision: &Revision) -> Entity {
+        let empty = self.texts.text("");
+        Entity {
+            kind,
+            uid: Arc::from(revision.uid.as_str()),
+            namespace: self.texts.text(&revision.namespace),
+            name: self.texts.text(&revision.name),
+            node: empty.clone(),
+            workload_kind: empty.clone(),
+            workload: empty.clone(),
+            service_account: empty,
+            always_valid: is_always(revision),
+        }
+    }
+
+    fn identity(&mut self, object: ObjectNumber, entity: Entity, labels: &[String]) -> Arc<Identity> {
+        let node_number = self.node_number(&entity.node);
+        Arc::new(Identity { entity: Arc::new(entity), labels: self.texts.set(labels), object, node_number })
+    }
+
+    fn networks(&mut self, texts: &[String]) -> Box<[IpNet]> {
+        let parsed = texts.iter().filter_map(|text| text.parse().ok());
+        let mut networks: Vec<IpNet> = parsed.map(canonical).collect();
+        self.malformed += u64::try_from(texts.len() - networks.len()).unwrap_or(u64::MAX);
+        networks.sort_unstable();
+        networks.dedup();
+        networks.into()
+    }
+
+    /// The number of a node's name; that of no node for an empty one.
+    fn node_number(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return NOWHERE;
+        }
+        if let Some(&known) = self.node_numbers.get(name) {
+            return known;
+        }
+        let number = u32::try_from(self.named_nodes.len()).unwrap_or(NOWHERE);
+        self.named_nodes.push(NamedNode { nodes: Holders::default(), agents: Holders::default() });
+        self.node_numbers.insert(self.texts.text(name), number);
+        number
+    }
+
+    /// Enters a revision into the indices, or takes it out.
+    fn index(&mut self, object: ObjectNumber, stored: &Stored, enter: bool) {
+        let entry = Entry { span: stored.span, object, revision: stored.revision, enter };
+        match &stored.body {
+            Body::Pod { identity, addresses } => self.index_end(entry, addresses, identity),
+            Body::Node(node) => {
+                self.index_end(entry, &node.addresses, &node.identity);
+                for network in &node.networks {
+                    self.pod_networks.change(network, |holders| entry.change(holders, entry.whose()));
+                }
+                if let Some(named) = element_mut(&mut self.named_nodes, node.identity.node_number) {
+                    let who = Described { who: node.identity.clone(), text: node.zone.clone() };
+                    entry.change(&mut named.nodes, who);
+                }
+            }
+            Body::Service(service) => {
+                for key in &service.entries {
+                    let who = Described { who: service.identity.clone(), text: service.name.clone() };
+                    change_entry(&mut self.services, *key, |list| entry.change(list, who), Holders::is_empty);
+                }
+            }
+            Body::Agent(agent) => {
+                if let Some(named) = agent.node.and_then(|node| element_mut(&mut self.named_nodes, node)) {
+                    entry.change(&mut named.agents, entry.whose());
+                }
+                for network in &agent.networks {
+                    self.agent_networks.change(network, |holders| entry.change(holders, entry.whose()));
+                }
+                if agent.one_observer {
+                    entry.change(&mut self.single_observers, entry.whose());
+                }
+            }
+            Body::NetworkSet(set) => {
+                for network in &set.networks {
+                    let who = Described { who: entry.whose(), text: set.name.clone() };
+                    self.network_sets.change(network, |holders| entry.change(holders, who));
+                }
+            }
+            Body::Other => {}
+        }
+    }
+
+    fn index_end(&mut self, entry: Entry, addresses: &[Address], identity: &Arc<Identity>) {
+        for address in addresses {
+            self.ends.change(*address, |holders| entry.change(holders, identity.clone()), Holders::is_empty);
+        }
+    }
+}
+
+impl Revisions {
+    fn insert(&mut self, stored: Stored) {
+        let place = self.list.partition_point(|known| known.revision < stored.revision);
+        // Room for half as many more, where a vector would double: there are very many short lists.
+        if self.list.len() == self.list.capacity() {
+            self.list.reserve_exact(self.list.len() / 2 + 1);
+        }
+        self.list.insert(place, stored);
+        let around =
+            if self.ordered { place.saturating_sub(1)..self.list.len().min(place + 2) } else { 0..self.list.len() };
+        let around = self.list.get(around).unwrap_or_default();
+        self.ordered = around.iter().zip(around.iter().skip(1)).all(|(a, b)| {
+            a.span.earliest_start() <= b.span.earliest_start() && a.span.latest_end() <= b.span.latest_end()
+        });
+    }
+
+    fn remove(&mut self, revision: u64) -> Option<Stored> {
+        let place = self.list.binary_search_by_key(&revision, |known| known.revision).ok()?;
+        Some(self.list.remove(place))
+    }
+}
+
+/// Whether a revision of a pod says the same of it as a known one, but for its labels.
+fn is_entity(known: &Entity, revision: &Revision, pod: &Pod) -> bool {
+    *known.name == *revision.name
+        && *known.namespace == *revision.namespace
+        && *known.node == *pod.node
+        && *known.workload_kind == *pod.workload_kind
+        && *known.workload == *pod.workload
+        && *known.service_account == *pod.service_account
+        && known.always_valid == is_always(revision)
+}
+
+fn distinct(addresses: &[Address]) -> Vec<Address> {
+    let mut distinct = addresses.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
