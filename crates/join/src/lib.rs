@@ -9,6 +9,7 @@
 
 mod addresses;
 mod ask;
+mod geography;
 mod holders;
 mod identity;
 mod intern;
@@ -19,6 +20,7 @@ mod table;
 mod uids;
 
 pub use ask::Ask;
+pub use geography::{Geography, GeographyError, Place};
 pub use identity::{Entity, Identity, IdentityKind};
 pub use resolution::Resolution;
 pub use table::Table;
