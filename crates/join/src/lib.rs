@@ -6,6 +6,9 @@
 //! An answer for a time `t` rests only on facts whose bounds reach `t`. As the metadata service clips what it learns
 //! after a heartbeat H to after H, no answer for `t <= H` ever changes once [`Table::complete_to`] is at least `t`.
 //! That is also why "not yet reported" is never concluded from a revision that came later.
+//!
+//! An address that nobody held may still have a name: of the network set that it lies in, which the table knows as of
+//! any time, and of its country and autonomous system, which a user's [`Geography`] knows.
 
 mod addresses;
 mod ask;
