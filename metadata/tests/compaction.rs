@@ -64,6 +64,7 @@ impl World {
             namespace: "shop".to_owned(),
             name: format!("pod-{place}-{life}"),
             labels: vec![format!("v={label}")],
+            annotations: Vec::new(),
             object: Object::Pod(pod),
             since: Some(at),
             changed: Some(at),

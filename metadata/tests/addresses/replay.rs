@@ -9,8 +9,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use weir_flow::Millis;
 use weir_join::{Ask, Table};
-use weir_metadata::cluster::{Change, Cluster, Event, Item, WATCHED, Watched};
+use weir_metadata::cluster::{Change, Cluster, Event, Item};
+use weir_metadata::keep::Keep;
 use weir_metadata::revisions::{History, key};
+use weir_metadata::watched::Watched;
 use weir_schemas::enriched::Side;
 use weir_schemas::metadata::{Metadata, Proof, Revision};
 use weir_schemas::{decode, encode};
@@ -101,7 +103,7 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(truth: &'a Truth) -> Self {
         let mut replay = Self {
             truth,
-            cluster: Cluster::new(Vec::new()),
+            cluster: Cluster::new(Vec::new(), Keep::default()),
             history: History::new(CLUSTER),
             table: Table::new(CLUSTER, 1),
             topic: BTreeMap::new(),
@@ -183,7 +185,7 @@ impl<'a> Replay<'a> {
         for value in self.topic.values() {
             self.history.restore(&decode(value).unwrap());
         }
-        self.cluster = Cluster::new(Vec::new());
+        self.cluster = Cluster::new(Vec::new(), Keep::default());
         self.list_everything(now, pods);
     }
 
@@ -205,9 +207,8 @@ impl<'a> Replay<'a> {
             Change::Listed(vec![Item::Service(Box::new(serde_json::from_value(service).unwrap()))]),
         );
         self.take(Watched::Pod, now, Change::Listed(pods));
-        let others =
-            [Watched::Namespace, Watched::ReplicaSet, Watched::Job, Watched::EndpointSlice, Watched::NetworkPolicy];
-        assert_eq!(others.len() + 3, WATCHED);
+        let shown = [Watched::Pod, Watched::Node, Watched::Service];
+        let others = Watched::all().filter(|watched| !shown.contains(watched));
         for watched in others {
             self.take(watched, now, Change::Listed(Vec::new()));
         }
