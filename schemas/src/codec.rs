@@ -1,8 +1,8 @@
 //! Avro single-object encoding (Avro 1.11 specification, "Single-object encoding").
 
 use crate::{audit, checkpoint, dead_letter, dns, enriched, horizon, ledger, metadata, partial, raw, settings};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
@@ -149,6 +149,20 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, DecodeError> {
+    decode_as::<T, T>(bytes, limits)
+}
+
+/// Decodes a metadata message whose texts stay where they are, within the default [`Limits`]: a table that is filled from
+/// millions of them keeps few.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_metadata(bytes: &[u8]) -> Result<metadata::Metadata<&str>, DecodeError> {
+    decode_as::<metadata::Metadata, _>(bytes, Limits::default())
+}
+
+/// Decodes a message of type `T` as `V`, which has the same fields.
+fn decode_as<'de, T: Message, V: Deserialize<'de>>(bytes: &'de [u8], limits: Limits) -> Result<V, DecodeError> {
     if bytes.len() > limits.message {
         return Err(DecodeError::TooLong { length: bytes.len(), limit: limits.message });
     }
@@ -157,17 +171,23 @@ pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, Decode
     if magic != MAGIC {
         return Err(DecodeError::NotSingleObject);
     }
-    let schema = T::readable().into_iter().find(|s| s.rabin_fingerprint() == fingerprint).ok_or_else(|| {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(fingerprint);
-        DecodeError::UnknownSchema(u64::from_le_bytes(eight), T::NAME)
-    })?;
-    let mut config = DeserializerConfig::new(schema);
+    let mut config = DeserializerConfig::new(writer_schema::<T>(fingerprint)?);
     // An array of n elements needs at least n bytes here, so a length bomb is refused before it allocates.
     config.max_seq_size = limits.sequence.min(body.len());
     config.allowed_depth = limits.depth;
     let mut state = DeserializerState::with_config(SliceRead::new(body), config);
-    let message = T::deserialize(state.deserializer()).map_err(|e| DecodeError::Body(T::NAME, e.to_string()))?;
+    let message = V::deserialize(state.deserializer()).map_err(|e| DecodeError::Body(T::NAME, e.to_string()))?;
     let left = std::io::copy(&mut state.into_reader(), &mut std::io::sink()).unwrap_or(0);
     if left > 0 { Err(DecodeError::Trailing(T::NAME, left)) } else { Ok(message) }
+}
+
+/// The schema with this fingerprint, the present one first, because nearly every message has it.
+fn writer_schema<T: Message>(fingerprint: &[u8]) -> Result<&'static Schema, DecodeError> {
+    let is = |schema: &&'static Schema| schema.rabin_fingerprint() == fingerprint;
+    let present = Some(T::schema()).filter(is);
+    present.or_else(|| T::readable().into_iter().find(is)).ok_or_else(|| {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(fingerprint);
+        DecodeError::UnknownSchema(u64::from_le_bytes(eight), T::NAME)
+    })
 }

@@ -18,4 +18,4 @@ pub mod topics;
 
 mod codec;
 
-pub use codec::{DecodeError, EncodeError, Limits, Message, decode, decode_with, encode};
+pub use codec::{DecodeError, EncodeError, Limits, Message, decode, decode_metadata, decode_with, encode};

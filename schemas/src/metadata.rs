@@ -3,26 +3,27 @@
 use serde::{Deserialize, Serialize};
 use weir_flow::{Address, Millis};
 
-/// A message on the metadata topic.
+/// A message on the metadata topic. `T` holds its texts: `String`, or `&str` for one that is read and not kept
+/// ([`crate::decode_metadata`]).
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every message is a revision; a box would cost an allocation each"
 )]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Metadata {
+pub enum Metadata<T = String> {
     /// One revision of one object; key `<cluster>/<kind>/<uid>/<revision>`.
     #[serde(rename = "weir.Revision")]
-    Revision(Revision),
+    Revision(Revision<T>),
     /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`.
     #[serde(rename = "weir.Heartbeat")]
-    Heartbeat(Heartbeat),
+    Heartbeat(Heartbeat<T>),
 }
 
 /// Metadata of the cluster is complete up to a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Heartbeat {
+pub struct Heartbeat<T = String> {
     /// The cluster's id.
-    pub cluster: String,
+    pub cluster: T,
     /// H, ms since the epoch; the largest long = nothing can be learnt any more.
     pub complete_to: Millis,
     /// How that is known.
@@ -49,25 +50,25 @@ pub enum Proof {
 
 /// One identity of one object, and when it was valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Revision {
+pub struct Revision<T = String> {
     /// The cluster's id.
-    pub cluster: String,
+    pub cluster: T,
     /// The object's UID; for objects without one (manifests) a UUID made of kind, namespace and name.
-    pub uid: String,
+    pub uid: T,
     /// Ordinal of identity content, from 1; never the resourceVersion.
     pub revision: u64,
     /// Namespace; empty for cluster-wide objects.
-    pub namespace: String,
+    pub namespace: T,
     /// Name.
-    pub name: String,
+    pub name: T,
     /// Labels as `k=v`, sorted by key.
-    pub labels: Vec<String>,
+    pub labels: Vec<T>,
     /// How many labels were left out by the keep-list or a limit.
     pub labels_dropped: u32,
     /// Annotations of the keep-list as `k=v`, sorted by key.
-    pub annotations: Vec<String>,
+    pub annotations: Vec<T>,
     /// Who changed the object last: the manager of the newest entry of `metadata.managedFields` but status; empty when unknown.
-    pub changed_by: String,
+    pub changed_by: T,
     /// When, ms since the epoch; absent when unknown.
     pub changed_at: Option<Millis>,
     /// From when it was valid.
@@ -75,7 +76,7 @@ pub struct Revision {
     /// Until when (exclusive); absent while it still is.
     pub valid_to: Option<Bound>,
     /// What is particular to the kind.
-    pub object: Object,
+    pub object: Object<T>,
 }
 
 /// A bound of validity: the API does not know exactly when an address was held.
@@ -111,34 +112,41 @@ pub enum BoundSource {
 
 /// What is particular to a kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Object {
+pub enum Object<T = String> {
     /// A pod.
     #[serde(rename = "weir.Pod")]
-    Pod(Pod),
+    Pod(Pod<T>),
     /// A node.
     #[serde(rename = "weir.Node")]
-    Node(Node),
+    Node(Node<T>),
     /// A namespace.
     #[serde(rename = "weir.Namespace")]
-    Namespace(Namespace),
+    Namespace(Namespace<T>),
     /// A service.
     #[serde(rename = "weir.Service")]
-    Service(Service),
+    Service(Service<T>),
     /// An agent that covers ends.
     #[serde(rename = "weir.Agent")]
-    Agent(Agent),
+    Agent(Agent<T>),
     /// A slice of a service's endpoints.
     #[serde(rename = "weir.EndpointSlice")]
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(EndpointSlice<T>),
     /// A policy of any kind.
     #[serde(rename = "weir.Policy")]
-    Policy(Policy),
+    Policy(Policy<T>),
     /// A named set of networks and domains.
     #[serde(rename = "weir.NetworkSet")]
-    NetworkSet(NetworkSet),
+    NetworkSet(NetworkSet<T>),
 }
 
-impl Metadata {
+/// The key of the heartbeat from which on the history is whole: the first of all, and later the time before which it was
+/// forgotten.
+#[must_use]
+pub fn first_heartbeat_key(cluster: &str) -> String {
+    format!("{cluster}/heartbeat/first")
+}
+
+impl<T: std::fmt::Display> Metadata<T> {
     /// The message's key on the topic; `partition` is the metadata partition that a heartbeat is for.
     #[must_use]
     pub fn key(&self, partition: i32) -> String {
@@ -149,7 +157,7 @@ impl Metadata {
     }
 }
 
-impl Object {
+impl<T> Object<T> {
     /// The kind's name, as it stands in keys.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -168,43 +176,43 @@ impl Object {
 
 /// A pod's identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pod {
+pub struct Pod<T = String> {
     /// All addresses of the pod; the node's for a host-network pod.
     pub addresses: Vec<Address>,
     /// Whether it uses the node's network.
     pub host_network: bool,
     /// Name of its node; empty before it is scheduled.
-    pub node: String,
+    pub node: T,
     /// Name of its service account.
-    pub service_account: String,
+    pub service_account: T,
     /// Kind of the top of its owner chain, e.g. `Deployment`; empty without an owner.
-    pub workload_kind: String,
+    pub workload_kind: T,
     /// Name of the top of its owner chain; the pod's own name without an owner.
-    pub workload: String,
+    pub workload: T,
     /// Phase, as Kubernetes writes it.
-    pub phase: String,
+    pub phase: T,
     /// Containers that have an id.
-    pub containers: Vec<Container>,
+    pub containers: Vec<Container<T>>,
     /// Ports that its containers declare; policies and services name them.
-    pub ports: Vec<ContainerPort>,
+    pub ports: Vec<ContainerPort<T>>,
     /// Its owner chain as `Kind/name`, nearest first.
-    pub owners: Vec<String>,
+    pub owners: Vec<T>,
 }
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Container {
+pub struct Container<T = String> {
     /// Its id, without the runtime's prefix.
-    pub id: String,
+    pub id: T,
     /// Its name in the pod.
-    pub name: String,
+    pub name: T,
 }
 
 /// A port that a container declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ContainerPort {
+pub struct ContainerPort<T = String> {
     /// Its name; empty without one.
-    pub name: String,
+    pub name: T,
     /// The port.
     pub port: u16,
     /// IANA protocol number.
@@ -213,38 +221,38 @@ pub struct ContainerPort {
 
 /// A node's identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Node {
+pub struct Node<T = String> {
     /// Internal and external addresses.
     pub addresses: Vec<Address>,
     /// Pod networks in CIDR notation.
-    pub pod_networks: Vec<String>,
+    pub pod_networks: Vec<T>,
     /// `topology.kubernetes.io/zone`; empty without.
-    pub zone: String,
+    pub zone: T,
 }
 
 /// A namespace has nothing beyond its labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Namespace {
+pub struct Namespace<T = String> {
     /// Phase, as Kubernetes writes it.
-    pub phase: String,
+    pub phase: T,
 }
 
 /// A service's addresses and ports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Service {
+pub struct Service<T = String> {
     /// Cluster, external and load-balancer addresses.
     pub addresses: Vec<Address>,
     /// Ports.
-    pub ports: Vec<ServicePort>,
+    pub ports: Vec<ServicePort<T>>,
     /// The selector as `k=v`, sorted; empty without.
-    pub selector: Vec<String>,
+    pub selector: Vec<T>,
 }
 
 /// A service's port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServicePort {
+pub struct ServicePort<T = String> {
     /// Its name; empty where there is only one.
-    pub name: String,
+    pub name: T,
     /// Port at the service's address.
     pub port: u16,
     /// IANA protocol number.
@@ -252,50 +260,50 @@ pub struct ServicePort {
     /// Target port as a number; 0 where it is named.
     pub target: u16,
     /// Target port's name; empty where it is a number.
-    pub target_name: String,
+    pub target_name: T,
 }
 
 /// A ready agent: the ends it covers are those on its node and those in its networks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Agent {
+pub struct Agent<T = String> {
     /// Name of the node whose ends are covered; empty for a capture.
-    pub node: String,
+    pub node: T,
     /// Networks in CIDR notation whose ends are covered though no node is known for them: the host's own connected
     /// networks without a cluster, everything for a capture.
-    pub networks: Vec<String>,
+    pub networks: Vec<T>,
     /// One observer for both ends (a capture): each packet is seen once, and stands for the initiator's report.
     pub one_observer: bool,
 }
 
 /// Ready endpoints behind a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EndpointSlice {
+pub struct EndpointSlice<T = String> {
     /// Name of the service in the slice's namespace; empty without one.
-    pub service: String,
+    pub service: T,
     /// Addresses of the ready endpoints, sorted.
     pub addresses: Vec<Address>,
     /// Ports at those addresses: `port` and `target` are the same.
-    pub ports: Vec<ServicePort>,
+    pub ports: Vec<ServicePort<T>>,
 }
 
 /// A policy of any kind: Kubernetes' own, or another maker's by name only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Policy {
+pub struct Policy<T = String> {
     /// `apiVersion`, e.g. `networking.k8s.io/v1`.
-    pub api_version: String,
+    pub api_version: T,
     /// `kind`, e.g. `NetworkPolicy`.
-    pub kind: String,
+    pub kind: T,
     /// `.spec` as canonical JSON: keys sorted, no blanks.
-    pub spec: String,
+    pub spec: T,
     /// Whether it is only staged: judged as pending, never as enforced.
     pub staged: bool,
 }
 
 /// A named set of networks and domains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NetworkSet {
+pub struct NetworkSet<T = String> {
     /// Networks in CIDR notation, sorted.
-    pub networks: Vec<String>,
+    pub networks: Vec<T>,
     /// Domains, lower case, without the last dot, sorted; a leading `*.` stands for any name below.
-    pub domains: Vec<String>,
+    pub domains: Vec<T>,
 }

@@ -138,16 +138,17 @@ impl Geography {
         }
     }
 
-    /// Fills in where a side is, if its one address is public and not known to be the cluster's: nobody is known, and the
-    /// reason is neither that the address lies in a pod network nor that its pod is known by UID alone.
+    /// Fills in where a side is, as far as that is not filled in yet, if its one address is public and not known to be the
+    /// cluster's: nobody is known, and the reason is neither that the address lies in a pod network nor that its pod is known
+    /// by UID alone.
     pub fn fill(&self, side: &mut Side) {
         let outside =
             matches!(side.reason, Some(NoneReason::Outside | NoneReason::BeforeHistory | NoneReason::NoCluster));
         let Some(address) = side.address.filter(|_| outside && side.attribution == Attribution::None) else { return };
         let place = self.of(address);
-        side.country = place.country.map(ToOwned::to_owned);
-        side.as_number = place.as_number;
-        side.as_organization = place.as_organization.map(ToOwned::to_owned);
+        side.country = side.country.take().or_else(|| place.country.map(ToOwned::to_owned));
+        side.as_number = side.as_number.or(place.as_number);
+        side.as_organization = side.as_organization.take().or_else(|| place.as_organization.map(ToOwned::to_owned));
     }
 }
 

@@ -120,11 +120,6 @@ impl<T: Holding> Holders<T> {
         before.iter().rev().take_while(move |holder| nested || holds(holder)).filter(holds)
     }
 
-    /// The one that began last.
-    pub(crate) fn latest(&self) -> Option<&Holder<T>> {
-        self.list.last()
-    }
-
     /// Whether one of them certainly held at `at`.
     pub(crate) fn any_certain(&self, at: Millis) -> bool {
         self.possible(at).any(|holder| holder.span.certain(at))

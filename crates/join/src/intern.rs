@@ -37,12 +37,12 @@ impl Interner {
         new
     }
 
-    pub(crate) fn set(&mut self, set: &[String]) -> Arc<[Arc<str>]> {
+    pub(crate) fn set<T: AsRef<str>>(&mut self, set: &[T]) -> Arc<[Arc<str>]> {
         let hash = hash_of(set);
         if let Some(known) = self.sets.find(hash, |known| is_same(known, set)) {
             return known.clone();
         }
-        let new: Arc<[Arc<str>]> = set.iter().map(|text| self.text(text)).collect();
+        let new: Arc<[Arc<str>]> = set.iter().map(|text| self.text(text.as_ref())).collect();
         self.sets.insert_unique(hash, new.clone(), |known| hash_of(known));
         new
     }
@@ -60,6 +60,6 @@ impl Interner {
 }
 
 /// Whether a set of labels is this one.
-pub(crate) fn is_same(known: &[Arc<str>], set: &[String]) -> bool {
-    known.len() == set.len() && known.iter().zip(set).all(|(a, b)| **a == **b)
+pub(crate) fn is_same<T: AsRef<str>>(known: &[Arc<str>], set: &[T]) -> bool {
+    known.len() == set.len() && known.iter().zip(set).all(|(a, b)| **a == *b.as_ref())
 }

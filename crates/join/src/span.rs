@@ -53,7 +53,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) fn of(revision: &Revision) -> Self {
+    pub(crate) fn of<T>(revision: &Revision<T>) -> Self {
         let open = Bound { earliest: FOR_EVER, latest: FOR_EVER, source: BoundSource::Always };
         Self::between(revision.valid_from, revision.valid_to.unwrap_or(open))
     }
@@ -99,6 +99,6 @@ impl Span {
 }
 
 /// Whether the revision comes from a source without times.
-pub(crate) fn is_always(revision: &Revision) -> bool {
+pub(crate) fn is_always<T>(revision: &Revision<T>) -> bool {
     revision.valid_from.source == BoundSource::Always
 }

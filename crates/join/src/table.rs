@@ -37,7 +37,7 @@ fn kind_number(kind: &str) -> Option<usize> {
         .position(|known| *known == kind)
 }
 
-fn kind_of(object: &Object) -> usize {
+fn kind_of<T>(object: &Object<T>) -> usize {
     match object {
         Object::Pod(_) => 0,
         Object::Node(_) => 1,
@@ -184,10 +184,12 @@ impl Table {
 
     /// Takes a message of a partition of the metadata topic. Messages of other clusters are counted and ignored; a
     /// revision that is already known is replaced.
-    pub fn apply(&mut self, partition: usize, message: &Metadata) {
+    pub fn apply<T: AsRef<str>>(&mut self, partition: usize, message: &Metadata<T>) {
         match message {
-            Metadata::Revision(revision) if *revision.cluster == *self.cluster => self.put(revision),
-            Metadata::Heartbeat(heartbeat) if *heartbeat.cluster == *self.cluster => self.hear(partition, heartbeat),
+            Metadata::Revision(revision) if *revision.cluster.as_ref() == *self.cluster => self.put(revision),
+            Metadata::Heartbeat(heartbeat) if *heartbeat.cluster.as_ref() == *self.cluster => {
+                self.hear(partition, heartbeat);
+            }
             Metadata::Revision(_) | Metadata::Heartbeat(_) => self.foreign = self.foreign.saturating_add(1),
         }
     }
@@ -219,6 +221,12 @@ impl Table {
         self.promises.iter().map(|promise| promise.complete_to).min().unwrap_or(NEVER)
     }
 
+    /// Id of the cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// Whether Kubernetes names can be had at all.
     #[must_use]
     pub fn cluster_known(&self) -> bool {
@@ -230,6 +238,13 @@ impl Table {
     #[must_use]
     pub fn history_start(&self) -> Millis {
         self.history_start
+    }
+
+    /// Takes that what ended before a time was forgotten, so that the history is whole from then on only.
+    pub fn whole_from(&mut self, from: Millis) {
+        if self.history_start != NEVER {
+            self.history_start = self.history_start.max(from);
+        }
     }
 
     /// How many messages of other clusters were ignored.
@@ -256,7 +271,7 @@ impl Table {
         self.resolve(ask).to_side(ask)
     }
 
-    fn hear(&mut self, partition: usize, heartbeat: &Heartbeat) {
+    fn hear<T>(&mut self, partition: usize, heartbeat: &Heartbeat<T>) {
         self.cluster_known |= heartbeat.cluster_known;
         if matches!(heartbeat.proof, Proof::Probed | Proof::Assumed) {
             self.history_start = match self.history_start {

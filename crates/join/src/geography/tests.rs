@@ -211,3 +211,16 @@ proptest! {
         ask(bytes);
     }
 }
+
+/// `tests/places.mmdb` is for other crates' tests, which have no writer.
+#[test]
+fn the_committed_database_is_what_the_writer_writes() {
+    let mut us = vec![("country", country("US"))];
+    if let Value::Map(system) = system(15_169, "Example Search") {
+        us.extend(system);
+    }
+    let networks = [("8.8.8.0/24", Value::Map(us)), ("2001:41d0::/32", Value::Map(vec![("country", country("FR"))]))];
+    let committed = include_bytes!("../../tests/places.mmdb");
+    assert!(database("Weir-Test", 6, 24, &networks) == committed, "the committed file is another one");
+    assert_eq!(Geography::open(committed.to_vec()).unwrap().of(address("8.8.8.8")).as_number, Some(15_169));
+}

@@ -39,9 +39,12 @@ impl Entry {
     }
 }
 
+/// Nodes' and services' labels say nothing about what runs.
+const NO_LABELS: [&str; 0] = [];
+
 impl Table {
-    pub(super) fn put(&mut self, revision: &Revision) {
-        let object = self.object(kind_of(&revision.object), &revision.uid);
+    pub(super) fn put<T: AsRef<str>>(&mut self, revision: &Revision<T>) {
+        let object = self.object(kind_of(&revision.object), revision.uid.as_ref());
         self.remove(object, revision.revision);
         let body = self.body(object, revision);
         let stored = Stored { revision: revision.revision, span: Span::of(revision), body };
@@ -72,7 +75,7 @@ impl Table {
         number
     }
 
-    fn body(&mut self, object: ObjectNumber, revision: &Revision) -> Body {
+    fn body<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>) -> Body {
         match &revision.object {
             Object::Pod(pod) => self.pod(object, revision, pod),
             Object::Node(node) => self.node(object, revision, node),
@@ -84,7 +87,7 @@ impl Table {
     }
 
     /// What a pod's latest revision says and this one repeats is shared with it.
-    fn pod(&mut self, object: ObjectNumber, revision: &Revision, pod: &Pod) -> Body {
+    fn pod<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>, pod: &Pod<T>) -> Body {
         let latest = element(&self.objects, object).and_then(|revisions| revisions.list.last());
         let latest = latest.and_then(|stored| match &stored.body {
             Body::Pod { identity, addresses } => Some((identity.clone(), addresses.clone())),
@@ -94,10 +97,10 @@ impl Table {
         let own = if pod.host_network { &[] } else { pod.addresses.as_slice() };
         let Some((identity, addresses)) = latest.filter(|(identity, _)| is_entity(identity, revision, pod)) else {
             let entity = Entity {
-                node: self.texts.text(&pod.node),
-                workload_kind: self.texts.text(&pod.workload_kind),
-                workload: self.texts.text(&pod.workload),
-                service_account: self.texts.text(&pod.service_account),
+                node: self.texts.text(pod.node.as_ref()),
+                workload_kind: self.texts.text(pod.workload_kind.as_ref()),
+                workload: self.texts.text(pod.workload.as_ref()),
+                service_account: self.texts.text(pod.service_account.as_ref()),
                 ..self.entity(IdentityKind::Pod, revision)
             };
             let identity = self.identity(object, entity, &revision.labels);
@@ -114,17 +117,23 @@ impl Table {
         Body::Pod { identity, addresses }
     }
 
-    fn node(&mut self, object: ObjectNumber, revision: &Revision, node: &Node) -> Body {
-        let entity = Entity { node: self.texts.text(&revision.name), ..self.entity(IdentityKind::Node, revision) };
+    fn node<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>, node: &Node<T>) -> Body {
+        let entity =
+            Entity { node: self.texts.text(revision.name.as_ref()), ..self.entity(IdentityKind::Node, revision) };
         Body::Node(Box::new(NodeBody {
-            identity: self.identity(object, entity, &[]),
+            identity: self.identity(object, entity, &NO_LABELS),
             addresses: distinct(&node.addresses).into(),
             networks: self.networks(&node.pod_networks),
-            zone: self.texts.text(&node.zone),
+            zone: self.texts.text(node.zone.as_ref()),
         }))
     }
 
-    fn service_body(&mut self, object: ObjectNumber, revision: &Revision, service: &Service) -> Body {
+    fn service_body<T: AsRef<str>>(
+        &mut self,
+        object: ObjectNumber,
+        revision: &Revision<T>,
+        service: &Service<T>,
+    ) -> Body {
         let mut entries: Vec<ServiceEntry> = Vec::new();
         for address in &service.addresses {
             entries.extend(service.ports.iter().map(|port| (number(*address), port.port, port.protocol)));
@@ -133,34 +142,34 @@ impl Table {
         entries.dedup();
         let entity = self.entity(IdentityKind::Service, revision);
         Body::Service(Box::new(ServiceBody {
-            identity: self.identity(object, entity, &[]),
-            name: self.texts.text(&qualified(&revision.namespace, &revision.name)),
+            identity: self.identity(object, entity, &NO_LABELS),
+            name: self.texts.text(&qualified(revision.namespace.as_ref(), revision.name.as_ref())),
             entries: entries.into(),
         }))
     }
 
-    fn agent(&mut self, agent: &Agent) -> Body {
+    fn agent<T: AsRef<str>>(&mut self, agent: &Agent<T>) -> Body {
         Body::Agent(Box::new(AgentBody {
-            node: (!agent.node.is_empty()).then(|| self.node_number(&agent.node)),
+            node: Some(agent.node.as_ref()).filter(|node| !node.is_empty()).map(|node| self.node_number(node)),
             networks: self.networks(&agent.networks),
             one_observer: agent.one_observer,
         }))
     }
 
-    fn network_set_body(&mut self, revision: &Revision, set: &NetworkSet) -> Body {
+    fn network_set_body<T: AsRef<str>>(&mut self, revision: &Revision<T>, set: &NetworkSet<T>) -> Body {
         Body::NetworkSet(Box::new(NetworkSetBody {
-            name: self.texts.text(&qualified(&revision.namespace, &revision.name)),
+            name: self.texts.text(&qualified(revision.namespace.as_ref(), revision.name.as_ref())),
             networks: self.networks(&set.networks),
         }))
     }
 
-    fn entity(&mut self, kind: IdentityKind, revision: &Revision) -> Entity {
+    fn entity<T: AsRef<str>>(&mut self, kind: IdentityKind, revision: &Revision<T>) -> Entity {
         let empty = self.texts.text("");
         Entity {
             kind,
-            uid: Arc::from(revision.uid.as_str()),
-            namespace: self.texts.text(&revision.namespace),
-            name: self.texts.text(&revision.name),
+            uid: Arc::from(revision.uid.as_ref()),
+            namespace: self.texts.text(revision.namespace.as_ref()),
+            name: self.texts.text(revision.name.as_ref()),
             node: empty.clone(),
             workload_kind: empty.clone(),
             workload: empty.clone(),
@@ -169,13 +178,13 @@ impl Table {
         }
     }
 
-    fn identity(&mut self, object: ObjectNumber, entity: Entity, labels: &[String]) -> Arc<Identity> {
+    fn identity<T: AsRef<str>>(&mut self, object: ObjectNumber, entity: Entity, labels: &[T]) -> Arc<Identity> {
         let node_number = self.node_number(&entity.node);
         Arc::new(Identity { entity: Arc::new(entity), labels: self.texts.set(labels), object, node_number })
     }
 
-    fn networks(&mut self, texts: &[String]) -> Box<[IpNet]> {
-        let parsed = texts.iter().filter_map(|text| text.parse().ok());
+    fn networks<T: AsRef<str>>(&mut self, texts: &[T]) -> Box<[IpNet]> {
+        let parsed = texts.iter().filter_map(|text| text.as_ref().parse().ok());
         let mut networks: Vec<IpNet> = parsed.map(canonical).collect();
         self.malformed += u64::try_from(texts.len() - networks.len()).unwrap_or(u64::MAX);
         networks.sort_unstable();
@@ -269,13 +278,13 @@ impl Revisions {
 }
 
 /// Whether a revision of a pod says the same of it as a known one, but for its labels.
-fn is_entity(known: &Entity, revision: &Revision, pod: &Pod) -> bool {
-    *known.name == *revision.name
-        && *known.namespace == *revision.namespace
-        && *known.node == *pod.node
-        && *known.workload_kind == *pod.workload_kind
-        && *known.workload == *pod.workload
-        && *known.service_account == *pod.service_account
+fn is_entity<T: AsRef<str>>(known: &Entity, revision: &Revision<T>, pod: &Pod<T>) -> bool {
+    *known.name == *revision.name.as_ref()
+        && *known.namespace == *revision.namespace.as_ref()
+        && *known.node == *pod.node.as_ref()
+        && *known.workload_kind == *pod.workload_kind.as_ref()
+        && *known.workload == *pod.workload.as_ref()
+        && *known.service_account == *pod.service_account.as_ref()
         && known.always_valid == is_always(revision)
 }
 

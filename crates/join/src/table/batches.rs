@@ -1,17 +1,14 @@
-//! Many look-ups, or many revisions, at once. In a large table nearly every step of a look-up waits for memory, and each
+//! Many look-ups at once. In a large table nearly every step of a look-up waits for memory, and each
 //! step needs the answer of the one before. So each step is first taken for many questions side by side: the processor
 //! waits for all of them together, and what follows finds everything in its caches. The answers are those of one by one.
 
-use super::{Revisions, Table, element, kind_of};
+use super::{Revisions, Table};
 use crate::ask::Ask;
 use crate::holders::Holders;
 use crate::identity::Identity;
 use crate::resolution::Resolution;
 use std::hint::black_box;
 use std::sync::Arc;
-use weir_flow::Millis;
-use weir_flow::time::NEVER;
-use weir_schemas::metadata::{Metadata, Object, Revision};
 
 /// How many questions are taken side by side: what they need, about 500 bytes each, fits the first-level cache.
 const SIDE_BY_SIDE: usize = 32;
@@ -23,14 +20,6 @@ impl Table {
         for group in asks.chunks(SIDE_BY_SIDE) {
             self.fetch_answers(group);
             answers.extend(group.iter().map(|ask| self.resolve(ask)));
-        }
-    }
-
-    /// [`Table::apply`] of each message of a partition, in order.
-    pub fn apply_all(&mut self, partition: usize, messages: &[Metadata]) {
-        for group in messages.chunks(SIDE_BY_SIDE) {
-            self.fetch_changed(group);
-            group.iter().for_each(|message| self.apply(partition, message));
         }
     }
 
@@ -52,32 +41,6 @@ impl Table {
             *found = by_address.or_else(|| pod.and_then(|pod| pod.possible(ask.at).next()?.identity()));
         }
         fetch(&found);
-    }
-
-    fn fetch_changed(&self, messages: &[Metadata]) {
-        let mut known: [Option<&Revisions>; SIDE_BY_SIDE] = [None; SIDE_BY_SIDE];
-        let mut lists: [[Option<&Holders<Arc<Identity>>>; 2]; SIDE_BY_SIDE] = [[None; 2]; SIDE_BY_SIDE];
-        for ((message, known), lists) in messages.iter().zip(&mut known).zip(&mut lists) {
-            let Metadata::Revision(Revision { object: object @ Object::Pod(pod), uid, .. }) = message else { continue };
-            *known =
-                self.by_uid.get(kind_of(object)).and_then(|uids| uids.get(uid)).and_then(|n| element(&self.objects, n));
-            for (address, list) in pod.addresses.iter().zip(lists) {
-                *list = self.ends.get(*address);
-            }
-        }
-        black_box(known.iter().flatten().map(|known| known.list.len()).fold(0, usize::max));
-        let mut latest: [Option<&Arc<Identity>>; SIDE_BY_SIDE] = [None; SIDE_BY_SIDE];
-        let mut start = NEVER;
-        for ((known, lists), latest) in known.iter().zip(&lists).zip(&mut latest) {
-            *latest = known.and_then(|revisions| revisions.list.last()?.identity());
-            let ends = lists.iter().flatten().filter_map(|list| list.latest());
-            start = ends.map(|holder| holder.span.earliest_start()).fold(start, Millis::max);
-        }
-        black_box(start);
-        fetch(&latest);
-        // What a revision is compared with.
-        let names = latest.iter().flatten().map(|identity| identity.name.len() + Arc::strong_count(&identity.labels));
-        black_box(names.fold(0, usize::max));
     }
 }
 

@@ -167,20 +167,21 @@ proptest! {
     }
 
     #[test]
-    fn many_at_once_are_answered_as_one_by_one(
+    fn many_at_once_and_from_bytes_are_answered_as_one_by_one(
         pods in prop::collection::vec(steps(), 1..5),
         picks in prop::collection::vec(0usize..5, 1..20),
     ) {
-        let all: Vec<Metadata> = interleave(&pods, &picks).into_iter().map(Metadata::Revision).collect();
-        let (mut one_by_one, mut at_once) = (empty(), empty());
-        all.iter().for_each(|message| one_by_one.apply(0, message));
-        at_once.apply_all(0, &all);
+        let (mut owned, mut borrowed) = (empty(), empty());
+        for message in interleave(&pods, &picks).into_iter().map(Metadata::Revision) {
+            owned.apply(0, &message);
+            borrowed.apply(0, &weir_schemas::decode_metadata(&weir_schemas::encode(&message).unwrap()).unwrap());
+        }
         let by_address = (0..120).flat_map(|at| (0..3).map(move |number| Ask::address(at, held(number))));
         let by_uid = (0..120).map(|at| Ask { pod_uid: Some("uid-0"), ..Ask::address(at, held(0)) });
         let asks: Vec<Ask<'_>> = by_address.chain(by_uid).collect();
         let mut answers = Vec::new();
-        at_once.resolve_all(&asks, &mut answers);
-        let expected: Vec<_> = asks.iter().map(|ask| one_by_one.resolve(ask)).collect();
+        borrowed.resolve_all(&asks, &mut answers);
+        let expected: Vec<_> = asks.iter().map(|ask| owned.resolve(ask)).collect();
         prop_assert_eq!(answers, expected);
     }
 
