@@ -6,6 +6,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use weir_enricher::history::SettingsHistory;
+use weir_enricher::join::{Joined, Places};
 use weir_enricher::position::Stage1Position;
 use weir_enricher::stage1::{Content, Input, Partition};
 use weir_flow::{Address, RecordSettings, time};
@@ -124,7 +125,7 @@ fn raw() -> Vec<Vec<u8>> {
 }
 
 fn one_window(c: &mut Criterion) {
-    let (table, raw) = (table(), raw());
+    let (table, places, raw) = (table(), Places::new(), raw());
     let settings = RecordSettings { raw_partitions: 1, ..RecordSettings::standard("local") };
     let history = Arc::new(SettingsHistory::new("local", vec![settings]).unwrap());
     let mut group = c.benchmark_group("stage1");
@@ -140,7 +141,7 @@ fn one_window(c: &mut Criterion) {
                     let batch: RawBatch = decode(bytes).unwrap();
                     let (offset, append_time) = (i64::try_from(offset).unwrap(), batch.tick + 5_000);
                     partition.read(Input { offset, append_time, size: bytes.len(), content: Content::Batch(batch) });
-                    partition.advance(&table);
+                    partition.advance(&Joined { table: &table, places: &places });
                 }
                 partition
             },

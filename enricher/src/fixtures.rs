@@ -184,6 +184,8 @@ impl Fake {
 }
 
 impl Join for Fake {
+    fn place(&self, _settings: &RecordSettings, _side: &mut weir_schemas::enriched::Side) {}
+
     fn complete_to(&self) -> Millis {
         self.complete_to
     }

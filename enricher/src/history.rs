@@ -76,6 +76,11 @@ impl SettingsHistory {
         &self.entries[after.saturating_sub(1)]
     }
 
+    /// All of them, in the order in which they come into force.
+    pub fn entries(&self) -> impl Iterator<Item = &RecordSettings> {
+        self.entries.iter()
+    }
+
     /// The settings that came into force last.
     #[must_use]
     pub fn latest(&self) -> &RecordSettings {

@@ -1,8 +1,10 @@
 //! What stage 1 asks of the metadata, as of a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use weir_flow::{Address, Millis};
-use weir_join::{Ask, Resolution, Table};
+use weir_flow::{Address, Millis, RecordSettings};
+use weir_join::{Ask, Geography, Resolution, Table};
+use weir_schemas::enriched::Side;
 
 /// The temporal join. Answers for times up to `complete_to` never change.
 pub trait Join {
@@ -18,30 +20,50 @@ pub trait Join {
     fn one_observer(&self, at: Millis) -> bool;
     /// The service that had an address and port.
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Arc<str>>;
+    /// Fills in where a side's public address is, by the databases that the settings name.
+    fn place(&self, settings: &RecordSettings, side: &mut Side);
 }
 
-impl Join for Table {
+/// Databases of places by their fingerprints.
+pub type Places = BTreeMap<String, Geography>;
+
+/// The table, and where public addresses are.
+#[derive(Clone, Copy, Debug)]
+pub struct Joined<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// The databases; the settings say which are asked.
+    pub places: &'a Places,
+}
+
+impl Join for Joined<'_> {
     fn complete_to(&self) -> Millis {
-        Table::complete_to(self)
+        self.table.complete_to()
     }
 
     fn cluster_known(&self) -> bool {
-        Table::cluster_known(self)
+        self.table.cluster_known()
     }
 
     fn resolve(&self, ask: &Ask<'_>) -> Resolution {
-        Table::resolve(self, ask)
+        self.table.resolve(ask)
     }
 
     fn covered(&self, resolution: &Resolution, address: Address, at: Millis) -> bool {
-        Table::covered(self, resolution, address, at)
+        self.table.covered(resolution, address, at)
     }
 
     fn one_observer(&self, at: Millis) -> bool {
-        Table::one_observer(self, at)
+        self.table.one_observer(at)
     }
 
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Arc<str>> {
-        Table::service(self, at, address, port, protocol)
+        self.table.service(at, address, port, protocol)
+    }
+
+    fn place(&self, settings: &RecordSettings, side: &mut Side) {
+        for geography in settings.geography.iter().filter_map(|fingerprint| self.places.get(fingerprint)) {
+            geography.fill(side);
+        }
     }
 }

@@ -179,6 +179,9 @@ pub(crate) fn merge_side(a: &mut Side, b: &Side) {
     common(&mut a.zone, b.zone.as_ref());
     common(&mut a.service_account, b.service_account.as_ref());
     common(&mut a.network_set, b.network_set.as_ref());
+    either(&mut a.country, b.country.as_ref());
+    either(&mut a.as_number, b.as_number.as_ref());
+    either(&mut a.as_organization, b.as_organization.as_ref());
     either(&mut a.service, b.service.as_ref());
     either(&mut a.host, b.host.as_ref());
     either(&mut a.container, b.container.as_ref());
@@ -188,13 +191,16 @@ pub(crate) fn merge_side(a: &mut Side, b: &Side) {
     }
 }
 
-/// What no merge could keep true piece by piece: an end that is known has neither candidates nor a reason.
+/// What no merge could keep true piece by piece: an end that is known has neither candidates nor a reason, and is where it is.
 pub(crate) fn settle_side(side: &mut Side) {
     if side.attribution != Attribution::Ambiguous {
         side.candidates.clear();
     }
     if side.attribution != Attribution::None {
         side.reason = None;
+        side.country = None;
+        side.as_number = None;
+        side.as_organization = None;
     }
 }
 

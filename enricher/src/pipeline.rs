@@ -1,6 +1,7 @@
 //! The edge: both stages as consumer groups with transactions, and the metadata that stage 1 joins with.
 
 use crate::history::SettingsHistory;
+use crate::join::Places;
 use crate::settings::EnricherSettings;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ mod first;
 mod heartbeat;
 mod metadata;
 mod meters;
+mod places;
 mod second;
 mod session;
 
@@ -32,6 +34,7 @@ struct Shared {
     settings: EnricherSettings,
     instance: String,
     history: Arc<SettingsHistory>,
+    places: Places,
     log: Log,
     meters: Meters,
     health: Health,
@@ -52,6 +55,7 @@ pub async fn run(
     token: CancellationToken,
 ) -> anyhow::Result<()> {
     let history = Arc::new(record_settings(&log, &settings.cluster).await?);
+    let places = places::load(&settings.mmdb, &history)?;
     check_partitions(&log, &settings.cluster, &history).await?;
     let meters = Meters::new(metrics);
     // One stage's failure ends the other and the follower of metadata, without ending the caller's other services.
@@ -59,8 +63,16 @@ pub async fn run(
     let _end = token.clone().drop_guard();
     let followed = metadata::load(&log, &settings.cluster, &meters, health).await?;
     let instance = settings.instance_name();
-    let shared =
-        Arc::new(Shared { settings, instance, history, log, meters, health: health.clone(), token: token.clone() });
+    let shared = Arc::new(Shared {
+        settings,
+        instance,
+        history,
+        places,
+        log,
+        meters,
+        health: health.clone(),
+        token: token.clone(),
+    });
     let mut tasks = tokio::task::JoinSet::new();
     let table = followed.table();
     tasks.spawn(metadata::follow(shared.clone(), followed));

@@ -1,6 +1,7 @@
 //! Settings of the enricher process. What decides records is not here but on the topic `weir.settings.v1`.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 use weir_service::settings::{parse_duration, parse_size};
 
@@ -14,6 +15,10 @@ pub struct EnricherSettings {
     /// Name of this process, unique among the cluster's enrichers and stable over restarts; the host's name without it
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
+    /// Databases (MaxMind DB format) of the countries and autonomous systems of public addresses: those, and all of those,
+    /// that the cluster's settings name by their fingerprints
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..")]
+    pub mmdb: Vec<PathBuf>,
     /// Memory for samples and records that wait, for each of the two stages; beyond it partitions are paused
     #[arg(long = "enricher-memory-limit", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     pub memory_limit: u64,
@@ -37,6 +42,7 @@ impl Default for EnricherSettings {
         Self {
             cluster: weir_schemas::topics::DEFAULT_CLUSTER.to_owned(),
             instance: None,
+            mmdb: Vec::new(),
             memory_limit: 512 << 20,
             fetch_limit: 32 << 20,
             transaction_generations: 8,

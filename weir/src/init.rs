@@ -5,10 +5,12 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use weir_flow::settings::IndexPeriod;
 use weir_flow::{Level, RecordSettings};
+use weir_join::Geography;
 use weir_service::settings::{Loaded, parse_duration};
 use weir_service::{Context, HintExt as _, ProcessSettings};
 use weir_stream::{KafkaSettings, Log};
@@ -52,6 +54,10 @@ pub(crate) struct InitSettings {
     /// How much event time one index holds
     #[arg(long, value_enum, default_value_t = Period::Day, value_name = "PERIOD")]
     index_period: Period,
+    /// Databases (MaxMind DB format) of the countries and autonomous systems of public addresses; enrichers need the very
+    /// same files
+    #[arg(long, value_name = "FILE,..", value_delimiter = ',')]
+    mmdb: Vec<PathBuf>,
     /// Show what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -97,11 +103,24 @@ impl InitSettings {
                 Period::Day => IndexPeriod::Day,
                 Period::Hour => IndexPeriod::Hour,
             },
+            geography: fingerprints(&self.mmdb)?,
             ..RecordSettings::standard(&self.cluster)
         };
         records.validate()?;
         Ok(records)
     }
+}
+
+/// The fingerprints of databases of places, each of which can be used.
+pub(crate) fn fingerprints(files: &[PathBuf]) -> Result<Vec<String>> {
+    let fingerprint = |file: &PathBuf| {
+        let name = || format!("--mmdb {}", file.display());
+        let bytes = std::fs::read(file).with_context(name)?;
+        let fingerprint = Geography::fingerprint(&bytes);
+        Geography::open(bytes).with_context(name)?;
+        Ok(fingerprint)
+    };
+    files.iter().map(fingerprint).collect()
 }
 
 async fn run(context: Context<InitSettings>) -> Result<()> {
@@ -148,6 +167,7 @@ fn difference(found: &RecordSettings, wanted: &RecordSettings) -> Option<String>
             ("raw partitions", s.raw_partitions.to_string()),
             ("internal partitions", s.internal_partitions.to_string()),
             ("index period", format!("{:?}", s.index_period)),
+            ("databases of places", format!("{:?}", s.geography)),
         ]
     };
     pairs(found)

@@ -76,6 +76,10 @@ pub(crate) struct UpSettings {
     /// Name pods from the .yaml, .yml and .json files of a folder
     #[arg(long, value_name = "DIR", help_heading = "Names")]
     manifests: Option<PathBuf>,
+    /// Databases (MaxMind DB format) of the countries and autonomous systems of public addresses; a data folder keeps to those
+    /// of its first start
+    #[arg(long, value_name = "FILE,..", value_delimiter = ',', help_heading = "Names")]
+    mmdb: Vec<PathBuf>,
     /// The process
     #[command(flatten)]
     process: ProcessSettings,
@@ -146,7 +150,8 @@ async fn with_log(
         .with_context(|| format!("elasticsearch at {}", engines.elasticsearch))
         .hint("start it, or give the address of a reachable one with --elasticsearch")?;
     let cluster = capture.cluster(&context.settings);
-    let seed = RecordSettings { live: capture.is_live(), ..RecordSettings::small(&cluster) };
+    let geography = crate::init::fingerprints(&context.settings.mmdb)?;
+    let seed = RecordSettings { live: capture.is_live(), geography, ..RecordSettings::small(&cluster) };
     // A Kafka of somebody else's may have these topics already, with as many partitions as they like.
     let enriched = log.partition_count(topics::ENRICHED).await.unwrap_or(1);
     record_settings::ensure_topics(&log, &seed, enriched).await?;

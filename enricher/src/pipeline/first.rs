@@ -4,6 +4,7 @@ use super::heartbeat::Silence;
 use super::metadata::{SharedTable, complete_text};
 use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
 use super::{Shared, encode};
+use crate::join::Joined;
 use crate::position::Stage1Position;
 use crate::stage1::{Closed, Content, Counts, Input, Partition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,12 +212,13 @@ impl<'a> Work<'a> {
 
     fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
         let table = self.table.read();
+        let join = Joined { table: &table, places: &self.shared.places };
         let complete_to = weir_join::Table::complete_to(&table);
         let mut transaction = Transaction::default();
         for (number, owned) in &mut self.owned {
-            owned.partition.advance(&*table);
+            owned.partition.advance(&join);
             let Some(last) = owned.partition.ready(complete_to, most) else { continue };
-            let closed = owned.partition.close(last, &*table);
+            let closed = owned.partition.close(last, &join);
             write_closed(self.shared, closed, &mut transaction.records)?;
             let position = owned.partition.position();
             transaction.positions.push((

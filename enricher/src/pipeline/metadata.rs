@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_join::Table;
-use weir_schemas::metadata::Metadata;
-use weir_schemas::{decode, topics};
+use weir_schemas::metadata::{Metadata, first_heartbeat_key};
+use weir_schemas::{decode_metadata, topics};
 use weir_service::{Health, HintExt as _};
 use weir_stream::{Log, Partitions, Reader, Record, Start};
 
@@ -66,17 +66,21 @@ async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Table, Reader)>
 }
 
 fn apply(table: &mut Table, record: &Record) -> anyhow::Result<()> {
+    let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
     let Some(value) = &record.value else {
-        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        if let Some(key) = key {
-            table.forget(key);
-        }
+        table.forget(key);
         return Ok(());
     };
-    let message: Metadata = decode(value)
+    let message = decode_metadata(value)
         .with_context(|| format!("topic {} partition {} offset {}", topics::METADATA, record.partition, record.offset))
         .hint("attribution would be wrong without it: upgrade this process, or delete the record with a tombstone")?;
     table.apply(usize::try_from(record.partition).unwrap_or(0), &message);
+    if let Metadata::Heartbeat(heartbeat) = &message
+        && key == first_heartbeat_key(heartbeat.cluster)
+        && heartbeat.cluster == table.cluster()
+    {
+        table.whole_from(heartbeat.complete_to);
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use weir_schemas::{Message, encode};
 use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
+mod places;
 mod stalls;
 
 /// A log in memory with the topics of a cluster, its settings and its metadata.
@@ -120,12 +121,15 @@ impl World {
     }
 
     fn start(&self, instance: &str) -> Running {
-        let settings = EnricherSettings {
+        self.start_with(EnricherSettings {
             instance: Some(instance.to_owned()),
             poll: Duration::from_millis(5),
             retry_limit: Duration::from_millis(50),
             ..EnricherSettings::default()
-        };
+        })
+    }
+
+    fn start_with(&self, settings: EnricherSettings) -> Running {
         let token = CancellationToken::new();
         let (log, metrics, health, stop) = (self.log.clone(), self.metrics.clone(), self.health.clone(), token.clone());
         let task = tokio::spawn(async move { run(settings, log, &metrics, &health, stop).await });

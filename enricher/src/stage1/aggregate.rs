@@ -1,6 +1,7 @@
 //! Partial records in the making: samples added up by level and key.
 
 use super::generation::Of;
+use crate::join::Join;
 use crate::key::{Key, internal_partition};
 use crate::merge::{
     BoundedSet, add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_side, product, sum,
@@ -122,15 +123,25 @@ impl Aggregate {
         key.coarsened
     }
 
-    pub(super) fn close(self, of: &Of<'_>, partitions: i32, batches: &mut Vec<(i32, PartialBatch)>) {
+    pub(super) fn close(
+        self,
+        of: &Of<'_>,
+        settings: &RecordSettings,
+        join: &impl Join,
+        batches: &mut Vec<(i32, PartialBatch)>,
+    ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
         for (_, level) in self.levels {
             let mut records: Vec<(Box<[u8]>, Record)> = level.records.into_iter().collect();
             records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             for (bytes, record) in records {
                 let key = bytes.get(8..).unwrap_or_default();
-                let internal = internal_partition(key.get(..record.routing).unwrap_or(key), partitions);
-                by_internal.entry(internal).or_default().push(record.finish());
+                let routing = key.get(..record.routing).unwrap_or(key);
+                let internal = internal_partition(routing, settings.internal_partitions);
+                let mut partial = record.finish();
+                join.place(settings, &mut partial.initiator);
+                join.place(settings, &mut partial.responder);
+                by_internal.entry(internal).or_default().push(partial);
             }
         }
         for (internal, mut partials) in by_internal {

@@ -190,7 +190,7 @@ impl Generation {
         closed.generations += 1;
         closed.samples = sum(closed.samples, self.samples);
         closed.dead.append(&mut self.dead);
-        self.aggregate.close(of, settings.internal_partitions, &mut closed.partials);
+        self.aggregate.close(of, settings, join, &mut closed.partials);
         for ((node, boot), line) in self.lines {
             closed.ledger.push(Ledger::Received(line.into_received(of, node, boot)));
         }

@@ -118,8 +118,10 @@ impl Components {
     /// The services behind the raw topic.
     fn start_path(&mut self) {
         let (cluster, shell) = (self.records.cluster.clone(), self.shell());
+        let mmdb = self.context.settings.mmdb.clone();
         self.spawn("enricher", false, |token| async move {
-            let settings = EnricherSettings { cluster, instance: Some("up".to_owned()), ..EnricherSettings::default() };
+            let instance = Some("up".to_owned());
+            let settings = EnricherSettings { cluster, instance, mmdb, ..EnricherSettings::default() };
             weir_enricher::run(settings, shell.log, &shell.metrics, &shell.health, token).await
         });
         let shell = self.shell();
