@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
-use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision};
+use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision, first_heartbeat_key};
 use weir_schemas::{DecodeError, EncodeError, decode, encode, topics};
 use weir_stream::{
     ErrorKind, Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
@@ -160,13 +160,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes tombstones. Passing errors are retried until `token` is cancelled.
+    /// Writes tombstones, and before them from when on the history is whole, where the topic tells where it begins. Passing
+    /// errors are retried until `token` is cancelled.
     ///
     /// # Errors
     /// As [`Writer::write`].
-    pub async fn bury(&mut self, keys: &[String], token: &CancellationToken) -> Result<(), WriterError> {
-        let records: Vec<NewRecord> =
-            keys.iter().map(|key| NewRecord::tombstone(TOPIC, Bytes::from(key.clone()))).collect();
+    pub async fn bury(
+        &mut self,
+        keys: &[String],
+        whole_from: Heartbeat,
+        token: &CancellationToken,
+    ) -> Result<(), WriterError> {
+        let mut records = Vec::with_capacity(keys.len().saturating_add(1));
+        if self.begun {
+            let value = Bytes::from(encode(&Metadata::Heartbeat(whole_from))?);
+            records.push(NewRecord::new(TOPIC, Bytes::from(self.first_key()), value).to_partition(0));
+        }
+        records.extend(keys.iter().map(|key| NewRecord::tombstone(TOPIC, Bytes::from(key.clone()))));
         for part in records.chunks(TRANSACTION) {
             self.commit(part, token).await?;
         }
@@ -201,7 +211,7 @@ impl Writer {
 
     /// The key of the first heartbeat of all, which stays: the history begins with it.
     fn first_key(&self) -> String {
-        format!("{}/heartbeat/first", self.cluster)
+        first_heartbeat_key(&self.cluster)
     }
 }
 

@@ -68,6 +68,12 @@ const KEPT: (&str, &str) = ("retention.ms", "604800000");
 const FOR_EVER: (&str, &str) = ("retention.ms", "-1");
 const APPEND_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
+/// Compacted, but not before an hour: a reader that is behind must not meet a heartbeat whose revisions were replaced by
+/// later ones that it has not read yet. Segments of a day, because a heartbeat every two seconds replaces the one before
+/// and only closed segments are compacted.
+const METADATA_CONFIGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "3600000"), ("segment.ms", "86400000")];
+
 /// Every topic of a cluster: P raw partitions, R internal ones, `enriched` of the enriched topic.
 #[must_use]
 pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched_partitions: i32) -> Vec<Topic> {
@@ -76,7 +82,7 @@ pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched
         topic(raw_name.clone(), raw_partitions, &[APPEND_TIME, KEPT]),
         topic(partial(cluster), internal_partitions, &[KEPT]),
         topic(checkpoint(cluster), 1, &[KEPT]),
-        topic(METADATA.to_owned(), 1, &[("cleanup.policy", "compact")]),
+        topic(METADATA.to_owned(), 1, &METADATA_CONFIGS),
         topic(SETTINGS.to_owned(), 1, &[("cleanup.policy", "compact")]),
         topic(ENRICHED.to_owned(), enriched_partitions, &[KEPT]),
         topic(DNS.to_owned(), enriched_partitions, &[KEPT]),

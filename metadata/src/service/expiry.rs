@@ -7,6 +7,7 @@ use crate::writer::{Writer, WriterError};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_flow::Millis;
+use weir_schemas::metadata::Proof;
 use weir_schemas::topics;
 
 /// Time between two looks.
@@ -54,7 +55,8 @@ impl Session<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        writer.bury(&keys, &self.token).await?;
+        let whole_from = history.heartbeat_message(before, Proof::Probed, true);
+        writer.bury(&keys, whole_from, &self.token).await?;
         self.meters.tombstones.inc_by(u64::try_from(keys.len()).unwrap_or(u64::MAX));
         tracing::info!(revisions = keys.len(), before, "revisions that ended before anything raw were forgotten");
         Ok(())

@@ -32,7 +32,15 @@ async fn table(log: &Log) -> Table {
     let Ok(mut reader) = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await else { return table };
     for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
         match &record.value {
-            Some(value) => table.apply(0, &decode::<Metadata>(value).unwrap()),
+            Some(value) => {
+                let message: Metadata = decode(value).unwrap();
+                table.apply(0, &message);
+                if let (Metadata::Heartbeat(heartbeat), Some(b"local/heartbeat/first")) =
+                    (&message, record.key.as_deref())
+                {
+                    table.whole_from(heartbeat.complete_to);
+                }
+            }
             None => table.forget(std::str::from_utf8(record.key.as_deref().unwrap()).unwrap()),
         }
     }
@@ -212,7 +220,9 @@ async fn tombstones_wait_for_the_raw_topics_retention() {
     let gone = Observed { since: None, ..host::agent("gone", &[]) };
     let mut revisions = history.observe(gone.clone(), now() - 20 * day);
     revisions.extend(history.vanish(Kind::Agent, &gone.uid, None, now() - 10 * day));
-    writer.write(&revisions, None, &session.token).await.unwrap();
+    let begun = history.heartbeat_message(now() - 30 * day, Proof::Probed, true);
+    writer.write(&revisions, Some(&begun), &session.token).await.unwrap();
+    assert_eq!(table(&log).await.history_start(), begun.complete_to);
     let buried = async |kept: &str, writer: &mut Writer, history: &mut History| {
         let raw = topics::raw("local");
         log.ensure_topics(&[weir_stream::TopicSpec::new(&raw, 1).with("retention.ms", kept)]).await.unwrap();
@@ -222,7 +232,9 @@ async fn tombstones_wait_for_the_raw_topics_retention() {
     session.expire(&mut Expiry::due_now(), &mut writer, &mut history).await.unwrap();
     assert_eq!(table(&log).await.revisions(), 1, "without a raw topic nothing is known of what it keeps");
     assert_eq!(buried(&(7 * day).to_string(), &mut writer, &mut history).await, 1.0);
-    assert_eq!(table(&log).await.revisions(), 0);
+    let forgotten = table(&log).await;
+    assert_eq!(forgotten.revisions(), 0);
+    assert!(((now() - 8 * day - 5_000)..=(now() - 8 * day)).contains(&forgotten.history_start()), "whole from then on");
     let (_, history) = Writer::open(&log, "local").await.unwrap();
     assert_eq!(history.open(), 0);
 }
