@@ -172,7 +172,7 @@ async fn kill(
     stop.cancel();
     let driver = driving.await.unwrap();
     quiet(model).await;
-    killer.run_until(now() + 1_000).await;
+    killer.catch_up().await;
     listening.abort();
     (driver, killer.kills.clone())
 }
