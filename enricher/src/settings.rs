@@ -29,6 +29,10 @@ pub struct EnricherSettings {
     #[arg(long = "enricher-transaction-generations", value_name = "COUNT", default_value_t = 8,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transaction_generations: u16,
+    /// How far metadata may be behind the samples, in event time and beyond the grace, before that is an alarm; more than the
+    /// metadata service's --node-delay
+    #[arg(long = "enricher-metadata-alarm", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub metadata_alarm: Duration,
     /// How long a stage waits for news before it looks at its partitions again
     #[arg(long = "enricher-poll", value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub poll: Duration,
@@ -46,6 +50,7 @@ impl Default for EnricherSettings {
             memory_limit: 512 << 20,
             fetch_limit: 32 << 20,
             transaction_generations: 8,
+            metadata_alarm: Duration::from_secs(30),
             poll: Duration::from_millis(200),
             retry_limit: Duration::from_secs(10),
         }

@@ -19,9 +19,6 @@ use weir_stream::{
     TopicPartition,
 };
 
-/// How far metadata may be behind, in event time, before that is an alarm, ms.
-const ALARM: Millis = 30_000;
-
 /// One session of stage 1: ends well when the token is cancelled.
 pub(super) async fn session(shared: &Shared, table: &SharedTable) -> Result<(), Failure> {
     let topic = topics::raw(&shared.settings.cluster);
@@ -304,7 +301,8 @@ impl<'a> Work<'a> {
         let behind = if newest == NEVER { 0 } else { newest.saturating_sub(complete_to).max(0) };
         self.shared.meters.metadata_behind.set(behind);
         // Paused partitions are not read, so that event time stands still however long metadata does.
-        let waiting = behind > ALARM.saturating_add(settings.grace) || !self.paused.is_empty();
+        let alarm = Millis::try_from(self.shared.settings.metadata_alarm.as_millis()).unwrap_or(Millis::MAX);
+        let waiting = behind > alarm.saturating_add(settings.grace) || !self.paused.is_empty();
         if waiting != self.waiting {
             self.waiting = waiting;
             let text = complete_text(complete_to);

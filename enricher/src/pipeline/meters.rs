@@ -117,7 +117,7 @@ impl Meters {
             ),
             metadata_waits: m.counter(
                 "weir_enricher_metadata_waits",
-                "How often windows began to wait for metadata for longer than half a minute of event time, or until memory was full",
+                "How often windows began to wait for metadata for longer than --enricher-metadata-alarm, or until memory was full",
             ),
         }
     }

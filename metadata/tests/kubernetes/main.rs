@@ -11,6 +11,7 @@ use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
@@ -34,6 +35,17 @@ fn now() -> Millis {
 
 fn object<K: DeserializeOwned>(value: serde_json::Value) -> K {
     serde_json::from_value(value).unwrap()
+}
+
+/// The control plane that `WEIR_TEST_KUBECONFIG` names.
+async fn control_plane() -> Option<(PathBuf, Client)> {
+    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
+        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
+        return None;
+    };
+    let config = Kubeconfig::read_from(&path).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    Some((path.into(), Client::try_from(config).unwrap()))
 }
 
 async fn table(log: &Log) -> Table {
@@ -201,17 +213,11 @@ fn assert_named(table: &Table, pods: &[Pod], at: Millis, version: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_is_named_as_of_then() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let Some((path, client)) = control_plane().await else { return };
     prepare(&client).await;
     let log = Log::memory();
     let settings =
-        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path), ..MetadataSettings::default() };
     let service = Service::start(&settings, &log);
     let begun = now();
     let table = table_at(&log, begun).await;
@@ -278,13 +284,7 @@ async fn a_rollout_is_named_as_of_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_completed_job_gives_its_address_back() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let Some((path, client)) = control_plane().await else { return };
     let space = "default";
     let jobs: Api<Job> = Api::namespaced(client.clone(), space);
     let name = format!("weir-{}", now());
@@ -292,7 +292,7 @@ async fn a_completed_job_gives_its_address_back() {
         "restartPolicy": "Never", "containers": [{"name": "j", "image": "j"}]}}}}));
     let log = Log::memory();
     let settings =
-        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path), ..MetadataSettings::default() };
     let service = Service::start(&settings, &log);
     table_at(&log, now()).await;
     jobs.create(&PostParams::default(), &job).await.unwrap();

@@ -13,16 +13,10 @@ fn definition(group: &str, version: &str, plural: &str, kind: &str) -> serde_jso
 
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_of_other_makers_come_and_go_with_their_definitions() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let Some((path, client)) = control_plane().await else { return };
     let log = Log::memory();
     let settings =
-        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path.into()), ..MetadataSettings::default() };
+        MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path), ..MetadataSettings::default() };
     let service = Service::start(&settings, &log);
     table_at(&log, now()).await;
 

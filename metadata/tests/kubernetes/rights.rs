@@ -40,13 +40,7 @@ async fn kubeconfig_of(client: &Client, kubeconfig: &std::path::Path, space: &st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_of_its_role_suffice_and_without_them_it_says_what_is_missing() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let Some((path, client)) = control_plane().await else { return };
     let space = format!("weir-rights-{}", now());
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": space}}))).await.unwrap();
@@ -57,7 +51,7 @@ async fn the_rights_of_its_role_suffice_and_without_them_it_says_what_is_missing
     let folder = tempfile::tempdir().unwrap();
     let settings = async |account: &str| {
         let file = folder.path().join(account);
-        std::fs::write(&file, kubeconfig_of(&client, path.as_ref(), &space, account).await).unwrap();
+        std::fs::write(&file, kubeconfig_of(&client, &path, &space, account).await).unwrap();
         MetadataSettings {
             cluster: format!("test-{space}"),
             kubeconfig: Some(file),

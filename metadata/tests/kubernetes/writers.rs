@@ -4,13 +4,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn network_sets_are_followed_and_the_lease_keeps_a_second_writer_waiting() {
-    let Some(path) = std::env::var_os("WEIR_TEST_KUBECONFIG") else {
-        eprintln!("skipped: WEIR_TEST_KUBECONFIG is not set");
-        return;
-    };
-    let config = Kubeconfig::read_from(&path).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let Some((path, client)) = control_plane().await else { return };
     let space = "default";
     let (name, cluster) = (format!("partners-{}", now()), format!("test-{}", now()));
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), space);
@@ -22,7 +16,7 @@ async fn network_sets_are_followed_and_the_lease_keeps_a_second_writer_waiting()
     let log = Log::memory();
     let settings = MetadataSettings {
         cluster,
-        kubeconfig: Some(path.into()),
+        kubeconfig: Some(path),
         kube_namespace: Some(space.to_owned()),
         ..MetadataSettings::default()
     };

@@ -136,6 +136,25 @@ async fn metadata_that_is_half_a_minute_late_delays_and_changes_nothing() {
     assert!(by_id(&world) == expected, "byte by byte");
 }
 
+/// Where nodes may tell late what happened on them, metadata is as far behind as they may be, and that is no alarm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_as_late_as_it_may_be_is_no_alarm() {
+    let world = World::new(2, 2).await;
+    world.metadata(&heartbeat(FIRST + WINDOW + GRACE)).await;
+    let (poll, metadata_alarm) = (Duration::from_millis(5), Duration::from_secs(60));
+    let instance = Some("one".to_owned());
+    let running = world.start_with(EnricherSettings { instance, poll, metadata_alarm, ..EnricherSettings::default() });
+    for number in 0..TICKS {
+        tick(&world, number).await;
+    }
+    world.until("all batches read", |world| batches(world) >= 120.0).await;
+    let behind = |world: &World| world.metrics.value("weir_enricher_metadata_behind_milliseconds", &[]);
+    world.until("53 s behind", |world| behind(world) == Some(53_000.0)).await;
+    assert!(!waits_by_condition(&world));
+    assert_eq!(waits(&world), 0.0);
+    running.stop().await.unwrap();
+}
+
 /// Memory can be full long before metadata is half a minute behind; reading stops then, and so does event time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_that_are_paused_for_metadata_are_an_alarm() {
