@@ -339,8 +339,7 @@ impl Cluster {
             Item::NetworkPolicy(policy) => observe::network_policy(policy),
             Item::OtherPolicy(policy) => observe::other_policy(policy),
             Item::NetworkSet(map) => {
-                let invalid = u64::try_from(observe::network_set_errors(map)).unwrap_or(u64::MAX);
-                self.left_out += LeftOut { invalid, ..LeftOut::default() };
+                self.left_out += LeftOut::of_network_set(map);
                 observe::network_set(map)
             }
             Item::Pod(_) | Item::ReplicaSet(_) | Item::Job(_) => return None,

@@ -3,7 +3,9 @@
 //! Policies select by labels: an object of which some were left out says so (`labels_dropped`), so that nothing is concluded
 //! from the absence of one.
 
+use crate::observe;
 use crate::revisions::Observed;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -58,6 +60,14 @@ pub struct LeftOut {
     pub members: u64,
     /// Lines of sets that are neither a network nor a domain.
     pub invalid: u64,
+}
+
+impl LeftOut {
+    /// What is left out of a network set because it cannot be read.
+    #[must_use]
+    pub fn of_network_set(map: &ConfigMap) -> Self {
+        Self { invalid: count(observe::network_set_errors(map)), ..Self::default() }
+    }
 }
 
 impl AddAssign for LeftOut {

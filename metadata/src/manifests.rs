@@ -251,8 +251,7 @@ fn observe_item(
         Item::NetworkPolicy(policy) => (observe::network_policy(&in_namespace(&**policy)), policy.metadata.clone()),
         Item::OtherPolicy(policy) => (observe::other_policy(policy), policy.metadata.clone()),
         Item::NetworkSet(map) => {
-            let invalid = u64::try_from(observe::network_set_errors(map)).unwrap_or(u64::MAX);
-            *left_out += LeftOut { invalid, ..LeftOut::default() };
+            *left_out += LeftOut::of_network_set(map);
             (observe::network_set(&in_namespace(&**map)), map.metadata.clone())
         }
         Item::Owned(..) | Item::Workload => return None,

@@ -9,7 +9,7 @@ use crate::bounds::{between, clip};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
-use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Revision};
+use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Revision, revision_key};
 
 #[cfg(test)]
 mod tests;
@@ -82,8 +82,7 @@ impl Kind {
 /// The topic's key of a revision.
 #[must_use]
 pub fn key(revision: &Revision) -> String {
-    let kind = Kind::of(&revision.object).name();
-    format!("{}/{kind}/{}/{}", revision.cluster, revision.uid, revision.revision)
+    revision_key(&revision.cluster, revision.object.kind(), &revision.uid, revision.revision)
 }
 
 /// Kind, UID and ordinal of a key of this cluster's revisions.
@@ -219,7 +218,7 @@ impl History {
             line.closed.retain(|(revision, ended)| {
                 let goes = *ended < before && keys.len() < most;
                 if goes {
-                    keys.push(format!("{cluster}/{}/{uid}/{revision}", kind.name()));
+                    keys.push(revision_key(cluster, kind.name(), uid, *revision));
                 }
                 !goes
             });

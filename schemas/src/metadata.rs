@@ -139,6 +139,12 @@ pub enum Object<T = String> {
     NetworkSet(NetworkSet<T>),
 }
 
+/// The key of a revision.
+#[must_use]
+pub fn revision_key(cluster: &str, kind: &str, uid: &str, revision: u64) -> String {
+    format!("{cluster}/{kind}/{uid}/{revision}")
+}
+
 /// The key of the heartbeat from which on the history is whole: the first of all, and later the time before which it was
 /// forgotten.
 #[must_use]
@@ -146,13 +152,13 @@ pub fn first_heartbeat_key(cluster: &str) -> String {
     format!("{cluster}/heartbeat/first")
 }
 
-impl<T: std::fmt::Display> Metadata<T> {
+impl<T: AsRef<str>> Metadata<T> {
     /// The message's key on the topic; `partition` is the metadata partition that a heartbeat is for.
     #[must_use]
     pub fn key(&self, partition: i32) -> String {
         match self {
-            Self::Revision(r) => format!("{}/{}/{}/{}", r.cluster, r.object.kind(), r.uid, r.revision),
-            Self::Heartbeat(h) => format!("{}/heartbeat/{partition}", h.cluster),
+            Self::Revision(r) => revision_key(r.cluster.as_ref(), r.object.kind(), r.uid.as_ref(), r.revision),
+            Self::Heartbeat(h) => format!("{}/heartbeat/{partition}", h.cluster.as_ref()),
         }
     }
 }

@@ -374,15 +374,12 @@ async fn partitions_move_between_enrichers_while_they_work() {
 async fn memory_is_bounded_while_metadata_stalls_and_work_goes_on_afterwards() {
     let world = World::new(1, 1).await;
     world.metadata(&heartbeat(100_000)).await;
-    let settings = EnricherSettings {
+    let running = world.start_with(EnricherSettings {
         instance: Some("one".to_owned()),
         poll: Duration::from_millis(5),
         memory_limit: 20_000,
         ..EnricherSettings::default()
-    };
-    let token = CancellationToken::new();
-    let (log, metrics, health, stop) = (world.log.clone(), world.metrics.clone(), world.health.clone(), token.clone());
-    let task = tokio::spawn(async move { run(settings, log, &metrics, &health, stop).await });
+    });
     for round in 0..100 {
         world.raw(0, &batch("node-a", 0, 100_000 + round * 1_000, vec![sample(100); 10])).await;
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -402,6 +399,5 @@ async fn memory_is_bounded_while_metadata_stalls_and_work_goes_on_afterwards() {
     };
     world.until("everything", |world| bytes(world) == 100_000).await;
     world.until("resumed", |world| !paused(world)).await;
-    token.cancel();
-    task.await.unwrap().unwrap();
+    running.stop().await.unwrap();
 }

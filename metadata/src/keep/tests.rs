@@ -1,5 +1,4 @@
 use super::*;
-use crate::observe;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::json;
 

@@ -160,15 +160,12 @@ async fn what_is_as_late_as_it_may_be_is_no_alarm() {
 async fn partitions_that_are_paused_for_metadata_are_an_alarm() {
     let world = World::new(1, 1).await;
     world.metadata(&heartbeat(FIRST)).await;
-    let settings = EnricherSettings {
+    let running = world.start_with(EnricherSettings {
         instance: Some("one".to_owned()),
         poll: Duration::from_millis(5),
         memory_limit: 20_000,
         ..EnricherSettings::default()
-    };
-    let token = CancellationToken::new();
-    let (log, metrics, health, stop) = (world.log.clone(), world.metrics.clone(), world.health.clone(), token.clone());
-    let task = tokio::spawn(async move { run(settings, log, &metrics, &health, stop).await });
+    });
     for number in 0..10 {
         world
             .raw(0, &batch("node-a", number, FIRST + i64::try_from(number).unwrap() * 1_000, vec![sample(100); 20]))
@@ -180,8 +177,7 @@ async fn partitions_that_are_paused_for_metadata_are_an_alarm() {
     assert_eq!(waits(&world), 1.0);
     world.metadata(&heartbeat(FOR_EVER)).await;
     world.until("the end of the alarm", |world| world.health.is_ready() && !paused(world)).await;
-    token.cancel();
-    task.await.unwrap().unwrap();
+    running.stop().await.unwrap();
 }
 
 /// Compaction may leave a heartbeat before revisions that it promised: nothing is joined before the end is reached.
