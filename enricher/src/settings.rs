@@ -33,6 +33,10 @@ pub struct EnricherSettings {
     /// metadata service's --node-delay
     #[arg(long = "enricher-metadata-alarm", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub metadata_alarm: Duration,
+    /// How long a process may be silent before its partitions are given to others; a restart within that time keeps them. Within
+    /// the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms
+    #[arg(long = "enricher-session-timeout", value_name = "DURATION", default_value = "45s", value_parser = parse_duration)]
+    pub session_timeout: Duration,
     /// How long a stage waits for news before it looks at its partitions again
     #[arg(long = "enricher-poll", value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub poll: Duration,
@@ -51,6 +55,7 @@ impl Default for EnricherSettings {
             fetch_limit: 32 << 20,
             transaction_generations: 8,
             metadata_alarm: Duration::from_secs(30),
+            session_timeout: Duration::from_secs(45),
             poll: Duration::from_millis(200),
             retry_limit: Duration::from_secs(10),
         }

@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -54,6 +54,17 @@ const SUITES: [Suite; 7] = [
         name: "the enricher's stages",
         arguments: &["-p", "weir-enricher", "--lib", "stage"],
         environment: &[("PROPTEST_CASES", "2000")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "faults of the enricher",
+        arguments: &["--test", "faults"],
+        environment: &[
+            ("WEIR_TEST_FAULT_KILLS", "100"),
+            ("WEIR_TEST_FAULT_STOPS", "50"),
+            ("WEIR_TEST_FAULT_STORM", "300"),
+            ("WEIR_TEST_FAULT_FLOOD", "600"),
+        ],
         kubernetes: false,
     },
     Suite {
@@ -102,7 +113,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "skipped"]
+    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "fault ", "skipped"]
         .iter()
         .any(|start| line.starts_with(start))
         || line.contains(" datagrams: ")

@@ -78,6 +78,7 @@ pub(super) async fn clients(shared: &Shared, stage: u8, topic: &str) -> Result<C
     let mut settings = GroupSettings::new(group, [topic]);
     settings.client_id = format!("weir-enricher-{stage}");
     settings.instance_id = Some(shared.instance.clone());
+    settings.session_timeout = shared.settings.session_timeout;
     settings.assignor = Assignor::Range;
     settings.max_bytes = usize::try_from(shared.settings.fetch_limit).unwrap_or(usize::MAX);
     let consumer = shared.log.group_consumer(&settings)?;

@@ -1,0 +1,145 @@
+//! A cluster under test: its topics, its agents, its enrichers.
+
+use crate::oracle::Oracle;
+use crate::processes::{HowToStart, Kafka};
+use crate::traffic::{Traffic, settings};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use weir_flow::{Millis, time};
+use weir_schemas::settings::Settings;
+use weir_schemas::{Message, encode, topics};
+use weir_stream::{KafkaSettings, Log, NewRecord, Producer, ProducerSettings, TopicPartition, TopicSpec};
+
+/// How many raw partitions there are.
+const PARTITIONS: i32 = 4;
+
+/// Now, ms since the epoch.
+pub(crate) fn now() -> Millis {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A number from the environment, for long runs.
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+pub(crate) struct World {
+    pub(crate) kafka: Kafka,
+    pub(crate) start: HowToStart,
+    pub(crate) traffic: Traffic,
+    pub(crate) oracle: Oracle,
+    log: Log,
+    producer: Producer,
+    /// The next tick to publish.
+    tick: Millis,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Everything but enrichers.
+    pub(crate) async fn new(name: &str, nodes: usize, connections: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kafka = Kafka::start(folder.path());
+        let log = Log::kafka(&KafkaSettings::at(&kafka.address)).unwrap();
+        log.check(Duration::from_secs(60)).await.unwrap();
+        let cluster = format!("{name}-{}", now());
+        let seed = number("WEIR_TEST_SEED", 1);
+        let traffic = Traffic::new(&cluster, settings(&cluster, PARTITIONS), nodes, connections, seed);
+        let topics: Vec<TopicSpec> = topics::of(&cluster, PARTITIONS, 4, 2)
+            .into_iter()
+            .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
+            .collect();
+        log.ensure_topics(&topics).await.unwrap();
+        let producer = log.producer(&ProducerSettings::new("agents")).unwrap();
+        put(&producer, topics::SETTINGS, &cluster, &Settings::from(&traffic.settings)).await;
+        for (key, metadata) in traffic.metadata() {
+            put(&producer, topics::METADATA, &key, &metadata).await;
+        }
+        let output = std::env::var("WEIR_TEST_OUTPUT").map_or_else(|_| folder.path().join("output"), Into::into);
+        let start = HowToStart { kafka: kafka.address.clone(), cluster: cluster.clone(), output, memory: "512MiB" };
+        let oracle = Oracle::new(&log, &cluster).await;
+        let tick = time::floor_to(now(), traffic.settings.tick);
+        Self { kafka, start, traffic, oracle, log, producer, tick, _folder: folder }
+    }
+
+    /// Publishes every tick that is over by now, of agents whose clocks are off by `skew`.
+    pub(crate) async fn publish_skewed(&mut self, skew: impl Fn(usize) -> Millis + Copy) {
+        while self.tick + self.traffic.settings.tick <= now() {
+            self.publish_tick(skew).await;
+        }
+    }
+
+    async fn publish_tick(&mut self, skew: impl Fn(usize) -> Millis + Copy) {
+        let mut sent = Vec::new();
+        let topic = topics::raw(&self.traffic.cluster);
+        for (node, batch) in self.traffic.tick(self.tick, skew) {
+            let record = NewRecord::new(topic.as_str(), batch.node.clone(), encode(&batch).unwrap());
+            sent.push(self.producer.send(record.to_partition(self.traffic.partition(node))).unwrap());
+        }
+        for sent in sent {
+            sent.await.unwrap();
+        }
+        self.tick += self.traffic.settings.tick;
+    }
+
+    /// Publishes this many ticks at once, the last of which is over now.
+    pub(crate) async fn publish_past(&mut self, ticks: i64) {
+        self.tick -= ticks * self.traffic.settings.tick;
+        for _ in 0..ticks {
+            self.publish_tick(|_| 0).await;
+        }
+    }
+
+    /// Publishes and reads for a while.
+    pub(crate) async fn run(&mut self, length: Duration) {
+        let end = std::time::Instant::now() + length;
+        while std::time::Instant::now() < end {
+            self.publish_skewed(|_| 0).await;
+            self.oracle.read(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Publishes and reads until a record of a window that began after `since` is there; how long that took.
+    pub(crate) async fn until_newer(&mut self, since: Millis, patience: Duration) -> Duration {
+        let begun = std::time::Instant::now();
+        while self.oracle.newest < since {
+            assert!(begun.elapsed() < patience, "nothing new for {patience:?}; {}", self.output());
+            self.run(Duration::from_millis(100)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Falls silent and expects that everything is there exactly once.
+    pub(crate) async fn expect_exact(&mut self, patience: Duration) {
+        self.oracle.expect(&self.traffic, patience).await;
+        let lost = self.oracle.expect_ledger(&self.traffic).await;
+        assert!(lost.is_empty(), "nothing may be lost: {lost:?}");
+        assert_eq!(self.oracle.repeated, 0, "records were written twice");
+    }
+
+    /// The end of what the enrichers said.
+    pub(crate) fn output(&self) -> String {
+        let text = std::fs::read_to_string(&self.start.output).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Publishes and waits for the first message of a transaction: markers go to every internal partition, and stand there
+    /// before the transaction ends.
+    pub(crate) async fn until_writing(&mut self) -> bool {
+        let internal = TopicPartition::new(topics::partial(&self.traffic.cluster), 0);
+        let before = self.log.log_end(&internal).await.unwrap();
+        for _ in 0..5_000 {
+            if self.log.log_end(&internal).await.unwrap() > before {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.publish_skewed(|_| 0).await;
+        }
+        false
+    }
+}
+
+async fn put<T: Message>(producer: &Producer, topic: &str, key: &str, value: &T) {
+    let record = NewRecord::new(topic, key.to_owned(), encode(value).unwrap()).to_partition(0);
+    producer.send(record).unwrap().await.unwrap();
+}
