@@ -225,9 +225,8 @@ impl TransactionalProducer {
         }
     }
 
-    /// Commits, without a time-out, repeated while retriable. `Ok` means that everything is
-    /// committed; [`crate::ErrorKind::Abortable`] that nothing is; any other error that it is not
-    /// known.
+    /// Commits, repeated while retriable, for at most a minute. `Ok` means that everything is committed;
+    /// [`crate::ErrorKind::Abortable`] that nothing is; any other error that it is not known.
     ///
     /// # Errors
     /// See the type.

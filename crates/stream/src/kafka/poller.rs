@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -33,8 +33,9 @@ const POLL_WAITING: Duration = Duration::from_millis(2);
 const FETCH: Duration = Duration::from_secs(2);
 /// Between two attempts.
 const FETCH_PAUSE: Duration = Duration::from_millis(100);
-/// So many vain attempts are worth a warning.
-const FETCHES_PER_WARNING: u32 = 100;
+/// So long in vain is worth a warning, again and again: a transaction that was under way is ended by the broker after its
+/// time-out and at most ten seconds more.
+const VAIN: Duration = Duration::from_secs(30);
 
 /// What the owner asks for.
 pub(super) enum Command {
@@ -127,8 +128,8 @@ struct PollState {
     /// What is under way; none while nothing is assigned or records are read.
     step: Option<Step>,
     assignment: u64,
-    /// Attempts to fetch committed positions that were in vain.
-    fetches: u32,
+    /// Since when committed positions have been asked for in vain, or since the last warning of it.
+    in_vain_since: Option<Instant>,
     positions: BTreeMap<TopicPartition, i64>,
     stalled: BTreeSet<TopicPartition>,
     paused: BTreeSet<TopicPartition>,
@@ -260,15 +261,21 @@ impl Poller {
         match self.assigned(&partitions) {
             Ok(assigned) => {
                 self.state.assignment += 1;
-                self.state.fetches = 0;
+                self.state.in_vain_since = None;
                 self.state.step = Some(Step::AwaitStart);
                 let event = Event::Assigned { partitions: assigned, group_metadata };
                 self.tell(Ok(Told::Assigned(self.state.assignment, event)))
             }
             Err(error) if error.kind() == ErrorKind::Retriable => {
-                self.state.fetches += 1;
-                if self.state.fetches.is_multiple_of(FETCHES_PER_WARNING) {
-                    tracing::warn!(%error, "committed positions are still not stable");
+                let since = *self.state.in_vain_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > VAIN {
+                    self.state.in_vain_since = Some(Instant::now());
+                    tracing::warn!(
+                        %error,
+                        ?partitions,
+                        "the group's committed positions are still not stable; if that does not end, a transaction hangs: \
+                         Kafka's kafka-transactions.sh find-hanging names it"
+                    );
                 }
                 edge::add(&self.consumer.context().edge.numbers.retries, 1);
                 self.state.step = Some(Step::Fetching(partitions, Some(group_metadata)));

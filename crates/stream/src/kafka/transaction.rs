@@ -20,6 +20,14 @@ use crate::{GroupMetadata, NewRecord, OffsetAndMetadata, Result, StreamError, To
 
 type Native = Arc<ServedProducer<Context>>;
 
+/// How long the end of a transaction may take until its outcome counts as unknown: longer than a broker takes to end it by
+/// itself. The library can wait for an end for ever, when brokers came back while it asked for one; a new producer finds
+/// out what became of it.
+const END: Duration = Duration::from_secs(60);
+
+/// How long one attempt to end a transaction takes.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
 /// Between two attempts of a call that may be repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -280,9 +288,9 @@ impl KafkaTransactionalProducer {
         }
         // From here on an unwound or cancelled call leaves an unknown outcome.
         self.phase = Phase::Dead;
-        let ended = repeat(&self.core, &self.id, None, |native| {
+        let ended = repeat(&self.core, &self.id, Some(Instant::now() + END), |native| {
             settle(native);
-            native.commit_transaction(Timeout::Never)
+            native.commit_transaction(Timeout::After(ATTEMPT))
         })
         .await?;
         match ended {
@@ -310,7 +318,9 @@ impl KafkaTransactionalProducer {
             Phase::Open | Phase::MustAbort => {}
         }
         self.phase = Phase::Dead;
-        let ended = repeat(&self.core, &self.id, None, |native| native.abort_transaction(Timeout::Never)).await?;
+        let deadline = Some(Instant::now() + END);
+        let attempt = |native: &Native| native.abort_transaction(Timeout::After(ATTEMPT));
+        let ended = repeat(&self.core, &self.id, deadline, attempt).await?;
         match ended {
             Ended::Done => {
                 self.phase = Phase::Ready;
