@@ -9,15 +9,16 @@ use crate::stage2::{self, InternalPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
+use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::enriched::Enriched;
 use weir_schemas::partial::PartialMessage;
 
 mod explored;
-mod properties;
+pub(crate) mod properties;
 
 /// What an owner does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// Reads the next message.
     Read,
     /// Reads the next message while metadata is known only up to a window's end after the message's tick.
@@ -33,9 +34,9 @@ enum Step {
 }
 
 /// The messages of one transaction to each internal partition.
-type Transaction = Vec<Vec<PartialMessage>>;
+pub(crate) type Transaction = Vec<Vec<PartialMessage>>;
 
-struct Stage1<'a> {
+pub(crate) struct Stage1<'a> {
     history: &'a Arc<SettingsHistory>,
     join: &'a Fake,
     log: &'a [Input],
@@ -43,12 +44,15 @@ struct Stage1<'a> {
     committed: Stage1Position,
     owner: Partition,
     written: Vec<Transaction>,
+    /// What every transaction has written to the checkpoint topic.
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl<'a> Stage1<'a> {
-    fn new(history: &'a Arc<SettingsHistory>, join: &'a Fake, number: i32, log: &'a [Input]) -> Self {
+    pub(crate) fn new(history: &'a Arc<SettingsHistory>, join: &'a Fake, number: i32, log: &'a [Input]) -> Self {
         let owner = Partition::new("local", number, history.clone(), Stage1Position::START);
-        Self { history, join, log, number, committed: Stage1Position::START, owner, written: Vec::new() }
+        let (committed, checkpoints) = (Stage1Position::START, Vec::new());
+        Self { history, join, log, number, committed, owner, written: Vec::new(), checkpoints }
     }
 
     fn restart(&mut self) {
@@ -64,7 +68,7 @@ impl<'a> Stage1<'a> {
         self.owner.ready(self.join.complete_to, usize::MAX).is_some()
     }
 
-    fn take(&mut self, step: Step) {
+    pub(crate) fn take(&mut self, step: Step) {
         match step {
             Step::Read | Step::Advance => {
                 if let Some(input) = self.log.get(usize::try_from(self.owner.next_offset()).unwrap()) {
@@ -86,19 +90,24 @@ impl<'a> Stage1<'a> {
 
     fn close(&mut self, most: usize, commit: bool) {
         let Some(last) = self.owner.ready(self.join.complete_to, most) else { return };
-        let closed = self.owner.close(last, self.join);
+        let mut closed = self.owner.close(last, self.join);
+        self.checkpoints.extend(closed.checkpoint.take());
         self.written.push(messages(self.history, closed));
         if commit {
             self.committed = self.owner.position();
         }
     }
 
-    fn finish(mut self) -> Vec<Transaction> {
+    fn finish(self) -> Vec<Transaction> {
+        self.finish_with_checkpoints().0
+    }
+
+    pub(crate) fn finish_with_checkpoints(mut self) -> (Vec<Transaction>, Vec<Checkpoint>) {
         while self.can_read() {
             self.take(Step::Read);
         }
         self.take(Step::Close);
-        self.written
+        (self.written, self.checkpoints)
     }
 }
 
@@ -175,7 +184,7 @@ impl<'a> Stage2<'a> {
 }
 
 /// What a consumer of the enriched topic holds: by id; a repeat must be byte-identical.
-type Stored = BTreeMap<String, Vec<u8>>;
+pub(crate) type Stored = BTreeMap<String, Vec<u8>>;
 
 fn store(stored: &mut Stored, records: &[Enriched]) {
     for record in records {
@@ -197,7 +206,7 @@ fn internal_logs(count: i32, transactions: impl IntoIterator<Item = Transaction>
 }
 
 /// The records of a run in which nothing goes wrong and everything is read before anything is closed.
-fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Vec<Enriched>) {
+pub(crate) fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Vec<Enriched>) {
     let transactions = raw
         .iter()
         .enumerate()
@@ -214,7 +223,7 @@ fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) ->
 }
 
 /// A raw log: each batch is appended when its tick is over, or when the one before was.
-fn raw_log(batches: Vec<weir_schemas::raw::RawBatch>) -> Vec<Input> {
+pub(crate) fn raw_log(batches: Vec<weir_schemas::raw::RawBatch>) -> Vec<Input> {
     let mut now = Millis::MIN;
     let inputs = batches.into_iter().enumerate().map(|(offset, batch)| {
         now = now.max(batch.tick.saturating_add(1_000));

@@ -26,5 +26,5 @@ pub mod settings;
 pub mod stage1;
 pub mod stage2;
 
-pub use pipeline::run;
+pub use pipeline::{replay, run};
 pub use settings::EnricherSettings;

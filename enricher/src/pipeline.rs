@@ -18,8 +18,10 @@ mod heartbeat;
 mod metadata;
 mod meters;
 mod places;
+pub mod replay;
 mod second;
 mod session;
+mod stages;
 
 #[cfg(test)]
 mod tests;

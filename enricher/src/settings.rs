@@ -75,6 +75,11 @@ impl EnricherSettings {
     /// The consumer group of a stage, 1 or 2.
     #[must_use]
     pub fn group(&self, stage: u8) -> String {
-        format!("weir-enricher-{stage}-{}", self.cluster)
+        group(stage, &self.cluster)
     }
+}
+
+/// The consumer group of a stage, 1 or 2, of a cluster.
+pub(crate) fn group(stage: u8, cluster: &str) -> String {
+    format!("weir-enricher-{stage}-{cluster}")
 }

@@ -40,7 +40,7 @@ impl Variety for Sample {
     }
 }
 
-fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
+pub(crate) fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
     let one = ((100..125_i64), 0..2_u8, prop::collection::vec(samples(), 0..4));
     prop::collection::vec(one, 0..8).prop_map(|list| {
         let mut batches: Vec<RawBatch> = Vec::new();
@@ -53,7 +53,7 @@ fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
     })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Read),
         3 => Just(Step::Advance),

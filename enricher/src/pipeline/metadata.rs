@@ -53,7 +53,8 @@ pub(super) async fn load(log: &Log, cluster: &str, meters: &Meters, health: &Hea
     Ok(Followed { shared, sender, reader })
 }
 
-async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Table, Reader)> {
+/// Reads the topic from its start to its end; the reader goes on from there.
+pub(super) async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Table, Reader)> {
     let partitions = usize::try_from(log.partition_count(topics::METADATA).await?).unwrap_or(1);
     let mut table = Table::new(cluster, partitions);
     let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await?;

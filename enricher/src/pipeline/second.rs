@@ -1,24 +1,20 @@
 //! The loop of stage 2.
 
 use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
+use super::stages::Second;
 use super::{Shared, encode};
 use crate::position::Stage2Position;
-use crate::stage2::{Counts, InternalPartition};
-use anyhow::Context as _;
-use std::collections::BTreeMap;
 use std::time::Instant;
 use weir_flow::time::NEVER;
-use weir_schemas::partial::PartialMessage;
-use weir_schemas::{decode, topics};
-use weir_stream::{
-    AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, Record, TopicPartition, TransactionalProducer,
-};
+use weir_schemas::topics;
+use weir_stream::{AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, TopicPartition, TransactionalProducer};
 
 /// One session of stage 2: ends well when the token is cancelled.
 pub(super) async fn session(shared: &Shared) -> Result<(), Failure> {
     let topic = topics::partial(&shared.settings.cluster);
     let Clients { mut consumer, producer } = clients(shared, 2, &topic).await?;
-    let mut work = Work { shared, topic, producer, group: None, owned: BTreeMap::new() };
+    let second = Second::new(&shared.settings.cluster, shared.history.clone(), shared.meters.clone());
+    let mut work = Work { shared, topic, producer, group: None, second };
     let outcome = loop {
         let event = tokio::select! {
             () = shared.token.cancelled() => break Ok(()),
@@ -32,17 +28,12 @@ pub(super) async fn session(shared: &Shared) -> Result<(), Failure> {
     outcome
 }
 
-struct Owned {
-    partition: InternalPartition,
-    counted: Counts,
-}
-
 struct Work<'a> {
     shared: &'a Shared,
     topic: String,
     producer: TransactionalProducer,
     group: Option<GroupMetadata>,
-    owned: BTreeMap<i32, Owned>,
+    second: Second,
 }
 
 impl Work<'_> {
@@ -58,21 +49,21 @@ impl Work<'_> {
                 consumer.start(&starts).await?;
             }
             Event::Revoked { done, .. } | Event::Lost { done, .. } => {
-                self.owned.clear();
+                self.second.owned.clear();
                 done.done();
             }
             Event::OutOfRange { partition, position, log_start } => {
                 self.lost(&partition, position, log_start);
-                if let Some(owned) = self.owned.get(&partition.partition) {
+                if let Some(owned) = self.second.owned.get(&partition.partition) {
                     let written = owned.partition.written();
-                    let owned = self.take_over(partition.partition, Stage2Position { offset: log_start, written });
-                    self.owned.insert(partition.partition, owned);
+                    self.second.take_over(partition.partition, Stage2Position { offset: log_start, written });
                 }
                 consumer.seek(&partition, log_start).await?;
             }
             Event::Records(records) => {
                 for record in &records {
-                    self.read(record).map_err(Failure::Final)?;
+                    let value = record.value.as_deref().unwrap_or_default();
+                    self.second.read(record.partition, record.offset, value).map_err(Failure::Final)?;
                 }
             }
             Event::Idle => {}
@@ -83,7 +74,7 @@ impl Work<'_> {
     }
 
     fn assign(&mut self, partitions: &[AssignedPartition]) -> Result<Vec<(TopicPartition, i64)>, Failure> {
-        self.owned.clear();
+        self.second.owned.clear();
         let mut starts = Vec::with_capacity(partitions.len());
         for assigned in partitions {
             let mut position = match &assigned.committed {
@@ -98,37 +89,18 @@ impl Work<'_> {
                 position.offset = assigned.log_start;
             }
             starts.push((assigned.partition.clone(), position.offset));
-            let number = assigned.partition.partition;
-            self.owned.insert(number, self.take_over(number, position));
+            self.second.take_over(assigned.partition.partition, position);
         }
         self.shared.meters.assignments.get_or_create(&self.stage()).inc();
         self.shared.health.set_ready("enricher stage 2", true, "");
-        tracing::info!(stage = 2, partitions = ?self.owned.keys().collect::<Vec<_>>(), "assigned");
+        tracing::info!(stage = 2, partitions = ?self.second.owned.keys().collect::<Vec<_>>(), "assigned");
         Ok(starts)
-    }
-
-    fn take_over(&self, number: i32, position: Stage2Position) -> Owned {
-        let partition =
-            InternalPartition::new(&self.shared.settings.cluster, number, self.shared.history.clone(), position);
-        Owned { partition, counted: Counts::default() }
     }
 
     fn lost(&self, partition: &TopicPartition, from: i64, to: i64) {
         let offsets = to.saturating_sub(from);
         self.shared.meters.expired.inc_by(u64::try_from(offsets).unwrap_or(0));
         tracing::error!(%partition, from, to, "partial records were deleted before they were read; replay their windows");
-    }
-
-    /// The internal topic is written by enrichers only: what cannot be read there was written by a newer version, and
-    /// leaving it out would lose records.
-    fn read(&mut self, record: &Record) -> anyhow::Result<()> {
-        let Some(owned) = self.owned.get_mut(&record.partition) else { return Ok(()) };
-        let value = record.value.as_deref().unwrap_or_default();
-        let message: PartialMessage = decode(value).with_context(|| {
-            format!("{} partition {} offset {}; upgrade this process", record.topic, record.partition, record.offset)
-        })?;
-        owned.partition.read(record.offset, message);
-        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), Failure> {
@@ -146,21 +118,15 @@ impl Work<'_> {
 
     fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
         let mut transaction = Transaction::default();
-        let meters = &self.shared.meters;
-        for (number, owned) in &mut self.owned {
-            let Some(last) = owned.partition.ready(most) else { continue };
-            let closed = owned.partition.close(last);
-            meters.records.inc_by(u64::try_from(closed.records.len()).unwrap_or(0));
-            meters.generations.get_or_create(&[("stage", "2".to_owned())]).inc_by(closed.generations);
+        for (number, closed, position) in self.second.close(most) {
             for record in &closed.records {
                 transaction.records.push(encode::enriched(record)?);
             }
             for line in &closed.ledger {
                 transaction.records.push(encode::ledger(line)?);
             }
-            let position = owned.partition.position();
             transaction.positions.push((
-                TopicPartition::new(self.topic.as_str(), *number),
+                TopicPartition::new(self.topic.as_str(), number),
                 OffsetAndMetadata::new(position.offset, position.metadata()),
             ));
         }
@@ -168,16 +134,10 @@ impl Work<'_> {
     }
 
     fn measure(&mut self) {
+        self.second.count();
         let meters = &self.shared.meters;
-        for owned in self.owned.values_mut() {
-            let (now, before) = (owned.partition.counts(), owned.counted);
-            meters.partials_read.inc_by(now.partials - before.partials);
-            meters.partials_repeated.inc_by(now.repeated - before.repeated);
-            meters.partials_refused.inc_by(now.refused - before.refused);
-            owned.counted = now;
-        }
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let memory: usize = self.owned.values().map(|owned| owned.partition.memory()).sum();
+        let memory = self.second.memory();
         meters.memory.get_or_create(&self.stage()).set(gauge(memory));
         // All raw partitions share an internal one, so that pausing it would also hold the markers that are waited for.
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
@@ -189,8 +149,9 @@ impl Work<'_> {
                 "partial records wait for a raw partition that is far behind"
             );
         }
-        meters.partitions.get_or_create(&self.stage()).set(gauge(self.owned.len()));
-        let written = self.owned.values().map(|owned| owned.partition.written()).filter(|written| *written != NEVER);
+        meters.partitions.get_or_create(&self.stage()).set(gauge(self.second.owned.len()));
+        let written =
+            self.second.owned.values().map(|owned| owned.partition.written()).filter(|written| *written != NEVER);
         meters.oldest_generation.get_or_create(&self.stage()).set(written.min().unwrap_or(0));
     }
 }

@@ -15,6 +15,7 @@ use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
 mod places;
+mod replayed;
 mod stalls;
 
 /// A log in memory with the topics of a cluster, its settings and its metadata.

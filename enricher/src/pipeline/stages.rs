@@ -1,0 +1,213 @@
+//! Both stages over the partitions that a process has, without a group, a clock or a destination: what live processing
+//! and a replay share. Where messages come from, where records go and when to stop is the caller's.
+
+use super::encode;
+use super::meters::Meters;
+use crate::history::SettingsHistory;
+use crate::join::Join;
+use crate::position::{Stage1Position, Stage2Position};
+use crate::stage1::{self, Content, Input, Partition};
+use crate::stage2::{self, InternalPartition};
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_schemas::partial::PartialMessage;
+use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::{decode, topics};
+use weir_stream::{NewRecord, Record};
+
+/// A state machine, and what of its counters is in the metrics already.
+pub(super) struct Owned<P, C> {
+    pub(super) partition: P,
+    counted: C,
+}
+
+/// Stage 1 of the raw partitions that this process has.
+pub(super) struct First {
+    cluster: String,
+    history: Arc<SettingsHistory>,
+    meters: Meters,
+    pub(super) owned: BTreeMap<i32, Owned<Partition, stage1::Counts>>,
+}
+
+/// What is written when generations of raw partitions are closed.
+#[derive(Default)]
+pub(super) struct FirstClosed {
+    /// Messages of all topics: partial records, the markers that follow them, then the rest.
+    pub(super) records: Vec<NewRecord>,
+    /// Where each partition that closed something stands.
+    pub(super) positions: Vec<(i32, Stage1Position)>,
+}
+
+impl First {
+    pub(super) fn new(cluster: &str, history: Arc<SettingsHistory>, meters: Meters) -> Self {
+        Self { cluster: cluster.to_owned(), history, meters, owned: BTreeMap::new() }
+    }
+
+    /// Begins with a partition at a position, whatever was in memory of it.
+    pub(super) fn take_over(&mut self, number: i32, position: Stage1Position) {
+        let partition = Partition::new(&self.cluster, number, self.history.clone(), position);
+        self.owned.insert(number, Owned { partition, counted: stage1::Counts::default() });
+    }
+
+    /// Takes a message of a partition; one of a partition that this process does not have is ignored. `heard` is told of
+    /// messages that no enricher has written.
+    pub(super) fn read(&mut self, record: &Record, heard: impl FnOnce()) {
+        let Some(owned) = self.owned.get_mut(&record.partition) else { return };
+        let content = match batch_of(record, &self.cluster) {
+            Ok(batch) => Content::Batch(batch),
+            Err(cause) => {
+                weir_service::rate_limited!(
+                    warn,
+                    partition = record.partition,
+                    offset = record.offset,
+                    cause,
+                    "raw message goes to the dead-letter topic"
+                );
+                Content::Undecodable(encode::dead_letter(record, cause))
+            }
+        };
+        if !matches!(&content, Content::Batch(batch) if batch.origin == Origin::Owner) {
+            heard();
+        }
+        owned.partition.read(Input {
+            offset: record.offset,
+            append_time: record.timestamp,
+            size: record.size(),
+            content,
+        });
+    }
+
+    /// Closes what metadata and the log allow, of each partition at most `most` generations that hold something.
+    pub(super) fn close(&mut self, join: &impl Join, most: usize) -> anyhow::Result<FirstClosed> {
+        let complete_to = join.complete_to();
+        let mut closed = FirstClosed::default();
+        for (number, owned) in &mut self.owned {
+            let partition = &mut owned.partition;
+            partition.advance(join);
+            let Some(last) = partition.ready(complete_to, most) else { continue };
+            write(&self.cluster, &self.meters, partition.close(last, join), &mut closed.records)?;
+            closed.positions.push((*number, partition.position()));
+        }
+        Ok(closed)
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.owned.values().map(|owned| owned.partition.memory()).sum()
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) fn count(&mut self) {
+        let meters = &self.meters;
+        for owned in self.owned.values_mut() {
+            let (now, before) = (owned.partition.counts(), owned.counted);
+            meters.batches.inc_by(now.batches - before.batches);
+            meters.repeated_batches.inc_by(now.repeated - before.repeated);
+            meters.too_late.inc_by(now.too_late - before.too_late);
+            meters.late.inc_by(now.late - before.late);
+            meters.clamped.inc_by(now.clamped - before.clamped);
+            meters.coarsened.inc_by(now.coarsened - before.coarsened);
+            owned.counted = now;
+        }
+    }
+}
+
+fn batch_of(record: &Record, cluster: &str) -> Result<RawBatch, String> {
+    let value = record.value.as_ref().ok_or("a raw message without a value")?;
+    let batch: RawBatch = decode(value).map_err(|error| error.to_string())?;
+    if batch.cluster == cluster {
+        Ok(batch)
+    } else {
+        Err(format!("batch of cluster {:?} on the topic of {cluster:?}", batch.cluster))
+    }
+}
+
+/// Partial records first, then the markers that follow them, then the rest.
+fn write(cluster: &str, meters: &Meters, closed: stage1::Closed, records: &mut Vec<NewRecord>) -> anyhow::Result<()> {
+    let topic = topics::partial(cluster);
+    for (internal, batch) in closed.partials {
+        meters.partials_written.inc_by(u64::try_from(batch.partials.len()).unwrap_or(0));
+        encode::partials(&topic, internal, batch, records)?;
+    }
+    for (internal, marker) in closed.markers {
+        records.push(encode::message(&topic, internal, &PartialMessage::Marker(marker))?);
+    }
+    if let Some(checkpoint) = &closed.checkpoint {
+        records.push(encode::checkpoint(checkpoint)?);
+    }
+    for line in &closed.ledger {
+        records.push(encode::ledger(line)?);
+    }
+    for letter in &closed.dead {
+        meters.dead_letters.inc();
+        records.push(encode::dead(letter)?);
+    }
+    meters.samples.inc_by(closed.samples);
+    meters.generations.get_or_create(&[("stage", "1".to_owned())]).inc_by(closed.generations);
+    Ok(())
+}
+
+/// Stage 2 of the internal partitions that this process has.
+pub(super) struct Second {
+    cluster: String,
+    history: Arc<SettingsHistory>,
+    meters: Meters,
+    pub(super) owned: BTreeMap<i32, Owned<InternalPartition, stage2::Counts>>,
+}
+
+impl Second {
+    pub(super) fn new(cluster: &str, history: Arc<SettingsHistory>, meters: Meters) -> Self {
+        Self { cluster: cluster.to_owned(), history, meters, owned: BTreeMap::new() }
+    }
+
+    /// Begins with a partition at a position, whatever was in memory of it.
+    pub(super) fn take_over(&mut self, number: i32, position: Stage2Position) {
+        let partition = InternalPartition::new(&self.cluster, number, self.history.clone(), position);
+        self.owned.insert(number, Owned { partition, counted: stage2::Counts::default() });
+    }
+
+    /// Takes a message of a partition; one of a partition that this process does not have is ignored.
+    ///
+    /// The internal topic is written by enrichers only: what cannot be read there was written by a newer version, and
+    /// leaving it out would lose records.
+    pub(super) fn read(&mut self, partition: i32, offset: i64, value: &[u8]) -> anyhow::Result<()> {
+        let Some(owned) = self.owned.get_mut(&partition) else { return Ok(()) };
+        let message: PartialMessage = decode(value).with_context(|| {
+            format!("{} partition {partition} offset {offset}; upgrade this process", topics::partial(&self.cluster))
+        })?;
+        owned.partition.read(offset, message);
+        Ok(())
+    }
+
+    /// Closes what every raw partition has written, with where each partition that closed something stands; of each at
+    /// most `most` generations that hold something.
+    pub(super) fn close(&mut self, most: usize) -> Vec<(i32, stage2::Closed, Stage2Position)> {
+        let mut all = Vec::new();
+        for (number, owned) in &mut self.owned {
+            let Some(last) = owned.partition.ready(most) else { continue };
+            let closed = owned.partition.close(last);
+            self.meters.records.inc_by(u64::try_from(closed.records.len()).unwrap_or(0));
+            self.meters.generations.get_or_create(&[("stage", "2".to_owned())]).inc_by(closed.generations);
+            all.push((*number, closed, owned.partition.position()));
+        }
+        all
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.owned.values().map(|owned| owned.partition.memory()).sum()
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) fn count(&mut self) {
+        let meters = &self.meters;
+        for owned in self.owned.values_mut() {
+            let (now, before) = (owned.partition.counts(), owned.counted);
+            meters.partials_read.inc_by(now.partials - before.partials);
+            meters.partials_repeated.inc_by(now.repeated - before.repeated);
+            meters.partials_refused.inc_by(now.refused - before.refused);
+            owned.counted = now;
+        }
+    }
+}
