@@ -257,7 +257,11 @@ fn limit(text: &str) -> Result<usize, FilterError> {
     limit.ok_or_else(|| wrong("limit", format!("write a number from 1 to {LIMIT_MOST}")))
 }
 
-fn time(parameter: &'static str, text: &str, now: i64) -> Result<i64, FilterError> {
+/// Reads a time: RFC 3339, or an age such as `15m` that counts back from `now`; ms since the epoch.
+///
+/// # Errors
+/// A text that is neither, with `parameter` as the name of what it was given for.
+pub fn time(parameter: &'static str, text: &str, now: i64) -> Result<i64, FilterError> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(time.as_millisecond());
     }

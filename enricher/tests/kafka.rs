@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_enricher::EnricherSettings;
+use weir_enricher::replay::{PlanError, Replay, Request};
 use weir_flow::{RecordSettings, time};
 use weir_schemas::enriched::Enriched;
 use weir_schemas::metadata::{Heartbeat, Metadata, Proof};
@@ -12,7 +13,9 @@ use weir_schemas::raw::{Coarsening, End, OpenedBy, Origin, Point, RawBatch, Samp
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, decode, encode, topics};
 use weir_service::{CancellationToken, Health, Metrics};
-use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Start, TopicSpec};
+use weir_stream::{
+    KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Start, TopicPartition, TopicSpec,
+};
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -111,6 +114,41 @@ fn start(log: &Log, cluster: &str, instance: &str) -> (CancellationToken, tokio:
     (token, task)
 }
 
+/// A replay gives the very bytes, while it can; then it names what was lost.
+async fn replayed_to_the_byte(log: &Log, cluster: &str, begin: i64, stored: &BTreeMap<String, Enriched>) {
+    let last = stored.values().map(|record| record.generation).max().unwrap();
+    let request = Request {
+        cluster: cluster.to_owned(),
+        from: begin,
+        to: last,
+        // The late bound is an hour.
+        open: true,
+        before_history: false,
+        mmdb: Vec::new(),
+    };
+    let mut replay = Replay::prepare(&request, log, &Metrics::new()).await.unwrap();
+    let mut replayed = BTreeMap::new();
+    while let Some(records) = replay.next().await.unwrap() {
+        for record in records {
+            assert!(replayed.insert(record.id.clone(), encode(&record).unwrap()).is_none(), "given twice");
+        }
+    }
+    let expected: BTreeMap<_, _> = stored.iter().map(|(id, record)| (id.clone(), encode(record).unwrap())).collect();
+    assert_eq!(replayed, expected);
+    assert!(replay.written_by_the_enricher().await.unwrap().is_some_and(|written| written >= last));
+
+    let refused = Replay::prepare(&Request { open: false, ..request.clone() }, log, &Metrics::new()).await;
+    assert!(matches!(refused.unwrap_err().downcast_ref(), Some(PlanError::Incomplete { .. })));
+    let partition = TopicPartition::new(topics::raw(cluster), 0);
+    log.delete_records(&partition, 5).await.unwrap();
+    let refused = Replay::prepare(&request, log, &Metrics::new()).await.unwrap_err();
+    let lost = matches!(
+        refused.downcast_ref(),
+        Some(PlanError::Expired { to: 5, .. } | PlanError::NoCheckpoint { log_start: 5, .. })
+    );
+    assert!(lost, "{refused:#}");
+}
+
 /// Two enrichers, one of which goes away while agents work; then the agents fall silent. One of three raw partitions is
 /// never written to by an agent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,6 +205,7 @@ async fn every_byte_is_counted_once_also_after_the_agents_fall_silent() {
     assert_eq!(bytes(&stored, |record| record.totals.forward_bytes), sent);
     let reported = |record: &Enriched| record.by_initiator.as_ref().map_or(0, |report| report.counters.forward_bytes);
     assert_eq!(bytes(&stored, reported), sent);
+    replayed_to_the_byte(&log, &cluster, begin, &stored).await;
     drop(producer);
     if let Some(broker) = broker {
         let _ = broker.shutdown().await;

@@ -6,6 +6,7 @@ mod flows;
 mod init;
 mod record_settings;
 mod reference;
+mod replay;
 mod retention;
 mod up;
 
@@ -30,6 +31,7 @@ Examples:
   weir up --pcap capture.pcap              the same from a capture file
   weir flows --namespace shop --follow     named flows as they come
   weir flows --action deny -o json         denied flows, as documents
+  weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
   weir retention plan                      what would be deleted, and why";
 
 #[derive(Debug, Subcommand)]
@@ -40,6 +42,9 @@ enum Command {
     Init(Box<init::InitSettings>),
     /// List named flows
     Flows(Box<flows::FlowsSettings>),
+    /// Make the flows of past windows again from the raw topic: to the byte what was written then
+    #[command(after_long_help = replay::HELP)]
+    Replay(Box<replay::ReplaySettings>),
     /// Show or apply what the disk budget asks for
     Retention(Box<retention::RetentionCommand>),
     /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
@@ -64,6 +69,10 @@ fn main() -> ExitCode {
         Command::Flows(ref settings) => {
             let settings = settings.clone();
             flows::main(with(loaded, *settings))
+        }
+        Command::Replay(ref settings) => {
+            let settings = settings.clone();
+            replay::main(with(loaded, *settings))
         }
         Command::Retention(ref settings) => {
             let settings = settings.clone();

@@ -106,11 +106,11 @@ impl Replay {
         let partitions = history.at(until).raw_partitions;
         let wait = history.latest().live && !request.open;
         if wait {
-            refuse_what_may_grow(log, &raw, partitions, windows, until, &history).await.or_else(with_hint)?;
+            refuse_what_may_grow(log, &raw, partitions, windows, until, &history).await?;
         }
-        let starts = starts(log, cluster, &raw, partitions, windows.first, window).await.or_else(with_hint)?;
+        let starts = starts(log, cluster, &raw, partitions, windows.first, window).await?;
         let (table, _) = metadata::read_whole(log, cluster).await?;
-        check_metadata(&table, request, windows, until, &history).or_else(with_hint)?;
+        check_metadata(&table, request, windows, until, &history)?;
         let mut source = Source::open(log, &raw, &starts).await?;
         let first_append = source.first_append_time().await?;
         let lockstep = Lockstep::new(cluster, &history, &Meters::new(metrics), windows, until, &starts);
@@ -138,9 +138,9 @@ impl Replay {
     /// [`PlanError`], when the raw log ends before the windows are complete or was deleted while it was read.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Enriched>>> {
         let Some(partition) = self.lockstep.wanted() else {
-            return self.check_complete().or_else(with_hint).map(|()| None);
+            return self.check_complete().map(|()| None);
         };
-        match self.source.next(partition, self.windows.first).await.or_else(with_hint)? {
+        match self.source.next(partition, self.windows.first).await? {
             Some(batch) => {
                 for record in &batch {
                     self.lockstep.read(record);
@@ -229,13 +229,6 @@ impl Replay {
         }
         let memory = self.lockstep.memory();
         Progress { messages: self.messages, records: self.records, permille, memory }
-    }
-}
-
-fn with_hint<T>(error: anyhow::Error) -> anyhow::Result<T> {
-    match error.downcast_ref::<PlanError>().map(PlanError::hint) {
-        Some(hint) => Err(error).hint(hint),
-        None => Err(error),
     }
 }
 

@@ -13,3 +13,4 @@ mod namespaces;
 mod network;
 mod reference;
 mod relay;
+mod replay;

@@ -1,7 +1,7 @@
 //! Replays of a log in memory: what they give, and what they refuse.
 
 use super::*;
-use crate::replay::{Replay, Request};
+use crate::replay::{PlanError, Replay, Request};
 use weir_stream::TopicPartition;
 
 fn request(from: Millis, to: Millis) -> Request {
@@ -19,7 +19,9 @@ async fn replayed(world: &World, request: &Request) -> anyhow::Result<Vec<Enrich
 
 /// The text and the hint of a refusal.
 async fn refused(world: &World, request: &Request) -> String {
-    weir_service::hint::report(&replayed(world, request).await.unwrap_err())
+    let error = replayed(world, request).await.unwrap_err();
+    let hint = error.downcast_ref::<PlanError>().map(PlanError::hint);
+    format!("{error:#}; hint: {}", hint.unwrap_or_default())
 }
 
 /// Two windows and a late sample of the first, then a batch of `end` on each partition, all of it processed.

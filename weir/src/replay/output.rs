@@ -1,0 +1,165 @@
+//! Where replayed records go: standard output, a file, a topic, or as corrections onto the enriched topic.
+
+use super::line;
+use super::standing::{Standing, read_one};
+use anyhow::{Context as _, Result, bail};
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::{encode, topics};
+use weir_stream::{
+    Log, NewRecord, Producer, ProducerSettings, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// How many records may wait for their acknowledgement.
+const WAITING: usize = 1_000;
+
+/// Topics that begin so are Weir's own.
+const OWN: [&str; 7] =
+    ["flows.raw.", "flows.partial.", "flows.enriched.", "dns.enriched.", "k8s.metadata.", "weir.", "__"];
+
+/// Refuses topics that others write.
+pub(super) fn check_topic(topic: &str) -> Result<()> {
+    if OWN.iter().any(|own| topic.starts_with(own)) || topic.is_empty() {
+        bail!("--topic {topic}: this topic is written by others");
+    }
+    Ok(())
+}
+
+/// Where records go.
+pub(super) enum Sink {
+    Output,
+    /// The file appears when it is whole.
+    File {
+        writer: BufWriter<File>,
+        part: PathBuf,
+        path: PathBuf,
+    },
+    Topic {
+        producer: Producer,
+        topic: String,
+    },
+}
+
+impl Sink {
+    pub(super) async fn open(file: Option<&Path>, topic: Option<&str>, log: &Log) -> Result<Self> {
+        if let Some(path) = file {
+            let mut part = path.as_os_str().to_owned();
+            part.push(".part");
+            let part = PathBuf::from(part);
+            let opened = File::create(&part).with_context(|| format!("--file {}", part.display()))?;
+            return Ok(Self::File { writer: BufWriter::new(opened), part, path: path.to_owned() });
+        }
+        let Some(topic) = topic else { return Ok(Self::Output) };
+        if let Err(StreamError::UnknownTopic(_)) = log.partition_count(topic).await {
+            let partitions = log.partition_count(topics::ENRICHED).await?;
+            log.ensure_topics(&[TopicSpec::new(topic, partitions)]).await?;
+        }
+        let producer = log.producer(&ProducerSettings::new("weir-replay"))?;
+        Ok(Self::Topic { producer, topic: topic.to_owned() })
+    }
+
+    pub(super) async fn write(&mut self, records: &[Enriched]) -> Result<()> {
+        match self {
+            Self::Output => {
+                for record in records {
+                    write_line(&mut std::io::stdout().lock(), record)?;
+                }
+                Ok(())
+            }
+            Self::File { writer, part, .. } => records
+                .iter()
+                .try_for_each(|record| write_line(writer, record))
+                .with_context(|| format!("--file {}", part.display())),
+            Self::Topic { producer, topic } => send(producer, topic, records).await,
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        let Self::File { mut writer, part, path } = self else { return Ok(()) };
+        writer
+            .flush()
+            .and_then(|()| std::fs::rename(&part, &path))
+            .with_context(|| format!("--file {}", path.display()))
+    }
+}
+
+fn write_line(writer: &mut impl std::io::Write, record: &Enriched) -> Result<()> {
+    let mut text = serde_json::to_string(&line::object(record)?)?;
+    text.push('\n');
+    match writer.write_all(text.as_bytes()) {
+        // `| head` has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}
+
+async fn send(producer: &Producer, topic: &str, records: &[Enriched]) -> Result<()> {
+    let mut waiting = Vec::new();
+    for record in records {
+        let message = NewRecord::new(topic, record.id.clone(), encode(record)?);
+        loop {
+            match producer.send(message.clone()) {
+                Ok(delivery) => break waiting.push(delivery),
+                Err(StreamError::QueueFull { .. }) if !waiting.is_empty() => settle(&mut waiting).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if waiting.len() >= WAITING {
+            settle(&mut waiting).await?;
+        }
+    }
+    settle(&mut waiting).await
+}
+
+async fn settle(waiting: &mut Vec<weir_stream::DeliveryFuture>) -> Result<()> {
+    for delivery in waiting.drain(..) {
+        delivery.await?;
+    }
+    Ok(())
+}
+
+/// Writes corrections, in transactions: a second repair at the same time is fenced or fences.
+pub(super) struct Corrections {
+    producer: TransactionalProducer,
+}
+
+impl Corrections {
+    pub(super) async fn new(log: &Log, cluster: &str) -> Result<Self> {
+        let settings = TransactionSettings::new(format!("weir-repair-{cluster}"));
+        Ok(Self { producer: log.transactional_producer(&settings).await? })
+    }
+
+    /// Writes upserts.
+    pub(super) async fn write(&mut self, records: Vec<Enriched>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.producer.begin().await?;
+        for record in &records {
+            self.producer.send(NewRecord::new(topics::ENRICHED, record.id.clone(), encode(record)?)).await?;
+        }
+        Ok(self.producer.commit().await?)
+    }
+
+    /// Writes a delete of each record, which is the record itself, marked.
+    pub(super) async fn delete(&mut self, log: &Log, extra: &[Standing]) -> Result<()> {
+        for some in extra.chunks(WAITING) {
+            let mut deletes = Vec::with_capacity(some.len());
+            for standing in some {
+                let record = read_one(log, standing).await?;
+                deletes.push(Enriched {
+                    kind: Kind::Delete,
+                    correction: standing.correction.saturating_add(1),
+                    ..record
+                });
+            }
+            self.write(deletes).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! What was done, for people and for programs.
+
+use super::compare::{Comparison, Counts};
+use super::standing::{Standing, read_one};
+use super::{ReplaySettings, line};
+use crate::flows::Output;
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use weir_enricher::replay::{Replay, Windows};
+use weir_flow::Millis;
+use weir_schemas::enriched::{Enriched, Side};
+use weir_service::HintExt as _;
+use weir_stream::Log;
+
+/// The most fields of one difference that are listed.
+const FIELDS: usize = 8;
+
+fn time(millis: Millis) -> String {
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| time.to_string())
+}
+
+fn span(windows: Windows) -> String {
+    format!("windows {} to {}", time(windows.first), time(windows.last))
+}
+
+/// Says what was written; on standard error when the records are on standard output.
+pub(super) fn written(settings: &ReplaySettings, replay: &mut Replay) -> Result<()> {
+    let (windows, progress) = (replay.windows(), replay.progress());
+    let text = match settings.output {
+        Output::Table => {
+            format!("{}: {} records of {} raw messages", span(windows), progress.records, progress.messages)
+        }
+        Output::Json => json!({
+            "first_window": time(windows.first), "last_window": time(windows.last),
+            "records": progress.records, "messages": progress.messages,
+        })
+        .to_string(),
+    };
+    if settings.file.is_some() || settings.topic.is_some() {
+        writeln!(std::io::stdout(), "{text}")?;
+    } else {
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+    Ok(())
+}
+
+/// A difference as it is listed.
+struct Listed {
+    what: &'static str,
+    id: String,
+    record: Enriched,
+    fields: Vec<(String, Value, Value)>,
+}
+
+/// Says how the records compare, and fails when they differ and are not corrected.
+pub(super) async fn compared(
+    settings: &ReplaySettings,
+    log: &Log,
+    replay: &Replay,
+    comparison: &Comparison,
+    extra: &[Standing],
+) -> Result<()> {
+    let listed = list(log, comparison, extra, usize::from(settings.differences)).await?;
+    let counts = comparison.counts;
+    let text = match settings.output {
+        Output::Table => table(replay.windows(), counts, &listed, settings),
+        Output::Json => format!("{}\n", document(replay.windows(), counts, &listed, settings)),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    if counts.wrong() == 0 || settings.yes {
+        return Ok(());
+    }
+    let error = Err(anyhow!("{} records are not what the raw topic gives", counts.wrong()));
+    if settings.repair {
+        error.hint("nothing was written; give --yes to write the corrections")
+    } else {
+        error.hint("weir replay --repair says what would correct them")
+    }
+}
+
+async fn list(log: &Log, comparison: &Comparison, extra: &[Standing], most: usize) -> Result<Vec<Listed>> {
+    let mut listed = Vec::new();
+    for difference in &comparison.first {
+        let record = difference.replayed.clone();
+        let (what, fields) = match &difference.standing {
+            None => ("missing", Vec::new()),
+            Some(standing) => {
+                let stands = line::object(&read_one(log, standing).await?)?;
+                // A correction's number is no difference.
+                let as_new = Enriched { correction: standing.correction, ..record.clone() };
+                ("different", line::differences(&stands, &line::object(&as_new)?, FIELDS))
+            }
+        };
+        listed.push(Listed { what, id: record.id.clone(), record, fields });
+    }
+    for standing in extra.iter().take(most.saturating_sub(listed.len())) {
+        let record = read_one(log, standing).await?;
+        listed.push(Listed { what: "extra", id: record.id.clone(), record, fields: Vec::new() });
+    }
+    Ok(listed)
+}
+
+fn table(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplaySettings) -> String {
+    let mut text = format!(
+        "{}: {} identical, {} missing, {} different, {} extra\n",
+        span(windows),
+        counts.identical,
+        counts.missing,
+        counts.different,
+        counts.extra
+    );
+    if counts.not_yet_written > 0 {
+        let _ =
+            writeln!(text, "{} more are of generations that the enricher has not written yet", counts.not_yet_written);
+    }
+    for one in listed {
+        let record = &one.record;
+        let _ = writeln!(
+            text,
+            "{} {} window {} generation {} level {}: {} -> {}",
+            one.what,
+            one.id,
+            time(record.window),
+            time(record.generation),
+            record.level,
+            name(&record.initiator),
+            name(&record.responder)
+        );
+        for (field, standing, replayed) in &one.fields {
+            let _ = writeln!(text, "  {field}: {standing} stands, {replayed} is replayed");
+        }
+    }
+    if settings.yes && counts.wrong() > 0 {
+        let upserts = counts.missing.saturating_add(counts.different);
+        let _ = writeln!(text, "written: {upserts} upserts, {} deletes", counts.extra);
+    }
+    text
+}
+
+fn document(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplaySettings) -> Value {
+    let differences: Vec<Value> = listed
+        .iter()
+        .map(|one| {
+            let fields: Vec<Value> = one
+                .fields
+                .iter()
+                .map(|(field, standing, replayed)| json!({"field": field, "standing": standing, "replayed": replayed}))
+                .collect();
+            json!({
+                "what": one.what, "id": one.id, "window": time(one.record.window),
+                "generation": time(one.record.generation), "level": one.record.level,
+                "initiator": name(&one.record.initiator), "responder": name(&one.record.responder), "fields": fields,
+            })
+        })
+        .collect();
+    let corrected = settings.yes && counts.wrong() > 0;
+    json!({
+        "first_window": time(windows.first), "last_window": time(windows.last),
+        "identical": counts.identical, "missing": counts.missing, "different": counts.different, "extra": counts.extra,
+        "not_yet_written": counts.not_yet_written, "corrected": corrected, "differences": differences,
+    })
+}
+
+/// An end in a word or two.
+fn name(side: &Side) -> String {
+    let owner = side.pod.as_ref().or(side.workload.as_ref());
+    match (owner, &side.namespace, &side.address) {
+        (Some(owner), Some(namespace), _) => format!("{namespace}/{owner}"),
+        (Some(owner), None, _) => owner.clone(),
+        (None, _, Some(address)) => address.to_string(),
+        (None, ..) => "?".to_owned(),
+    }
+}
