@@ -257,7 +257,7 @@ fn limit(text: &str) -> Result<usize, FilterError> {
     limit.ok_or_else(|| wrong("limit", format!("write a number from 1 to {LIMIT_MOST}")))
 }
 
-/// Reads a time: RFC 3339, or an age such as `15m` that counts back from `now`; ms since the epoch.
+/// Reads a time: RFC 3339, or an age such as `15m` or `7d` that counts back from `now`; ms since the epoch.
 ///
 /// # Errors
 /// A text that is neither, with `parameter` as the name of what it was given for.
@@ -265,7 +265,9 @@ pub fn time(parameter: &'static str, text: &str, now: i64) -> Result<i64, Filter
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(time.as_millisecond());
     }
-    let age = text.parse::<jiff::SignedDuration>().ok().and_then(|age| i64::try_from(age.as_millis()).ok());
+    let age = text.parse::<jiff::Span>().ok();
+    let age = age.and_then(|age| age.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
     match age {
         Some(age) if age >= 0 => Ok(now.saturating_sub(age)),
         _ => Err(wrong(parameter, "write a time such as 2026-01-31T12:00:00Z, or an age such as 15m")),

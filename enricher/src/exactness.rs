@@ -45,7 +45,7 @@ pub(crate) struct Stage1<'a> {
     owner: Partition,
     written: Vec<Transaction>,
     /// What every transaction has written to the checkpoint topic.
-    checkpoints: Vec<Checkpoint>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
 }
 
 impl<'a> Stage1<'a> {
@@ -98,16 +98,12 @@ impl<'a> Stage1<'a> {
         }
     }
 
-    fn finish(self) -> Vec<Transaction> {
-        self.finish_with_checkpoints().0
-    }
-
-    pub(crate) fn finish_with_checkpoints(mut self) -> (Vec<Transaction>, Vec<Checkpoint>) {
+    fn finish(mut self) -> Vec<Transaction> {
         while self.can_read() {
             self.take(Step::Read);
         }
         self.take(Step::Close);
-        (self.written, self.checkpoints)
+        self.written
     }
 }
 

@@ -144,7 +144,7 @@ fn cursor_reads_back() {
 fn live_rows_are_chosen_by_either_end() {
     // shop/web-1 at 10.0.0.1 to 192.0.2.9 port 443, mixed, level 1, at noon.
     let row = from_record(&record("a"));
-    let cases: [(&[(&str, &str)], bool); 25] = [
+    let cases: [(&[(&str, &str)], bool); 26] = [
         (&[], true),
         (&[("namespace", "shop")], true),
         (&[("namespace", "sho")], false),
@@ -165,6 +165,7 @@ fn live_rows_are_chosen_by_either_end() {
         (&[("level", "2")], false),
         (&[("since", "1m")], true),
         (&[("since", "59s")], false),
+        (&[("since", "1d")], true),
         (&[("until", "1m")], false),
         (&[("until", "59s")], true),
         (&[("namespace", "shop"), ("port", "443")], true),

@@ -5,7 +5,7 @@ use crate::fixtures::{address, answer, arriving, batch, dropped, history, sample
 use proptest::prelude::*;
 use weir_flow::Level;
 use weir_schemas::enriched::Counters;
-use weir_schemas::raw::{DropClass, OpenedBy, Point, RawBatch, Sample};
+use weir_schemas::raw::{DropClass, OpenedBy, Origin, Point, RawBatch, Sample};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];
@@ -41,12 +41,17 @@ impl Variety for Sample {
 }
 
 pub(crate) fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
-    let one = ((100..125_i64), 0..2_u8, prop::collection::vec(samples(), 0..4));
+    let one = ((100..125_i64), 0..5_u8, prop::collection::vec(samples(), 0..4));
     prop::collection::vec(one, 0..8).prop_map(|list| {
         let mut batches: Vec<RawBatch> = Vec::new();
         for (sequence, (tick, node, samples)) in list.into_iter().enumerate() {
-            let node = if node == 0 { "node-a" } else { "node-b" };
-            batches.push(batch(node, u64::try_from(sequence).unwrap(), tick * 1_000, samples));
+            let sequence = u64::try_from(sequence).unwrap();
+            batches.push(match node {
+                // An enricher's own heartbeat moves the watermark and holds nothing.
+                4 => RawBatch { origin: Origin::Owner, ..batch("owner/0", sequence, tick * 1_000, vec![]) },
+                0 | 2 => batch("node-a", sequence, tick * 1_000, samples),
+                _ => batch("node-b", sequence, tick * 1_000, samples),
+            });
         }
         batches.push(batch("node-a", 99, 200_000, vec![]));
         batches

@@ -62,7 +62,7 @@ impl First {
                     partition = record.partition,
                     offset = record.offset,
                     cause,
-                    "raw message goes to the dead-letter topic"
+                    "raw message cannot be read: a dead letter"
                 );
                 Content::Undecodable(encode::dead_letter(record, cause))
             }

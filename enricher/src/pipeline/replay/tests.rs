@@ -26,22 +26,24 @@ fn record(partition: i32, input: &Input) -> Record {
     }
 }
 
-/// The positions that a replay begins at, when live processing went by these schedules.
+/// The positions that a replay begins at, when live processing went by these schedules while metadata was complete up to
+/// `known`.
 fn starts_of(
     history: &Arc<SettingsHistory>,
-    join: &Fake,
+    known: Millis,
     raw: &[Vec<Input>],
     schedules: &[Vec<Step>],
     first: Millis,
 ) -> Vec<Stage1Position> {
+    let join = Fake { complete_to: known, ..Fake::default() };
     let mut checkpoints = Checkpoints::new(first, vec![0; raw.len()]);
     for (number, (log, schedule)) in (0..).zip(raw.iter().zip(schedules)) {
-        let mut stage = Stage1::new(history, join, number, log);
+        let mut stage = Stage1::new(history, &join, number, log);
         for step in schedule {
             stage.take(*step);
         }
-        for checkpoint in stage.finish_with_checkpoints().1 {
-            checkpoints.take(&checkpoint);
+        for checkpoint in &stage.checkpoints {
+            checkpoints.take(checkpoint);
         }
     }
     checkpoints.starts("raw", WINDOW).unwrap()
@@ -83,12 +85,13 @@ fn by_id<'a>(records: impl IntoIterator<Item = &'a Enriched>) -> BTreeMap<String
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn any_windows_are_replayed_to_the_byte(
         raw in prop::collection::vec(batches(), 3),
         schedules in prop::collection::vec(steps(), 3),
+        known in prop_oneof![(100..140_i64).prop_map(|second| second * 1_000), Just(Millis::MAX)],
         limit in prop_oneof![Just(1_u32), Just(3), Just(1_000)],
         first in 19..26_i64,
         more in 0..4_i64,
@@ -101,7 +104,7 @@ proptest! {
         join.covered = vec!["node-a".to_owned()];
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let windows = Windows { first: first * WINDOW, last: (first + more) * WINDOW };
-        let starts = starts_of(&history, &join, &raw, &schedules, windows.first);
+        let starts = starts_of(&history, known, &raw, &schedules, windows.first);
         let (_, live) = reference(&history, &join, &raw);
         let expected = by_id(live.iter().filter(|record| windows.contains(record.window)));
         let records = replay(&history, &join, &raw, &starts, windows, size);
@@ -124,10 +127,70 @@ fn a_late_sample_is_in_the_replay_of_its_window() {
         batch("node-a", 3, 200_000, vec![]),
     ])];
     let windows = Windows { first: 100_000, last: 100_000 };
-    let starts = starts_of(&history, &join, &raw, &[vec![Step::Read, Step::Read, Step::Close]], windows.first);
+    let starts = starts_of(&history, Millis::MAX, &raw, &[vec![Step::Read, Step::Read, Step::Close]], windows.first);
     let records = replay(&history, &join, &raw, &starts, windows, 1);
     let mut at_level_1: Vec<_> = records.iter().filter(|record| record.level == 1).collect();
     at_level_1.sort_by_key(|record| record.generation);
     let found: Vec<_> = at_level_1.iter().map(|r| (r.window, r.generation, r.totals.forward_bytes)).collect();
     assert_eq!(found, [(100_000, 100_000, 100), (100_000, 110_000, 50)]);
+}
+
+#[test]
+fn a_checkpoint_knows_the_watermark_that_no_message_after_it_tells() {
+    use crate::fixtures::{batch, sample};
+    use weir_schemas::raw::{Origin, RawBatch};
+    let mut settings = settings(1, 1);
+    settings.late_bound = 40_000;
+    let (history, join) = (history(settings), Fake::default());
+    let raw = vec![raw_log(vec![
+        batch("node-a", 0, 100_000, vec![sample(100)]),
+        RawBatch { origin: Origin::Owner, ..batch("owner/0", 0, 130_000, vec![]) },
+        batch("node-a", 1, 106_000, vec![sample(50)]),
+        batch("node-a", 2, 200_000, vec![]),
+    ])];
+    let windows = Windows { first: 105_000, last: 105_000 };
+    // Metadata holds back what the heartbeat has completed: T is 100 000 when M is 131 000.
+    let starts = starts_of(&history, 107_000, &raw, &[vec![Step::Read, Step::Read, Step::Close]], windows.first);
+    assert_eq!(starts, [Stage1Position { offset: 2, written: 100_000, watermark: 131_000 }]);
+    let records = replay(&history, &join, &raw, &starts, windows, 1);
+    assert!(!records.is_empty() && records.iter().all(|record| record.generation == 125_000), "{records:?}");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_windows() {
+    use crate::fixtures::{arriving, batch, sample};
+    let mut settings = settings(2, 1);
+    settings.late_bound = 20_000;
+    let (history, join) = (history(settings), Fake::default());
+    // One partition's messages all lie before the other's, as they do for readers that fetch ahead.
+    let most = |ticks: i64| {
+        let log = |node: &str, arrives: bool| {
+            let one = |tick: i64| {
+                let sample = if arrives { arriving(sample(10)) } else { sample(10) };
+                batch(node, u64::try_from(tick).unwrap(), 100_000 + tick * 1_000, vec![sample])
+            };
+            raw_log((0..ticks).map(one).chain([batch(node, 0, 600_000, vec![])]).collect())
+        };
+        let raw = [log("node-a", false), log("node-b", true)];
+        let windows = Windows { first: 100_000, last: 100_000 + ticks * 1_000 };
+        let until = plan::last_generation(windows.last, &history);
+        let meters = Meters::new(&Metrics::new());
+        let starts = [Stage1Position::START; 2];
+        let mut lockstep = Lockstep::new("local", &history, &meters, windows, until, &starts);
+        let mut next = [0; 2];
+        let (mut most, mut records) = (0, 0);
+        while let Some(number) = lockstep.wanted() {
+            let at = usize::try_from(number).unwrap();
+            match raw[at].get(next[at]) {
+                Some(input) => lockstep.read(&record(number, input)),
+                None => lockstep.end(number),
+            }
+            next[at] += 1;
+            most = most.max(lockstep.memory());
+            records += lockstep.close(&join).unwrap().len();
+        }
+        assert!(records > usize::try_from(ticks / 5).unwrap());
+        most
+    };
+    assert_eq!(most(40), most(400));
 }
