@@ -2,11 +2,15 @@
 
 use crate::history::SettingsHistory;
 use crate::join::Join;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis, RecordSettings, protocol};
-use weir_join::{Ask, Entity, Identity, IdentityKind, Resolution};
-use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
+use weir_join::{Ask, Entity, Identity, IdentityKind, Resolution, Table};
+use weir_schemas::enriched::{IdentifiedBy, NoneReason};
+use weir_schemas::metadata::{
+    Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision, Service, ServicePort,
+};
 use weir_schemas::raw::{
     Coarsening, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
 };
@@ -167,22 +171,6 @@ impl Default for Fake {
     }
 }
 
-impl Fake {
-    fn exact(identity: Arc<Identity>, by: IdentifiedBy) -> Resolution {
-        Resolution {
-            attribution: Attribution::Exact,
-            by,
-            reason: None,
-            identity: Some(identity),
-            candidates: Vec::new(),
-            zone: None,
-            service: None,
-            host: None,
-            network_set: None,
-        }
-    }
-}
-
 impl Join for Fake {
     fn place(&self, _settings: &RecordSettings, _side: &mut weir_schemas::enriched::Side) {}
 
@@ -194,39 +182,23 @@ impl Join for Fake {
         true
     }
 
-    fn resolve(&self, ask: &Ask<'_>) -> Resolution {
+    fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_> {
         let by_uid = ask.pod_uid.and_then(|uid| self.pods.values().find(|pod| &*pod.uid == uid));
+        let identity = |pod| Cow::Borrowed(Arc::as_ref(pod));
         if let Some(pod) = by_uid {
-            return Self::exact(pod.clone(), IdentifiedBy::Uid);
+            return Resolution::exact(identity(pod), IdentifiedBy::Uid);
         }
-        let nobody = Resolution {
-            attribution: Attribution::None,
-            by: IdentifiedBy::Nothing,
-            reason: Some(NoneReason::Outside),
-            identity: None,
-            candidates: Vec::new(),
-            zone: None,
-            service: None,
-            host: None,
-            network_set: None,
-        };
         if let Some(candidates) = self.ambiguous.get(&ask.address) {
-            return Resolution {
-                attribution: Attribution::Ambiguous,
-                by: IdentifiedBy::Address,
-                reason: None,
-                candidates: candidates.clone(),
-                ..nobody
-            };
+            return Resolution::ambiguous(candidates.iter().map(identity).collect());
         }
         match self.pods.get(&ask.address) {
-            Some(pod) => Self::exact(pod.clone(), IdentifiedBy::Address),
-            None => nobody,
+            Some(pod) => Resolution::exact(identity(pod), IdentifiedBy::Address),
+            None => Resolution::none(Some(NoneReason::Outside)),
         }
     }
 
-    fn covered(&self, resolution: &Resolution, _address: Address, _at: Millis) -> bool {
-        let on = |identity: &Arc<Identity>| self.covered.contains(&identity.node.to_string());
+    fn covered(&self, resolution: &Resolution<'_>, _address: Address, _at: Millis) -> bool {
+        let on = |identity: &Cow<'_, Identity>| self.covered.contains(&identity.node.to_string());
         resolution.identity.as_ref().is_some_and(on)
             || !resolution.candidates.is_empty() && resolution.candidates.iter().all(on)
     }
@@ -235,7 +207,55 @@ impl Join for Fake {
         self.one_observer
     }
 
-    fn service(&self, _at: Millis, address: Address, port: u16, _protocol: u8) -> Option<Arc<str>> {
-        self.services.get(&(address, port)).map(|name| Arc::from(name.as_str()))
+    fn service(&self, _at: Millis, address: Address, port: u16, _protocol: u8) -> Option<Cow<'_, Arc<str>>> {
+        self.services.get(&(address, port)).map(|name| Cow::Owned(Arc::from(name.as_str())))
     }
+}
+
+/// A table with 10.0.0.1 to 10.0.0.4 of the pods a to d at `at`: b's end is in doubt, and d comes 500 ms later. Service
+/// `shop/db` is at 10.96.0.7, and node-a's agent is ready.
+pub(crate) fn table(at: Millis) -> Table {
+    let exactly = |at| Bound { earliest: at, latest: at, source: BoundSource::Status };
+    let revision = |uid: &str, from: Millis, to: Option<Bound>, object: Object| {
+        Metadata::Revision(Revision {
+            labels_dropped: 0,
+            annotations: Vec::new(),
+            changed_at: None,
+            changed_by: String::new(),
+            cluster: CLUSTER.to_owned(),
+            uid: format!("uid-{uid}"),
+            revision: 1,
+            namespace: "shop".to_owned(),
+            name: if uid == "db" { uid.to_owned() } else { format!("pod-{uid}") },
+            labels: vec![format!("app={uid}")],
+            valid_from: exactly(from),
+            valid_to: to,
+            object,
+        })
+    };
+    let pod = |uid: &str, number: u8, from, to| {
+        let addresses = vec![address(&format!("10.0.0.{number}"))];
+        revision(uid, from, to, Object::Pod(Pod { addresses, node: "node-a".to_owned(), ..Pod::default() }))
+    };
+    let port = ServicePort { port: 80, protocol: protocol::TCP, ..ServicePort::default() };
+    let service = Service { addresses: vec![address("10.96.0.7")], ports: vec![port], selector: Vec::new() };
+    let agent = Agent { node: "node-a".to_owned(), ..Agent::default() };
+    let heartbeat = Heartbeat {
+        cluster: CLUSTER.to_owned(),
+        complete_to: Millis::MAX,
+        proof: Proof::Manifests,
+        cluster_known: true,
+    };
+    let messages = [
+        pod("a", 1, at - 1_000, None),
+        pod("b", 2, at - 1_000, Some(Bound { latest: at + 10_000, ..exactly(at - 10) })),
+        pod("c", 3, at - 1_000, None),
+        pod("d", 4, at + 500, None),
+        revision("db", at - 1_000, None, Object::Service(service)),
+        revision("agent", at - 1_000, None, Object::Agent(agent)),
+        Metadata::Heartbeat(heartbeat),
+    ];
+    let mut table = Table::new(CLUSTER, 1);
+    messages.iter().for_each(|message| table.apply(0, message));
+    table
 }

@@ -1,5 +1,6 @@
 //! What stage 1 asks of the metadata, as of a time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::{Address, Millis, RecordSettings};
@@ -13,13 +14,17 @@ pub trait Join {
     /// Whether Kubernetes names can be had at all.
     fn cluster_known(&self) -> bool;
     /// Who an end was.
-    fn resolve(&self, ask: &Ask<'_>) -> Resolution;
+    fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_>;
+    /// [`Join::resolve`] of each question, in order; the answers are appended.
+    fn resolve_all<'t>(&'t self, asks: &[Ask<'_>], answers: &mut Vec<Resolution<'t>>) {
+        answers.extend(asks.iter().map(|ask| self.resolve(ask)));
+    }
     /// Whether an end had a ready agent.
-    fn covered(&self, resolution: &Resolution, address: Address, at: Millis) -> bool;
+    fn covered(&self, resolution: &Resolution<'_>, address: Address, at: Millis) -> bool;
     /// Whether one observer stood for both ends.
     fn one_observer(&self, at: Millis) -> bool;
     /// The service that had an address and port.
-    fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Arc<str>>;
+    fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>>;
     /// Fills in where a side's public address is, by the databases that the settings name.
     fn place(&self, settings: &RecordSettings, side: &mut Side);
 }
@@ -45,11 +50,15 @@ impl Join for Joined<'_> {
         self.table.cluster_known()
     }
 
-    fn resolve(&self, ask: &Ask<'_>) -> Resolution {
+    fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_> {
         self.table.resolve(ask)
     }
 
-    fn covered(&self, resolution: &Resolution, address: Address, at: Millis) -> bool {
+    fn resolve_all<'t>(&'t self, asks: &[Ask<'_>], answers: &mut Vec<Resolution<'t>>) {
+        self.table.resolve_all(asks, answers);
+    }
+
+    fn covered(&self, resolution: &Resolution<'_>, address: Address, at: Millis) -> bool {
         self.table.covered(resolution, address, at)
     }
 
@@ -57,8 +66,8 @@ impl Join for Joined<'_> {
         self.table.one_observer(at)
     }
 
-    fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Arc<str>> {
-        self.table.service(at, address, port, protocol)
+    fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>> {
+        self.table.service(at, address, port, protocol).map(Cow::Borrowed)
     }
 
     fn place(&self, settings: &RecordSettings, side: &mut Side) {

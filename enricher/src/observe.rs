@@ -3,14 +3,16 @@
 
 use crate::join::Join;
 use crate::key::EndKey;
+use std::borrow::Cow;
+use std::sync::Arc;
 use weir_flow::{Address, Millis, protocol};
-use weir_join::{IdentityKind, Resolution};
+use weir_join::{Ask, Identity, IdentityKind, Resolution};
 use weir_schemas::enriched::{Attribution, NoneReason, Side};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{DropClass, End, OpenedBy, Point, Sample, Tuple};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Where and when a sample was taken.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +28,8 @@ pub(crate) struct Place<'a> {
 /// One end as it was asked for and found.
 #[derive(Clone, Debug)]
 pub(crate) struct EndFound<'a> {
-    pub(crate) ask: weir_join::Ask<'a>,
-    pub(crate) found: Resolution,
+    pub(crate) ask: Ask<'a>,
+    pub(crate) found: Resolution<'a>,
     pub(crate) covered: bool,
 }
 
@@ -52,29 +54,53 @@ pub(crate) fn stands_for_an_end(point: Point) -> bool {
     matches!(point, Point::Pod | Point::Host | Point::Capture)
 }
 
-/// Orients and joins a sample. It must stand for an end.
-pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &impl Join) -> Observation<'a> {
-    let tuple = real_tuple(sample);
-    let (forward, guessed) = orientation(sample, &tuple);
-    let local_is_initiator = (sample.end == End::Source) == forward;
-    let one_observer = sample.point == Point::Capture || join.one_observer(place.tick);
-    let reporter = if one_observer || local_is_initiator { Reporter::Initiator } else { Reporter::Responder };
-    let asker = Asker { sample, place, forward, tuple };
-    let initiator = asker.end(true, local_is_initiator, join);
-    let mut responder = asker.end(false, !local_is_initiator, join);
-    asker.service_before_translation(&mut responder, join);
-    let untranslated = responder.found.identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Service);
-    Observation {
-        sample,
-        forward,
-        reporter,
-        authority: one_observer || (reporter == Reporter::Initiator) == initiator.covered,
-        guessed,
-        untranslated,
-        initiator,
-        responder,
-        policy_drops: sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
+/// How many samples are joined side by side.
+const SIDE_BY_SIDE: usize = 64;
+
+/// Orients and joins samples, which must stand for an end, and gives each in order. Look-ups that wait for memory wait
+/// together; what is found is what each sample alone would have found.
+pub(crate) fn observe_all<'a>(
+    samples: impl Iterator<Item = &'a Sample>,
+    place: &Place<'a>,
+    join: &'a impl Join,
+    mut take: impl FnMut(&Observation<'a>),
+) {
+    let mut samples = samples.peekable();
+    let (mut askers, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    while samples.peek().is_some() {
+        for sample in samples.by_ref().take(SIDE_BY_SIDE) {
+            let asker = Asker::new(sample, place, join);
+            asker.ask(&mut asks);
+            askers.push(asker);
+        }
+        resolve(&asks, place, join, &mut answers);
+        let mut found = asks.drain(..).zip(answers.drain(..));
+        for asker in askers.drain(..) {
+            take(&asker.observation(&mut found, join));
+        }
     }
+}
+
+/// Asks as of the tick's start; for who came only within the tick, as of its end.
+fn resolve<'a>(asks: &[Ask<'a>], place: &Place<'a>, join: &'a impl Join, answers: &mut Vec<Resolution<'a>>) {
+    join.resolve_all(asks, answers);
+    let end = place.tick.saturating_add(place.tick_length).saturating_sub(1);
+    let again: Vec<usize> = (0..answers.len()).filter(|n| answers.get(*n).is_some_and(may_come)).collect();
+    let later: Vec<Ask<'a>> = again.iter().filter_map(|n| asks.get(*n)).map(|ask| Ask { at: end, ..*ask }).collect();
+    let mut found = Vec::new();
+    join.resolve_all(&later, &mut found);
+    for (number, later) in again.into_iter().zip(found) {
+        if let Some(answer) = answers.get_mut(number).filter(|_| later.attribution != Attribution::None) {
+            *answer = later;
+        }
+    }
+}
+
+/// Whether nobody was there, but may have come since.
+fn may_come(found: &Resolution<'_>) -> bool {
+    use NoneReason::{BeforeHistory, NotYetReported, Outside, UnknownPodAddress};
+    let may_come = matches!(found.reason, Some(UnknownPodAddress | NotYetReported | BeforeHistory | Outside));
+    found.attribution == Attribution::None && may_come
 }
 
 /// The tuple after translation, in the direction of the packets. At a pod's interface the pod's own end is as seen, and
@@ -113,14 +139,28 @@ fn orientation(sample: &Sample, tuple: &Tuple) -> (bool, bool) {
     }
 }
 
-struct Asker<'a, 'p> {
+/// A sample that is oriented and not joined yet.
+struct Asker<'a> {
     sample: &'a Sample,
-    place: &'p Place<'a>,
+    place: Place<'a>,
     forward: bool,
+    guessed: bool,
+    one_observer: bool,
     tuple: Tuple,
 }
 
-impl<'a> Asker<'a, '_> {
+impl<'a> Asker<'a> {
+    fn new(sample: &'a Sample, place: &Place<'a>, join: &impl Join) -> Self {
+        let tuple = real_tuple(sample);
+        let (forward, guessed) = orientation(sample, &tuple);
+        let one_observer = sample.point == Point::Capture || join.one_observer(place.tick);
+        Self { sample, place: *place, forward, guessed, one_observer, tuple }
+    }
+
+    fn local_is_initiator(&self) -> bool {
+        (self.sample.end == End::Source) == self.forward
+    }
+
     fn ends_of(&self, tuple: &Tuple, initiator: bool) -> (Address, u16) {
         if initiator == self.forward {
             (tuple.source, tuple.source_port)
@@ -129,59 +169,81 @@ impl<'a> Asker<'a, '_> {
         }
     }
 
-    fn end(&self, initiator: bool, local: bool, join: &impl Join) -> EndFound<'a> {
+    /// Asks about the initiator and the responder by address, then about the reporter's own end by what only its node
+    /// knows, if it knows more.
+    fn ask(&self, asks: &mut Vec<Ask<'a>>) {
+        let ends = [self.by_address(true), self.by_address(false)];
+        asks.extend(ends);
+        let [initiator, responder] = ends;
+        let own = self.own(if self.local_is_initiator() { initiator } else { responder });
+        asks.extend(own.filter(|own| own.pod_uid.is_some() || own.local_host.is_some()));
+    }
+
+    fn by_address(&self, initiator: bool) -> Ask<'a> {
         let (address, port) = self.ends_of(&self.tuple, initiator);
-        let far = weir_join::Ask {
-            at: self.place.tick,
-            address,
+        Ask {
             port: protocol::has_ports(self.sample.protocol).then_some(port),
             protocol: self.sample.protocol,
-            pod_uid: None,
-            container: None,
-            process: None,
             responder: !initiator,
-            local_host: None,
-        };
-        // Who has the authority must be the same question for both reporters, so it goes by address alone.
-        let by_address = self.resolve(&far, join);
-        let covered = join.covered(&by_address, address, self.place.tick);
-        if !local || self.sample.point == Point::Capture {
-            return EndFound { ask: far, found: by_address, covered };
+            ..Ask::address(self.place.tick, address)
         }
+    }
+
+    /// What is asked about the reporter's own end; nothing where the reporter is at neither.
+    fn own(&self, by_address: Ask<'a>) -> Option<Ask<'a>> {
         let on_host = self.sample.point == Point::Host && self.sample.pod_uid.is_none();
-        let ask = weir_join::Ask {
+        (self.sample.point != Point::Capture).then_some(Ask {
             pod_uid: self.sample.pod_uid.as_deref(),
             container: self.sample.container.as_deref(),
             process: self.sample.process.as_deref(),
             local_host: on_host.then_some(self.place.node),
-            ..far
-        };
-        let found = if ask.pod_uid.is_some() || on_host { self.resolve(&ask, join) } else { by_address };
+            ..by_address
+        })
+    }
+
+    /// The sample with the answers to its questions, which are the next ones.
+    fn observation(
+        &self,
+        found: &mut impl Iterator<Item = (Ask<'a>, Resolution<'a>)>,
+        join: &'a impl Join,
+    ) -> Observation<'a> {
+        let local_is_initiator = self.local_is_initiator();
+        let mut initiator = self.end(true, found.next(), join);
+        let mut responder = self.end(false, found.next(), join);
+        let local = if local_is_initiator { &mut initiator } else { &mut responder };
+        if let Some(own) = self.own(local.ask) {
+            let asked = own.pod_uid.is_some() || own.local_host.is_some();
+            local.ask = own;
+            if let Some((_, answer)) = asked.then(|| found.next()).flatten() {
+                local.found = answer;
+            }
+        }
+        self.service_before_translation(&mut responder, join);
+        let reporter = if self.one_observer || local_is_initiator { Reporter::Initiator } else { Reporter::Responder };
+        let is_service = |identity: &Cow<'_, Identity>| identity.kind == IdentityKind::Service;
+        Observation {
+            sample: self.sample,
+            forward: self.forward,
+            reporter,
+            authority: self.one_observer || (reporter == Reporter::Initiator) == initiator.covered,
+            guessed: self.guessed,
+            untranslated: responder.found.identity.as_ref().is_some_and(is_service),
+            initiator,
+            responder,
+            policy_drops: self.sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
+        }
+    }
+
+    /// An end by its address. Who has the authority must be the same question for both reporters, so it goes by address
+    /// alone.
+    fn end(&self, initiator: bool, found: Option<(Ask<'a>, Resolution<'a>)>, join: &impl Join) -> EndFound<'a> {
+        let (ask, found) = found.unwrap_or_else(|| (self.by_address(initiator), Resolution::none(None)));
+        let covered = join.covered(&found, ask.address, self.place.tick);
         EndFound { ask, found, covered }
     }
 
-    /// Asks as of the tick's start; for who came only within the tick, as of its end.
-    fn resolve(&self, ask: &weir_join::Ask<'_>, join: &impl Join) -> Resolution {
-        let found = join.resolve(ask);
-        let may_come = matches!(
-            found.reason,
-            Some(
-                NoneReason::UnknownPodAddress
-                    | NoneReason::NotYetReported
-                    | NoneReason::BeforeHistory
-                    | NoneReason::Outside
-            )
-        );
-        if found.attribution != Attribution::None || !may_come {
-            return found;
-        }
-        let end = self.place.tick.saturating_add(self.place.tick_length).saturating_sub(1);
-        let later = join.resolve(&weir_join::Ask { at: end, ..*ask });
-        if later.attribution == Attribution::None { found } else { later }
-    }
-
     /// Where the connection is translated, the service is known by the responder's address in the other tuple.
-    fn service_before_translation(&self, responder: &mut EndFound<'_>, join: &impl Join) {
+    fn service_before_translation(&self, responder: &mut EndFound<'a>, join: &'a impl Join) {
         let Some(other) = &self.sample.translated else { return };
         if responder.found.service.is_some() {
             return;
@@ -201,19 +263,24 @@ impl<'a> Asker<'a, '_> {
 }
 
 /// The workload that all candidates of an ambiguous end belong to.
-fn shared_workload(found: &Resolution) -> Option<&weir_join::Identity> {
-    let first = found.candidates.first()?;
-    let same = |other: &weir_join::Identity| {
+fn shared_workload<'f>(found: &'f Resolution<'_>) -> Option<&'f Identity> {
+    let first: &Identity = found.candidates.first()?;
+    let same = |other: &Identity| {
         (&other.namespace, &other.workload_kind, &other.workload)
             == (&first.namespace, &first.workload_kind, &first.workload)
     };
     (!first.workload.is_empty() && found.candidates.iter().all(|other| same(other))).then_some(first)
 }
 
+/// A text, or an empty one.
+fn text<'f>(text: Option<&'f Cow<'_, Arc<str>>>) -> &'f str {
+    text.map_or("", |text| text)
+}
+
 impl EndFound<'_> {
     /// What keys see of this end; `instance` is whether the level tells pods of one workload apart.
     pub(crate) fn key(&self, instance: bool) -> EndKey<'_> {
-        let identity = self.found.identity.as_deref();
+        let identity: Option<&Identity> = self.found.identity.as_deref();
         let workload = if instance { identity } else { identity.or_else(|| shared_workload(&self.found)) };
         let pod = identity.filter(|identity| instance && identity.kind == IdentityKind::Pod);
         EndKey {
@@ -226,8 +293,8 @@ impl EndFound<'_> {
             workload: workload.map_or("", |identity| &identity.workload),
             node: identity.map_or("", |identity| &identity.node),
             host: self.found.host.as_deref().unwrap_or_default(),
-            service: self.found.service.as_deref().unwrap_or_default(),
-            network_set: self.found.network_set.as_deref().unwrap_or_default(),
+            service: text(self.found.service.as_ref()),
+            network_set: text(self.found.network_set.as_ref()),
             attribution: self.found.attribution,
             reason: self.found.reason,
         }

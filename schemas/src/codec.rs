@@ -152,12 +152,15 @@ pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, Decode
     decode_as::<T, T>(bytes, limits)
 }
 
-/// Decodes a metadata message whose texts stay where they are, within the default [`Limits`]: a table that is filled from
-/// millions of them keeps few.
+/// A metadata message as the join reads it: its texts stay where they are, and what no flow is named by is read over.
+pub type ReadMetadata<'m> = metadata::Metadata<&'m str, metadata::Skipped>;
+
+/// Decodes a metadata message for the join, within the default [`Limits`]: a table that is filled from millions of them
+/// keeps few texts.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_metadata(bytes: &[u8]) -> Result<metadata::Metadata<&str>, DecodeError> {
+/// As [`decode`]; but a text that is read over need not be UTF-8.
+pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
     decode_as::<metadata::Metadata, _>(bytes, Limits::default())
 }
 

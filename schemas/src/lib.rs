@@ -18,4 +18,6 @@ pub mod topics;
 
 mod codec;
 
-pub use codec::{DecodeError, EncodeError, Limits, Message, decode, decode_metadata, decode_with, encode};
+pub use codec::{
+    DecodeError, EncodeError, Limits, Message, ReadMetadata, decode, decode_metadata, decode_with, encode,
+};

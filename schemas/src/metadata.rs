@@ -1,22 +1,33 @@
 //! Topic `k8s.metadata.v1`, compacted: what Kubernetes knew, and when. A slowly-changing-dimension (type 2) table.
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use weir_flow::{Address, Millis};
 
-/// A message on the metadata topic. `T` holds its texts: `String`, or `&str` for one that is read and not kept
-/// ([`crate::decode_metadata`]).
+/// A message on the metadata topic. `T` holds the texts that flows are named and placed by: `String`, or `&str` for a
+/// message that is read and not kept ([`crate::decode_metadata`]). `R` holds the rest: the same, or [`Skipped`].
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every message is a revision; a box would cost an allocation each"
 )]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Metadata<T = String> {
+pub enum Metadata<T = String, R = T> {
     /// One revision of one object; key `<cluster>/<kind>/<uid>/<revision>`.
     #[serde(rename = "weir.Revision")]
-    Revision(Revision<T>),
+    Revision(Revision<T, R>),
     /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`.
     #[serde(rename = "weir.Heartbeat")]
     Heartbeat(Heartbeat<T>),
+}
+
+/// A text that is read over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped;
+
+impl<'de> Deserialize<'de> for Skipped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self)
+    }
 }
 
 /// Metadata of the cluster is complete up to a time.
@@ -50,7 +61,7 @@ pub enum Proof {
 
 /// One identity of one object, and when it was valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Revision<T = String> {
+pub struct Revision<T = String, R = T> {
     /// The cluster's id.
     pub cluster: T,
     /// The object's UID; for objects without one (manifests) a UUID made of kind, namespace and name.
@@ -66,9 +77,9 @@ pub struct Revision<T = String> {
     /// How many labels were left out by the keep-list or a limit.
     pub labels_dropped: u32,
     /// Annotations of the keep-list as `k=v`, sorted by key.
-    pub annotations: Vec<T>,
+    pub annotations: Vec<R>,
     /// Who changed the object last: the manager of the newest entry of `metadata.managedFields` but status; empty when unknown.
-    pub changed_by: T,
+    pub changed_by: R,
     /// When, ms since the epoch; absent when unknown.
     pub changed_at: Option<Millis>,
     /// From when it was valid.
@@ -76,7 +87,7 @@ pub struct Revision<T = String> {
     /// Until when (exclusive); absent while it still is.
     pub valid_to: Option<Bound>,
     /// What is particular to the kind.
-    pub object: Object<T>,
+    pub object: Object<T, R>,
 }
 
 /// A bound of validity: the API does not know exactly when an address was held.
@@ -112,31 +123,31 @@ pub enum BoundSource {
 
 /// What is particular to a kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Object<T = String> {
+pub enum Object<T = String, R = T> {
     /// A pod.
     #[serde(rename = "weir.Pod")]
-    Pod(Pod<T>),
+    Pod(Pod<T, R>),
     /// A node.
     #[serde(rename = "weir.Node")]
     Node(Node<T>),
     /// A namespace.
     #[serde(rename = "weir.Namespace")]
-    Namespace(Namespace<T>),
+    Namespace(Namespace<R>),
     /// A service.
     #[serde(rename = "weir.Service")]
-    Service(Service<T>),
+    Service(Service<R>),
     /// An agent that covers ends.
     #[serde(rename = "weir.Agent")]
     Agent(Agent<T>),
     /// A slice of a service's endpoints.
     #[serde(rename = "weir.EndpointSlice")]
-    EndpointSlice(EndpointSlice<T>),
+    EndpointSlice(EndpointSlice<R>),
     /// A policy of any kind.
     #[serde(rename = "weir.Policy")]
-    Policy(Policy<T>),
+    Policy(Policy<R>),
     /// A named set of networks and domains.
     #[serde(rename = "weir.NetworkSet")]
-    NetworkSet(NetworkSet<T>),
+    NetworkSet(NetworkSet<T, R>),
 }
 
 /// The key of a revision.
@@ -152,7 +163,7 @@ pub fn first_heartbeat_key(cluster: &str) -> String {
     format!("{cluster}/heartbeat/first")
 }
 
-impl<T: AsRef<str>> Metadata<T> {
+impl<T: AsRef<str>, R> Metadata<T, R> {
     /// The message's key on the topic; `partition` is the metadata partition that a heartbeat is for.
     #[must_use]
     pub fn key(&self, partition: i32) -> String {
@@ -163,7 +174,7 @@ impl<T: AsRef<str>> Metadata<T> {
     }
 }
 
-impl<T> Object<T> {
+impl<T, R> Object<T, R> {
     /// The kind's name, as it stands in keys.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -182,7 +193,7 @@ impl<T> Object<T> {
 
 /// A pod's identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pod<T = String> {
+pub struct Pod<T = String, R = T> {
     /// All addresses of the pod; the node's for a host-network pod.
     pub addresses: Vec<Address>,
     /// Whether it uses the node's network.
@@ -196,13 +207,13 @@ pub struct Pod<T = String> {
     /// Name of the top of its owner chain; the pod's own name without an owner.
     pub workload: T,
     /// Phase, as Kubernetes writes it.
-    pub phase: T,
+    pub phase: R,
     /// Containers that have an id.
-    pub containers: Vec<Container<T>>,
+    pub containers: Vec<Container<R>>,
     /// Ports that its containers declare; policies and services name them.
-    pub ports: Vec<ContainerPort<T>>,
+    pub ports: Vec<ContainerPort<R>>,
     /// Its owner chain as `Kind/name`, nearest first.
-    pub owners: Vec<T>,
+    pub owners: Vec<R>,
 }
 
 /// A container of a pod.
@@ -245,13 +256,13 @@ pub struct Namespace<T = String> {
 
 /// A service's addresses and ports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Service<T = String> {
+pub struct Service<R = String> {
     /// Cluster, external and load-balancer addresses.
     pub addresses: Vec<Address>,
     /// Ports.
-    pub ports: Vec<ServicePort<T>>,
+    pub ports: Vec<ServicePort<R>>,
     /// The selector as `k=v`, sorted; empty without.
-    pub selector: Vec<T>,
+    pub selector: Vec<R>,
 }
 
 /// A service's port.
@@ -307,9 +318,9 @@ pub struct Policy<T = String> {
 
 /// A named set of networks and domains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NetworkSet<T = String> {
+pub struct NetworkSet<T = String, R = T> {
     /// Networks in CIDR notation, sorted.
     pub networks: Vec<T>,
     /// Domains, lower case, without the last dot, sorted; a leading `*.` stands for any name below.
-    pub domains: Vec<T>,
+    pub domains: Vec<R>,
 }

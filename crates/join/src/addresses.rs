@@ -1,7 +1,7 @@
 //! A map by address: IPv4 addresses, which are most, take four bytes of a key.
 
 use foldhash::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use weir_flow::Address;
 
 /// An address as a number: IPv4 in its IPv4-mapped form, which no [`Address`] has otherwise.
@@ -10,6 +10,11 @@ pub(crate) fn number(address: Address) -> u128 {
         IpAddr::V4(a) => u128::from(a.to_ipv6_mapped()),
         IpAddr::V6(a) => u128::from(a),
     }
+}
+
+/// The address of a number.
+pub(crate) fn address_of(number: u128) -> Address {
+    Address::new(IpAddr::V6(Ipv6Addr::from(number)))
 }
 
 /// A map by address.

@@ -104,7 +104,7 @@ impl Identity {
                 self.labels.iter().filter(|label| other.labels.contains(label)).cloned().collect()
             },
             object: self.object,
-            node_number: if self.node == other.node { self.node_number } else { NOWHERE },
+            node_number: if self.node_number == other.node_number { self.node_number } else { NOWHERE },
         }
     }
 }

@@ -12,8 +12,10 @@
 
 mod addresses;
 mod ask;
+mod ends;
 mod geography;
 mod holders;
+mod identities;
 mod identity;
 mod intern;
 mod networks;

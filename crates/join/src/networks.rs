@@ -1,7 +1,7 @@
 //! Networks in CIDR notation over time.
 
 use crate::addresses::{change_entry, number};
-use crate::holders::{Holders, Holding};
+use crate::holders::{Holders, View};
 use foldhash::HashMap;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ fn place(network: &IpNet) -> ((bool, u8), u128) {
     }
 }
 
-impl<T: Holding> Networks<T> {
+impl<T: PartialEq> Networks<T> {
     /// Changes the holders of a network.
     pub(crate) fn change(&mut self, network: &IpNet, change: impl FnOnce(&mut Holders<T>)) {
         let (length, value) = place(network);
@@ -64,13 +64,13 @@ impl<T: Holding> Networks<T> {
     }
 
     /// The holders of each network that contains the address, longest prefix first.
-    pub(crate) fn containing(&self, address: Address) -> impl Iterator<Item = &Holders<T>> {
+    pub(crate) fn containing(&self, address: Address) -> impl Iterator<Item = View<'_, T>> {
         let value = number(address);
         let four = matches!(address.ip(), IpAddr::V4(_));
         self.lengths
             .range((four, 0)..=(four, 128))
             .rev()
-            .filter_map(move |((_, length), by_value)| by_value.get(&masked(value, *length)))
+            .filter_map(move |((_, length), by_value)| by_value.get(&masked(value, *length)).map(Holders::view))
     }
 
     /// Whether somebody may have held a network that contains the address.

@@ -2,6 +2,7 @@
 
 use crate::ask::Ask;
 use crate::identity::{Identity, IdentityKind};
+use std::borrow::Cow;
 use std::sync::Arc;
 use weir_flow::Address;
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason, Side};
@@ -9,9 +10,9 @@ use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason, Side};
 /// The most candidates that are named.
 pub(crate) const CANDIDATES: usize = 8;
 
-/// Who one end is, cheap to copy and keep: everything long is shared with the table.
+/// Who one end is. What is long is the table's, and is copied only by [`Resolution::keep`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Resolution {
+pub struct Resolution<'t> {
     /// How certain.
     pub attribution: Attribution,
     /// By what.
@@ -19,61 +20,67 @@ pub struct Resolution {
     /// Why nobody is known; absent where somebody is.
     pub reason: Option<NoneReason>,
     /// Who, when exact.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Cow<'t, Identity>>,
     /// Who it may be, when ambiguous: sorted by qualified name, all of them.
-    pub candidates: Vec<Arc<Identity>>,
+    pub candidates: Vec<Cow<'t, Identity>>,
     /// Zone of the identity's node, as of then.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Cow<'t, Arc<str>>>,
     /// Service `namespace/name` by whose address and port a responder was reached.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Cow<'t, Arc<str>>>,
     /// Host name, for an end on a host where there is no cluster.
     pub host: Option<Arc<str>>,
     /// Named network set that an address belongs to which nobody held.
-    pub network_set: Option<Arc<str>>,
+    pub network_set: Option<Cow<'t, Arc<str>>>,
 }
 
-impl Resolution {
-    pub(crate) fn exact(identity: Arc<Identity>, by: IdentifiedBy) -> Self {
-        Self {
-            attribution: Attribution::Exact,
-            by,
-            reason: None,
-            identity: Some(identity),
-            candidates: Vec::new(),
-            zone: None,
-            service: None,
-            host: None,
-            network_set: None,
-        }
+impl<'t> Resolution<'t> {
+    const NOBODY: Self = Self {
+        attribution: Attribution::None,
+        by: IdentifiedBy::Nothing,
+        reason: None,
+        identity: None,
+        candidates: Vec::new(),
+        zone: None,
+        service: None,
+        host: None,
+        network_set: None,
+    };
+
+    /// Somebody for certain.
+    #[must_use]
+    pub fn exact(identity: Cow<'t, Identity>, by: IdentifiedBy) -> Self {
+        Self { attribution: Attribution::Exact, by, identity: Some(identity), ..Self::NOBODY }
     }
 
-    pub(crate) fn ambiguous(mut candidates: Vec<Arc<Identity>>) -> Self {
+    /// One of these, or nobody.
+    #[must_use]
+    pub fn ambiguous(mut candidates: Vec<Cow<'t, Identity>>) -> Self {
         candidates
             .sort_by(|a, b| (&a.namespace, &a.name, a.kind, &a.uid).cmp(&(&b.namespace, &b.name, b.kind, &b.uid)));
-        Self {
-            attribution: Attribution::Ambiguous,
-            by: IdentifiedBy::Address,
-            reason: None,
-            identity: None,
-            candidates,
-            zone: None,
-            service: None,
-            host: None,
-            network_set: None,
-        }
+        Self { attribution: Attribution::Ambiguous, by: IdentifiedBy::Address, candidates, ..Self::NOBODY }
     }
 
-    pub(crate) fn none(reason: NoneReason) -> Self {
-        Self {
-            attribution: Attribution::None,
-            by: IdentifiedBy::Nothing,
-            reason: Some(reason),
-            identity: None,
-            candidates: Vec::new(),
-            zone: None,
-            service: None,
-            host: None,
-            network_set: None,
+    /// Nobody, for a reason or, of what was never asked for, without one.
+    #[must_use]
+    pub fn none(reason: Option<NoneReason>) -> Self {
+        Self { reason, ..Self::NOBODY }
+    }
+
+    /// The same apart from the table.
+    #[must_use]
+    pub fn keep(&self) -> Resolution<'static> {
+        let identity = |identity: &Cow<'_, Identity>| Cow::Owned(Identity::clone(identity));
+        let text = |text: &Option<Cow<'_, Arc<str>>>| text.as_ref().map(|text| Cow::Owned(Arc::clone(text)));
+        Resolution {
+            attribution: self.attribution,
+            by: self.by,
+            reason: self.reason,
+            identity: self.identity.as_ref().map(identity),
+            candidates: self.candidates.iter().map(identity).collect(),
+            zone: text(&self.zone),
+            service: text(&self.service),
+            host: self.host.clone(),
+            network_set: text(&self.network_set),
         }
     }
 
@@ -87,10 +94,10 @@ impl Resolution {
         side.port = ask.port;
         side.container = ask.container.map(ToOwned::to_owned);
         side.process = ask.process.map(ToOwned::to_owned);
-        side.service = self.service.as_deref().map(ToOwned::to_owned);
-        side.zone = self.zone.as_deref().map(ToOwned::to_owned);
+        side.service = owned(self.service.as_ref());
+        side.zone = owned(self.zone.as_ref());
         side.host = self.host.as_deref().map(ToOwned::to_owned);
-        side.network_set = self.network_set.as_deref().map(ToOwned::to_owned);
+        side.network_set = owned(self.network_set.as_ref());
         side.candidates = self.candidates.iter().map(|candidate| candidate.qualified_name()).collect();
         side.candidates.dedup();
         side.candidates.truncate(CANDIDATES);
@@ -99,6 +106,10 @@ impl Resolution {
         }
         side
     }
+}
+
+fn owned(text: Option<&Cow<'_, Arc<str>>>) -> Option<String> {
+    text.map(|text| text.to_string())
 }
 
 fn some(text: &str) -> Option<String> {

@@ -1,9 +1,9 @@
 //! The temporal table.
 
-use crate::addresses::AddressMap;
 use crate::ask::Ask;
+use crate::ends::Ends;
 use crate::holders::{Described, Holders, ObjectNumber, Whose};
-use crate::identity::Identity;
+use crate::identities::{Identities, IdentityNumber};
 use crate::intern::Interner;
 use crate::networks::Networks;
 use crate::span::Span;
@@ -19,6 +19,7 @@ use weir_schemas::metadata::{Heartbeat, Metadata, Object, Proof};
 mod apply;
 mod batches;
 mod lookup;
+mod several;
 
 #[cfg(test)]
 mod network_sets;
@@ -37,7 +38,7 @@ fn kind_number(kind: &str) -> Option<usize> {
         .position(|known| *known == kind)
 }
 
-fn kind_of<T>(object: &Object<T>) -> usize {
+fn kind_of<T, R>(object: &Object<T, R>) -> usize {
     match object {
         Object::Pod(_) => 0,
         Object::Node(_) => 1,
@@ -53,7 +54,7 @@ fn kind_of<T>(object: &Object<T>) -> usize {
 /// What a revision is indexed by. Of pods there are many: their part is kept small, the others' are boxed.
 #[derive(Debug)]
 enum Body {
-    Pod { identity: Arc<Identity>, addresses: Arc<[Address]> },
+    Pod { identity: IdentityNumber, addresses: Arc<[Address]> },
     Node(Box<NodeBody>),
     Service(Box<ServiceBody>),
     Agent(Box<AgentBody>),
@@ -63,7 +64,7 @@ enum Body {
 
 #[derive(Debug)]
 struct NodeBody {
-    identity: Arc<Identity>,
+    identity: IdentityNumber,
     addresses: Box<[Address]>,
     networks: Box<[IpNet]>,
     zone: Arc<str>,
@@ -71,7 +72,7 @@ struct NodeBody {
 
 #[derive(Debug)]
 struct ServiceBody {
-    identity: Arc<Identity>,
+    identity: IdentityNumber,
     name: Arc<str>,
     entries: Box<[ServiceEntry]>,
 }
@@ -119,7 +120,7 @@ impl Default for Revisions {
 #[derive(Debug)]
 struct NamedNode {
     /// Who had the name, with its zone.
-    nodes: Holders<Described<Arc<Identity>>>,
+    nodes: Holders<Described<IdentityNumber>>,
     /// Ready agents.
     agents: Holders<Whose>,
 }
@@ -144,9 +145,10 @@ pub struct Table {
     free: Vec<ObjectNumber>,
     revisions: usize,
     by_uid: [Uids; KINDS],
+    identities: Identities,
     /// Pods and nodes by address.
-    ends: AddressMap<Holders<Arc<Identity>>>,
-    services: HashMap<ServiceEntry, Holders<Described<Arc<Identity>>>>,
+    ends: Ends,
+    services: HashMap<ServiceEntry, Holders<Described<IdentityNumber>>>,
     node_numbers: HashMap<Arc<str>, u32>,
     named_nodes: Vec<NamedNode>,
     pod_networks: Networks<Whose>,
@@ -171,7 +173,8 @@ impl Table {
             free: Vec::new(),
             revisions: 0,
             by_uid: Default::default(),
-            ends: AddressMap::default(),
+            identities: Identities::default(),
+            ends: Ends::default(),
             services: HashMap::default(),
             node_numbers: HashMap::default(),
             named_nodes: Vec::new(),
@@ -185,6 +188,10 @@ impl Table {
     /// Takes a message of a partition of the metadata topic. Messages of other clusters are counted and ignored; a
     /// revision that is already known is replaced.
     pub fn apply<T: AsRef<str>>(&mut self, partition: usize, message: &Metadata<T>) {
+        self.take(partition, message);
+    }
+
+    fn take<T: AsRef<str>, R>(&mut self, partition: usize, message: &Metadata<T, R>) {
         match message {
             Metadata::Revision(revision) if *revision.cluster.as_ref() == *self.cluster => self.put(revision),
             Metadata::Heartbeat(heartbeat) if *heartbeat.cluster.as_ref() == *self.cluster => {

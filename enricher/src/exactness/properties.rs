@@ -112,7 +112,7 @@ fn authority(raw: &[Vec<Input>], join: &Fake) -> Counters {
         let stage1::Content::Batch(batch) = &input.content else { continue };
         for sample in batch.samples.iter().filter(|sample| sample.point != Point::Transit) {
             let place = crate::observe::Place { tick: batch.tick, tick_length: 1_000, node: &batch.node };
-            let observation = crate::observe::observe(sample, &place, join);
+            let observation = crate::observe::tests::observe(sample, &place, join);
             let times = u64::from(sample.sampling);
             if observation.authority && observation.forward {
                 sum.forward_bytes += sample.bytes * times;

@@ -3,6 +3,13 @@ use crate::fixtures::{Fake, address, answer, arriving, pod, sample};
 use std::sync::Arc;
 use weir_schemas::enriched::IdentifiedBy;
 
+/// One sample alone.
+pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a> {
+    let mut found = None;
+    observe_all(std::iter::once(sample), place, join, |observation| found = Some(observation.clone()));
+    found.unwrap()
+}
+
 const PLACE: Place<'static> = Place { tick: 100_000, tick_length: 1_000, node: "node-a" };
 
 #[test]
@@ -56,7 +63,8 @@ fn a_capture_is_one_observer() {
         assert_eq!((o.reporter, o.authority), (Reporter::Initiator, true));
     }
     let o = arriving(sample(1));
-    assert!(observe(&o, &PLACE, &Fake { one_observer: true, ..join }).authority);
+    let join = Fake { one_observer: true, ..join };
+    assert!(observe(&o, &PLACE, &join).authority);
 }
 
 #[test]
@@ -94,7 +102,7 @@ fn behind_a_services_address_stands_the_pod() {
     });
     let o = observe(&sent, &PLACE, &join);
     assert_eq!((o.responder.ask.address, o.responder.ask.port), (address("10.0.0.2"), Some(80)));
-    assert_eq!(o.responder.found.service.as_deref(), Some("shop/db"));
+    assert_eq!(o.responder.found.service.as_deref().map(|name| &**name), Some("shop/db"));
     assert!(!o.untranslated);
     let mut got = arriving(sample(1));
     got.translated = Some(Tuple {
@@ -105,7 +113,7 @@ fn behind_a_services_address_stands_the_pod() {
     });
     let o = observe(&got, &PLACE, &join);
     assert_eq!(o.responder.ask.address, address("10.0.0.2"), "the pod's own end is as seen");
-    assert_eq!(o.responder.found.service.as_deref(), Some("shop/db"));
+    assert_eq!(o.responder.found.service.as_deref().map(|name| &**name), Some("shop/db"));
 }
 
 #[test]
@@ -119,4 +127,50 @@ fn candidates_of_one_workload_are_that_workload() {
     assert_eq!(o.initiator.key(false).workload, "web");
     assert_eq!(o.initiator.side(false).workload.as_deref(), Some("web"));
     assert_eq!(o.initiator.key(true).workload, "");
+}
+
+/// Samples of every kind of question: known and unknown pods, own ends by UID and on the host, who came within the tick,
+/// services before translation.
+fn mixed() -> Vec<Sample> {
+    let uids = [None, Some("uid-a"), Some("uid-c"), Some("uid-unknown")];
+    let points = [Point::Pod, Point::Host, Point::Capture];
+    (0u8..240)
+        .map(|n| {
+            let mut sample = if n % 2 == 0 { sample(1) } else { arriving(sample(1)) };
+            sample.source = address(&format!("10.0.0.{}", n % 7));
+            sample.destination = address(if n % 5 == 0 { "10.96.0.7" } else { "10.0.0.3" });
+            sample.point = points[usize::from(n / 2 % 3)];
+            sample.pod_uid = uids[usize::from(n / 3 % 4)].map(ToOwned::to_owned);
+            if n % 11 == 0 {
+                sample.opened_by = OpenedBy::Destination;
+            }
+            sample
+        })
+        .collect()
+}
+
+#[test]
+fn samples_side_by_side_are_joined_as_each_alone() {
+    let table = crate::fixtures::table(PLACE.tick);
+    let (places, samples) = (crate::join::Places::new(), mixed());
+    let join = crate::join::Joined { table: &table, places: &places };
+    let alone: Vec<String> = samples.iter().map(|sample| format!("{:?}", observe(sample, &PLACE, &join))).collect();
+    let mut together = Vec::new();
+    observe_all(samples.iter(), &PLACE, &join, |observation| together.push(format!("{observation:?}")));
+    assert_eq!(together, alone);
+    let (exact, ambiguous) = (Attribution::Exact, Attribution::Ambiguous);
+    for kind in [exact, ambiguous, Attribution::None] {
+        assert!(together.iter().any(|seen| seen.contains(&format!("attribution: {kind:?}"))), "{kind:?} is among them");
+    }
+}
+
+#[test]
+fn who_came_within_the_tick_is_named() {
+    let table = crate::fixtures::table(PLACE.tick);
+    let places = crate::join::Places::new();
+    let join = crate::join::Joined { table: &table, places: &places };
+    let mut sample = sample(1);
+    sample.source = address("10.0.0.4");
+    let seen = observe(&sample, &PLACE, &join);
+    assert_eq!(seen.initiator.found.identity.as_deref().map(|pod| &*pod.name), Some("pod-d"));
 }

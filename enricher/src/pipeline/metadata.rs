@@ -2,16 +2,26 @@
 
 use super::{IDLE, Meters, Shared};
 use anyhow::Context as _;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::Duration;
 use tokio::sync::watch;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_join::Table;
 use weir_schemas::metadata::{Metadata, first_heartbeat_key};
-use weir_schemas::{decode_metadata, topics};
+use weir_schemas::{ReadMetadata, decode_metadata, topics};
 use weir_service::{Health, HintExt as _};
 use weir_stream::{Log, Partitions, Reader, Record, Start};
+
+/// Records that are decoded, then applied, at a time.
+const GROUP: usize = 128;
+/// From so many records on a second thread is worth its start.
+const MANY: usize = 512;
+/// Groups that may be decoded and not applied yet.
+const AHEAD: usize = 4;
+
+#[cfg(test)]
+mod tests;
 
 /// The table: one writer, the follower; many readers.
 #[derive(Clone)]
@@ -59,30 +69,80 @@ pub(super) async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Tabl
     let mut table = Table::new(cluster, partitions);
     let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await?;
     while let Some(batch) = reader.next_before_end(IDLE).await? {
-        for record in &batch {
-            apply(&mut table, record)?;
-        }
+        apply_all(&mut table, &batch)?;
     }
     Ok((table, reader))
 }
 
-fn apply(table: &mut Table, record: &Record) -> anyhow::Result<()> {
+/// What a record says, as far as it can be said without the table.
+enum Said<'r> {
+    Message(usize, ReadMetadata<'r>),
+    /// From when on the history is whole.
+    WholeFrom(usize, ReadMetadata<'r>),
+    Forget(&'r str),
+}
+
+/// Applies records in order. Where there are many, a second thread decodes what comes next.
+fn apply_all(table: &mut Table, records: &[Record]) -> anyhow::Result<()> {
+    let mut groups = records.chunks(GROUP);
+    if records.len() < MANY {
+        return groups.try_for_each(|group| decode_all(group).map(|said| apply(table, said)));
+    }
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(AHEAD);
+        let decoding = std::thread::Builder::new().name("metadata-decoder".to_owned()).spawn_scoped(scope, move || {
+            // The sender fails when the receiver has met an error, which is told there.
+            groups.try_for_each(|group| sender.send(decode_all(group)))
+        });
+        decoding.context("start of a thread that decodes metadata")?;
+        receiver.iter().try_for_each(|group| group.map(|said| apply(table, said)))
+    })
+}
+
+fn decode_all(records: &[Record]) -> anyhow::Result<Vec<Said<'_>>> {
+    records.iter().map(said).collect()
+}
+
+fn said(record: &Record) -> anyhow::Result<Said<'_>> {
     let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
-    let Some(value) = &record.value else {
-        table.forget(key);
-        return Ok(());
-    };
+    let Some(value) = &record.value else { return Ok(Said::Forget(key)) };
     let message = decode_metadata(value)
         .with_context(|| format!("topic {} partition {} offset {}", topics::METADATA, record.partition, record.offset))
         .hint("attribution would be wrong without it: upgrade this process, or delete the record with a tombstone")?;
-    table.apply(usize::try_from(record.partition).unwrap_or(0), &message);
-    if let Metadata::Heartbeat(heartbeat) = &message
-        && key == first_heartbeat_key(heartbeat.cluster)
-        && heartbeat.cluster == table.cluster()
-    {
-        table.whole_from(heartbeat.complete_to);
+    let partition = usize::try_from(record.partition).unwrap_or(0);
+    Ok(match &message {
+        Metadata::Heartbeat(heartbeat) if key == first_heartbeat_key(heartbeat.cluster) => {
+            Said::WholeFrom(partition, message)
+        }
+        _ => Said::Message(partition, message),
+    })
+}
+
+fn apply(table: &mut Table, said: Vec<Said<'_>>) {
+    let mut messages = Vec::with_capacity(said.len());
+    for said in said {
+        match said {
+            Said::Message(partition, message) => messages.push((partition, message)),
+            Said::WholeFrom(partition, message) => {
+                let whole_from = match &message {
+                    Metadata::Heartbeat(heartbeat) if heartbeat.cluster == table.cluster() => {
+                        Some(heartbeat.complete_to)
+                    }
+                    _ => None,
+                };
+                messages.push((partition, message));
+                table.apply_all(&messages);
+                messages.clear();
+                whole_from.into_iter().for_each(|from| table.whole_from(from));
+            }
+            Said::Forget(key) => {
+                table.apply_all(&messages);
+                messages.clear();
+                table.forget(key);
+            }
+        }
     }
-    Ok(())
+    table.apply_all(&messages);
 }
 
 fn publish(table: &Table, meters: &Meters, health: &Health) {
@@ -112,9 +172,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut followed: Followed) -> anyho
             Ok(batch) if batch.is_empty() => {}
             Ok(batch) => {
                 let mut table = followed.shared.table.write().unwrap_or_else(PoisonError::into_inner);
-                for record in &batch {
-                    apply(&mut table, record)?;
-                }
+                apply_all(&mut table, &batch)?;
                 publish(&table, &shared.meters, &shared.health);
                 followed.sender.send_replace(table.complete_to());
             }

@@ -11,7 +11,7 @@ use foldhash::HashMap;
 use std::collections::BTreeMap;
 use weir_flow::{Address, Level, Millis, RecordSettings};
 use weir_join::Resolution;
-use weir_schemas::enriched::{Attribution, Counters, DropCounter, IdentifiedBy, Report, Side};
+use weir_schemas::enriched::{Counters, DropCounter, Report, Side};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::{Origin, RoundTrip};
@@ -61,7 +61,7 @@ struct Record {
 #[derive(Debug, Default)]
 struct End {
     /// The last answer that was merged into the side: the next one is nearly always the same.
-    last: Option<Resolution>,
+    last: Option<Resolution<'static>>,
     addresses: BoundedSet<Address>,
     pods: BoundedSet<String>,
 }
@@ -185,18 +185,7 @@ fn side_at(level: Level, end: &EndFound<'_>, initiator: bool) -> Side {
 
 /// The side of a catch-all: nothing but where its addresses belong.
 fn nobody(end: &EndFound<'_>) -> Side {
-    let mut side = Resolution {
-        attribution: Attribution::None,
-        by: IdentifiedBy::Nothing,
-        reason: None,
-        identity: None,
-        candidates: Vec::new(),
-        zone: None,
-        service: None,
-        host: None,
-        network_set: None,
-    }
-    .to_side(&weir_join::Ask::address(0, end.ask.address));
+    let mut side = Resolution::none(None).to_side(&weir_join::Ask::address(0, end.ask.address));
     side.address = None;
     side
 }
@@ -295,7 +284,7 @@ impl End {
             }
         }
         if !known {
-            self.last = Some(end.found.clone());
+            self.last = Some(end.found.keep());
         }
         members
     }

@@ -4,7 +4,7 @@ use super::aggregate::Aggregate;
 use super::{Closed, Counts};
 use crate::join::Join;
 use crate::merge::{add_totals, sum};
-use crate::observe::{Place, stands_for_an_end};
+use crate::observe::{Place, observe_all, stands_for_an_end};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_flow::time::floor_to;
 use weir_flow::{Millis, RecordSettings};
@@ -152,12 +152,12 @@ impl Generation {
             let place = Place { tick: next.tick, tick_length: settings.tick, node: &next.batch.node };
             let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
-            for sample in next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point)) {
-                let observation = crate::observe::observe(sample, &place, join);
-                let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
-                counts.coarsened += self.aggregate.add(&observation, &at, settings, join.cluster_known());
+            let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
+            let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
+            observe_all(samples, &place, join, |observation| {
+                counts.coarsened += self.aggregate.add(observation, &at, settings, join.cluster_known());
                 self.samples += 1;
-            }
+            });
         }
     }
 

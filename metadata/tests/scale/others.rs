@@ -64,12 +64,12 @@ fn services(
         if let Some(told) = &told {
             certain += 1;
             let may = |it: &Timeline<'_, ServiceFacts>| {
-                let named = it.life.states.iter().any(|(_, facts)| *facts.name == **told);
+                let named = it.life.states.iter().any(|(_, facts)| *facts.name == ***told);
                 let spans = it.spans(|facts| facts.entries.contains(&entry));
                 named && spans.iter().any(|(begin, end)| begin - ROUNDED <= at && at < *end)
             };
             faults.check(had.iter().any(|it| may(it)), wrong);
-            faults.check(holder.is_none_or(|it| it.life.states.iter().any(|(_, f)| *f.name == **told)), wrong);
+            faults.check(holder.is_none_or(|it| it.life.states.iter().any(|(_, f)| *f.name == ***told)), wrong);
         } else if let Some(holder) = holder {
             doubtful += 1;
             let others = had.iter().filter(|it| it.uid != holder.uid);

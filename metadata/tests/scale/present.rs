@@ -107,7 +107,8 @@ fn services(model: &Model, topic: &Topic, now: Millis, faults: &mut Faults) {
     }
     for ((address, port, protocol), name) in names {
         let told = topic.table.service(now, Address::from(address), port, protocol);
-        faults.check(told.as_deref() == name, || format!("WRONG: {address}:{port} is {name:?}, told {told:?}"));
+        faults
+            .check(told.map(|told| &**told) == name, || format!("WRONG: {address}:{port} is {name:?}, told {told:?}"));
     }
 }
 

@@ -80,6 +80,11 @@ impl Cluster {
         START + millis(random % (REVISIONS * 3_600_000))
     }
 
+    /// One at which nearly every pod has an address.
+    pub(crate) fn busy_time(self, random: u64) -> Millis {
+        self.time(random).max(START + 2 * STEP)
+    }
+
     /// The address that a pod has from its revision 2 × step + 2 on.
     pub(crate) fn address(self, pod: u64, step: u64, six: bool) -> Address {
         // Pods of a workload are spread over the nodes.
@@ -100,6 +105,29 @@ impl Cluster {
         let (step, into) = (since.div_euclid(STEP), since.rem_euclid(STEP));
         let step = u64::try_from(step).ok().filter(|step| *step > 0 && into >= 1_000)?;
         Some(self.address(pod, (step.min(REVISIONS - 1) - 1) / 2, six))
+    }
+
+    /// A random pod of a random node.
+    pub(crate) fn pod_of_node(self, node: u64, random: u64) -> u64 {
+        let node = node % self.nodes();
+        (node + random % PODS_OF_NODE * self.nodes()).min(self.pods - 1)
+    }
+
+    /// A random pod: the n-th of those that are popular is asked for in proportion to 1/n (Zipf's law).
+    pub(crate) fn popular_pod(self, random: u64) -> u64 {
+        let part = f64::from(u32::try_from(random % (1 << 32)).unwrap()) / f64::from(u32::MAX);
+        let mut rank = 0;
+        let mut weight = part * f64::from(u32::try_from(self.pods).unwrap()).ln();
+        // The whole part of e to the weight, which is Zipf's law for a uniform part, without a cast.
+        weight = weight.exp();
+        for bit in (0..32).rev() {
+            let half = f64::from(1u32 << bit);
+            if weight >= half {
+                weight -= half;
+                rank |= 1u64 << bit;
+            }
+        }
+        mix(rank) % self.pods
     }
 
     /// Pods change at different moments of a step, so that bounds do not coincide.

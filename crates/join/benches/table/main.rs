@@ -11,14 +11,18 @@ mod cluster;
 use cluster::{Cluster, mix};
 use std::hint::black_box;
 use std::process::Command;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 use weir_flow::Address;
-use weir_join::{Ask, Table};
+use weir_join::{Ask, Resolution, Table};
 use weir_schemas::metadata::Metadata;
-use weir_schemas::{decode, decode_metadata};
+use weir_schemas::{ReadMetadata, decode, decode_metadata};
 
-/// Messages that are made, then loaded, at a time.
-const CHUNK: u64 = 1_000;
+/// Messages that are made, then loaded, at a time: as many as the enricher reads at once.
+const CHUNK: u64 = 2_000;
+/// Messages that are decoded, then applied, at a time, and groups of them that may wait, as in the enricher.
+const GROUP: usize = 128;
+const AHEAD: usize = 4;
 /// Look-ups in a batch, and batches of each kind.
 const BATCH: u64 = 64;
 const BATCHES: u64 = 20_000;
@@ -60,15 +64,20 @@ fn rate(count: u64, time: Duration) -> String {
 /// How a cluster is loaded.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
-    /// From bytes, as the enricher does: the messages' texts stay where they are.
+    /// From bytes, as the enricher does, with a second thread that decodes: the messages' texts stay where they are.
+    TwoThreads,
+    /// The same in one thread.
     Bytes,
     /// What is decoded already, with texts of its own.
     Decoded,
 }
 
 impl Way {
-    const ALL: [(&str, Self); 2] =
-        [("load, decoding included", Self::Bytes), ("load of decoded messages", Self::Decoded)];
+    const ALL: [(&str, Self); 3] = [
+        ("load from bytes, two threads", Self::TwoThreads),
+        ("load from bytes, one thread", Self::Bytes),
+        ("load of decoded messages, one thread", Self::Decoded),
+    ];
 }
 
 /// Loads a cluster; then, of the first way only, memory and look-ups.
@@ -82,18 +91,24 @@ fn load(cluster: Cluster, way: Way) {
         let encode = |n| weir_schemas::encode(&cluster.message(n)).unwrap();
         let chunk: Vec<Vec<u8>> = (index..next).map(encode).collect();
         bytes += chunk.iter().map(Vec::len).sum::<usize>();
+        let start = Instant::now();
+        match way {
+            Way::TwoThreads => two_threads(&mut table, &chunk),
+            Way::Bytes => chunk.chunks(GROUP).for_each(|group| table.apply_all(&decoded(group))),
+            Way::Decoded => {
+                let messages: Vec<(usize, Metadata)> = chunk.iter().map(|bytes| (0, decode(bytes).unwrap())).collect();
+                let start = Instant::now();
+                messages.chunks(GROUP).for_each(|group| table.apply_all(group));
+                loading += start.elapsed();
+            }
+        }
+        if way != Way::Decoded {
+            loading += start.elapsed();
+        }
         if way == Way::Bytes {
             let start = Instant::now();
-            chunk.iter().for_each(|bytes| table.apply(0, &decode_metadata(bytes).unwrap()));
-            loading += start.elapsed();
-            let start = Instant::now();
-            chunk.iter().for_each(|bytes| drop(black_box(decode_metadata(bytes).unwrap())));
+            chunk.chunks(GROUP).for_each(|group| drop(black_box(decoded(group))));
             decoding += start.elapsed();
-        } else {
-            let messages: Vec<Metadata> = chunk.iter().map(|bytes| decode(bytes).unwrap()).collect();
-            let start = Instant::now();
-            messages.iter().for_each(|message| table.apply(0, message));
-            loading += start.elapsed();
         }
         index = next;
     }
@@ -101,12 +116,27 @@ fn load(cluster: Cluster, way: Way) {
     let revisions = u64::try_from(table.revisions()).unwrap();
     let (name, _) = Way::ALL.into_iter().find(|(_, other)| *other == way).unwrap();
     report(cluster, name, &rate(revisions, loading));
-    if way == Way::Bytes {
-        report(cluster, "of it decoding alone", &rate(revisions, decoding));
-        report(cluster, "memory", &format!("{} MB, {} B a revision", held / 1_000_000, held / revisions));
-        report(cluster, "a message's length", &format!("{} B", u64::try_from(bytes).unwrap() / cluster.messages()));
-        look_ups(cluster, &table);
+    match way {
+        Way::TwoThreads => {
+            report(cluster, "memory", &format!("{} MB, {} B a revision", held / 1_000_000, held / revisions));
+            report(cluster, "a message's length", &format!("{} B", u64::try_from(bytes).unwrap() / cluster.messages()));
+            look_ups(cluster, &table);
+        }
+        Way::Bytes => report(cluster, "of it decoding alone", &rate(revisions, decoding)),
+        Way::Decoded => {}
     }
+}
+
+fn decoded(group: &[Vec<u8>]) -> Vec<(usize, ReadMetadata<'_>)> {
+    group.iter().map(|bytes| (0, decode_metadata(bytes).unwrap())).collect()
+}
+
+fn two_threads(table: &mut Table, chunk: &[Vec<u8>]) {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || chunk.chunks(GROUP).for_each(|group| sender.send(decoded(group)).unwrap()));
+        receiver.iter().for_each(|group| table.apply_all(&group));
+    });
 }
 
 /// A question about the address that a random pod had at a random time; every second is about a responder at a port.
@@ -131,6 +161,24 @@ fn ask_any(cluster: Cluster, random: u64) -> Ask<'static> {
 fn ask_service(cluster: Cluster, random: u64) -> Ask<'static> {
     let address = cluster.service_address(mix(random) % cluster.pods.div_ceil(20), random & 2 == 0);
     asking(cluster, random | 1, address)
+}
+
+/// A question of a node's stream of one tick: half are about a pod of its own, half about a popular one, of which the
+/// n-th is asked for in proportion to 1/n.
+fn ask_stream(cluster: Cluster, batch: u64, random: u64) -> Ask<'static> {
+    let at = cluster.busy_time(mix(batch ^ 13));
+    let mut random = random;
+    loop {
+        random = mix(random);
+        let pod = if random & 4 == 0 {
+            cluster.pod_of_node(mix(batch ^ 17), random >> 16)
+        } else {
+            cluster.popular_pod(random >> 16)
+        };
+        if let Some(address) = cluster.address_at(pod, at, random & 2 == 0) {
+            return Ask { at, ..asking(cluster, random, address) };
+        }
+    }
 }
 
 fn asking(cluster: Cluster, random: u64, address: Address) -> Ask<'static> {
@@ -160,6 +208,21 @@ fn look_ups(cluster: Cluster, table: &Table) {
     measure(cluster, "look-up by address, 64 at once", |seed| {
         let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_held(cluster, random)).collect();
         timed_together(table, &asks)
+    });
+    for (what, together) in [("look-up of a node's stream", false), ("look-up of a node's stream, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_stream(cluster, seed, random)).collect();
+            if together { timed_together(table, &asks) } else { timed(|| asks.iter().map(|ask| table.resolve(ask))) }
+        });
+    }
+    measure(cluster, "look-up by address, kept, 64 at once", |seed| {
+        let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_held(cluster, random)).collect();
+        let (mut answers, mut kept) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
+        let start = Instant::now();
+        table.resolve_all(&asks, &mut answers);
+        kept.extend(answers.iter().map(Resolution::keep));
+        black_box(&mut kept).clear();
+        start.elapsed()
     });
     measure(cluster, "look-up of a service's address", |seed| {
         let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_service(cluster, random)).collect();

@@ -125,7 +125,7 @@ fn a_field_of_another_type_says_nothing() {
 fn a_side_is_filled_where_nobody_of_the_cluster_is_known() {
     let geography = open("GeoLite2-Country", &[("8.8.8.0/24", city("US"))]);
     let filled = |reason: Option<NoneReason>, text: &str| {
-        let answer = reason.map(Resolution::none).unwrap_or_else(|| Resolution::ambiguous(Vec::new()));
+        let answer = reason.map_or_else(|| Resolution::ambiguous(Vec::new()), |reason| Resolution::none(Some(reason)));
         let mut side = answer.to_side(&Ask::address(0, address(text)));
         geography.fill(&mut side);
         side.country

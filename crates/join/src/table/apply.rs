@@ -4,8 +4,9 @@ use super::{
     AgentBody, Body, NamedNode, NetworkSetBody, NodeBody, Revisions, ServiceBody, ServiceEntry, Stored, Table, element,
     element_mut, kind_of,
 };
-use crate::addresses::{change_entry, number};
-use crate::holders::{Described, Holders, Holding, ObjectNumber, Whose};
+use crate::addresses::{address_of, change_entry, number};
+use crate::holders::{AtNode, Described, Holders, ObjectNumber, Whose};
+use crate::identities::IdentityNumber;
 use crate::identity::{Entity, Identity, IdentityKind, NOWHERE, qualified};
 use crate::intern::is_same;
 use crate::networks::canonical;
@@ -30,7 +31,7 @@ impl Entry {
     }
 
     /// Enters what is held, or takes it out.
-    fn change<T: Holding>(self, holders: &mut Holders<T>, who: T) {
+    fn change<T: PartialEq>(self, holders: &mut Holders<T>, who: T) {
         if self.enter {
             holders.insert(self.span, who);
         } else {
@@ -43,7 +44,7 @@ impl Entry {
 const NO_LABELS: [&str; 0] = [];
 
 impl Table {
-    pub(super) fn put<T: AsRef<str>>(&mut self, revision: &Revision<T>) {
+    pub(super) fn put<T: AsRef<str>, R>(&mut self, revision: &Revision<T, R>) {
         let object = self.object(kind_of(&revision.object), revision.uid.as_ref());
         self.remove(object, revision.revision);
         let body = self.body(object, revision);
@@ -58,6 +59,7 @@ impl Table {
     pub(super) fn remove(&mut self, object: ObjectNumber, revision: u64) {
         if let Some(stored) = element_mut(&mut self.objects, object).and_then(|revisions| revisions.remove(revision)) {
             self.index(object, &stored, false);
+            stored.identity().into_iter().for_each(|identity| self.identities.release(identity));
             self.revisions -= 1;
         }
     }
@@ -75,7 +77,7 @@ impl Table {
         number
     }
 
-    fn body<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>) -> Body {
+    fn body<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>) -> Body {
         match &revision.object {
             Object::Pod(pod) => self.pod(object, revision, pod),
             Object::Node(node) => self.node(object, revision, node),
@@ -87,15 +89,16 @@ impl Table {
     }
 
     /// What a pod's latest revision says and this one repeats is shared with it.
-    fn pod<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>, pod: &Pod<T>) -> Body {
+    fn pod<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, pod: &Pod<T, R>) -> Body {
         let latest = element(&self.objects, object).and_then(|revisions| revisions.list.last());
         let latest = latest.and_then(|stored| match &stored.body {
-            Body::Pod { identity, addresses } => Some((identity.clone(), addresses.clone())),
+            Body::Pod { identity, addresses } => Some((*identity, addresses)),
             _ => None,
         });
         // The addresses of a pod on the node's network are the node's: no flow is the pod's by address.
         let own = if pod.host_network { &[] } else { pod.addresses.as_slice() };
-        let Some((identity, addresses)) = latest.filter(|(identity, _)| is_entity(identity, revision, pod)) else {
+        let same = latest.filter(|(number, _)| is_entity(self.identities.get(*number), revision, pod));
+        let Some((number, addresses)) = same else {
             let entity = Entity {
                 node: self.texts.text(pod.node.as_ref()),
                 workload_kind: self.texts.text(pod.workload_kind.as_ref()),
@@ -106,18 +109,18 @@ impl Table {
             let identity = self.identity(object, entity, &revision.labels);
             return Body::Pod { identity, addresses: distinct(own).into() };
         };
-        let identity = if is_same(&identity.labels, &revision.labels) {
-            identity
+        let addresses = if **addresses == *own { addresses.clone() } else { distinct(own).into() };
+        let known = self.identities.get(number);
+        let identity = if is_same(&known.labels, &revision.labels) {
+            self.identities.share(number)
         } else {
-            let labels = self.texts.set(&revision.labels);
-            let Identity { entity, object, node_number, .. } = &*identity;
-            Arc::new(Identity { entity: entity.clone(), labels, object: *object, node_number: *node_number })
+            let known = known.clone();
+            self.identities.insert(Identity { labels: self.texts.set(&revision.labels), ..known })
         };
-        let addresses = if *addresses == *own { addresses } else { distinct(own).into() };
         Body::Pod { identity, addresses }
     }
 
-    fn node<T: AsRef<str>>(&mut self, object: ObjectNumber, revision: &Revision<T>, node: &Node<T>) -> Body {
+    fn node<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, node: &Node<T>) -> Body {
         let entity =
             Entity { node: self.texts.text(revision.name.as_ref()), ..self.entity(IdentityKind::Node, revision) };
         Body::Node(Box::new(NodeBody {
@@ -128,11 +131,11 @@ impl Table {
         }))
     }
 
-    fn service_body<T: AsRef<str>>(
+    fn service_body<T: AsRef<str>, R>(
         &mut self,
         object: ObjectNumber,
-        revision: &Revision<T>,
-        service: &Service<T>,
+        revision: &Revision<T, R>,
+        service: &Service<R>,
     ) -> Body {
         let mut entries: Vec<ServiceEntry> = Vec::new();
         for address in &service.addresses {
@@ -156,14 +159,14 @@ impl Table {
         }))
     }
 
-    fn network_set_body<T: AsRef<str>>(&mut self, revision: &Revision<T>, set: &NetworkSet<T>) -> Body {
+    fn network_set_body<T: AsRef<str>, R>(&mut self, revision: &Revision<T, R>, set: &NetworkSet<T, R>) -> Body {
         Body::NetworkSet(Box::new(NetworkSetBody {
             name: self.texts.text(&qualified(revision.namespace.as_ref(), revision.name.as_ref())),
             networks: self.networks(&set.networks),
         }))
     }
 
-    fn entity<T: AsRef<str>>(&mut self, kind: IdentityKind, revision: &Revision<T>) -> Entity {
+    fn entity<T: AsRef<str>, R>(&mut self, kind: IdentityKind, revision: &Revision<T, R>) -> Entity {
         let empty = self.texts.text("");
         Entity {
             kind,
@@ -178,9 +181,10 @@ impl Table {
         }
     }
 
-    fn identity<T: AsRef<str>>(&mut self, object: ObjectNumber, entity: Entity, labels: &[T]) -> Arc<Identity> {
+    fn identity<T: AsRef<str>>(&mut self, object: ObjectNumber, entity: Entity, labels: &[T]) -> IdentityNumber {
         let node_number = self.node_number(&entity.node);
-        Arc::new(Identity { entity: Arc::new(entity), labels: self.texts.set(labels), object, node_number })
+        let labels = self.texts.set(labels);
+        self.identities.insert(Identity { entity: Arc::new(entity), labels, object, node_number })
     }
 
     fn networks<T: AsRef<str>>(&mut self, texts: &[T]) -> Box<[IpNet]> {
@@ -210,20 +214,22 @@ impl Table {
     fn index(&mut self, object: ObjectNumber, stored: &Stored, enter: bool) {
         let entry = Entry { span: stored.span, object, revision: stored.revision, enter };
         match &stored.body {
-            Body::Pod { identity, addresses } => self.index_end(entry, addresses, identity),
+            Body::Pod { identity, addresses } => self.index_end(entry, addresses, *identity),
             Body::Node(node) => {
-                self.index_end(entry, &node.addresses, &node.identity);
+                self.index_end(entry, &node.addresses, node.identity);
                 for network in &node.networks {
                     self.pod_networks.change(network, |holders| entry.change(holders, entry.whose()));
                 }
-                if let Some(named) = element_mut(&mut self.named_nodes, node.identity.node_number) {
-                    let who = Described { who: node.identity.clone(), text: node.zone.clone() };
+                let number = self.identities.get(node.identity).node_number;
+                if let Some(named) = element_mut(&mut self.named_nodes, number) {
+                    let who = Described { who: node.identity, text: node.zone.clone() };
                     entry.change(&mut named.nodes, who);
                 }
             }
             Body::Service(service) => {
                 for key in &service.entries {
-                    let who = Described { who: service.identity.clone(), text: service.name.clone() };
+                    self.ends.serve(address_of(key.0), enter);
+                    let who = Described { who: service.identity, text: service.name.clone() };
                     change_entry(&mut self.services, *key, |list| entry.change(list, who), Holders::is_empty);
                 }
             }
@@ -248,16 +254,26 @@ impl Table {
         }
     }
 
-    fn index_end(&mut self, entry: Entry, addresses: &[Address], identity: &Arc<Identity>) {
+    fn index_end(&mut self, entry: Entry, addresses: &[Address], identity: IdentityNumber) {
+        if addresses.is_empty() {
+            return;
+        }
+        let who = AtNode { identity, node: self.identities.get(identity).node_number };
         for address in addresses {
-            self.ends.change(*address, |holders| entry.change(holders, identity.clone()), Holders::is_empty);
+            if entry.enter {
+                self.ends.insert(*address, entry.span, who);
+            } else {
+                self.ends.remove(*address, entry.span, who);
+            }
         }
     }
 }
 
 impl Revisions {
     fn insert(&mut self, stored: Stored) {
-        let place = self.list.partition_point(|known| known.revision < stored.revision);
+        let is_last = self.list.last().is_none_or(|last| last.revision < stored.revision);
+        let place =
+            if is_last { self.list.len() } else { self.list.partition_point(|known| known.revision < stored.revision) };
         // Room for half as many more, where a vector would double: there are very many short lists.
         if self.list.len() == self.list.capacity() {
             self.list.reserve_exact(self.list.len() / 2 + 1);
@@ -272,13 +288,16 @@ impl Revisions {
     }
 
     fn remove(&mut self, revision: u64) -> Option<Stored> {
+        if self.list.last().is_none_or(|last| last.revision < revision) {
+            return None;
+        }
         let place = self.list.binary_search_by_key(&revision, |known| known.revision).ok()?;
         Some(self.list.remove(place))
     }
 }
 
 /// Whether a revision of a pod says the same of it as a known one, but for its labels.
-fn is_entity<T: AsRef<str>>(known: &Entity, revision: &Revision<T>, pod: &Pod<T>) -> bool {
+fn is_entity<T: AsRef<str>, R>(known: &Entity, revision: &Revision<T, R>, pod: &Pod<T, R>) -> bool {
     *known.name == *revision.name.as_ref()
         && *known.namespace == *revision.namespace.as_ref()
         && *known.node == *pod.node.as_ref()
