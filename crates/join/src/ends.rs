@@ -139,18 +139,32 @@ fn move_to(holders: &mut Vec<Holder<AtNode>>, free: &mut Vec<Vec<u32>>, place: &
     if length > 0 {
         let reused = free.get_mut(new_class).and_then(Vec::pop);
         first = reused.unwrap_or_else(|| {
-            let end = holders.len();
-            holders.resize(end + index(size), Holder::default());
-            u32::try_from(end).unwrap_or(u32::MAX)
+            // Two holders are a cache line: what comes in pairs begins with one.
+            if size.is_multiple_of(2) && !holders.len().is_multiple_of(2) {
+                leave(free, 0, end_of(holders));
+                holders.push(Holder::default());
+            }
+            let end = end_of(holders);
+            holders.resize(holders.len() + index(size), Holder::default());
+            end
         });
         let from = index(place.first);
         holders.copy_within(from..from + index(old.min(length)), index(first));
     }
     if old > 0 {
-        if free.len() <= old_class {
-            free.resize(old_class + 1, Vec::new());
-        }
-        free.get_mut(old_class).into_iter().for_each(|blocks| blocks.push(place.first));
+        leave(free, old_class, place.first);
     }
     place.first = first;
+}
+
+fn end_of(holders: &[Holder<AtNode>]) -> u32 {
+    u32::try_from(holders.len()).unwrap_or(u32::MAX)
+}
+
+/// Notes that nobody uses a block.
+fn leave(free: &mut Vec<Vec<u32>>, class: usize, first: u32) {
+    if free.len() <= class {
+        free.resize(class + 1, Vec::new());
+    }
+    free.get_mut(class).into_iter().for_each(|blocks| blocks.push(first));
 }

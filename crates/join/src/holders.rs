@@ -151,10 +151,8 @@ pub(crate) fn certain(revisions: &[(u64, Span)], at: Millis) -> bool {
     let (Some((_, first)), Some((_, last))) = (revisions.first(), revisions.last()) else { return false };
     first.latest_start() <= at
         && at < last.earliest_end()
-        && revisions.iter().zip(revisions.iter().skip(1)).all(|(before, after)| follows(*before, *after))
-}
-
-/// Whether one revision of an object ends where the next begins.
-pub(crate) fn follows((a, before): (u64, Span), (b, after): (u64, Span)) -> bool {
-    a.checked_add(1) == Some(b) && before.continues_in(&after)
+        && revisions
+            .iter()
+            .zip(revisions.iter().skip(1))
+            .all(|((a, before), (b, after))| a.checked_add(1) == Some(*b) && before.continues_in(after))
 }

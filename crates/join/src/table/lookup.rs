@@ -268,7 +268,8 @@ impl Table {
     /// Who a pod was: what its possible revisions have in common, or its last one before.
     fn pod_at(&self, revisions: &Revisions, at: Millis) -> Option<Cow<'_, Identity>> {
         let identity = |number| Cow::Borrowed(self.identities.get(number));
-        let possible = revisions.possible(at).filter_map(Stored::identity).map(identity).reduce(common);
+        let possible = revisions.possible(at).filter_map(Stored::identity).map(identity);
+        let possible = possible.reduce(|a, b| common(a, &b));
         possible.or_else(|| {
             // A pod that is said to have ended may still be sending; it is the same pod.
             let last = revisions.begun(at).iter().rev().find(|stored| stored.span.earliest_start() <= at);
@@ -308,6 +309,6 @@ impl Revisions {
 }
 
 /// What two revisions of one object have in common.
-pub(super) fn common<'t>(a: Cow<'t, Identity>, b: Cow<'t, Identity>) -> Cow<'t, Identity> {
-    if a == b { a } else { Cow::Owned(a.common(&b)) }
+pub(super) fn common<'t>(a: Cow<'t, Identity>, b: &Identity) -> Cow<'t, Identity> {
+    if *a == *b { a } else { Cow::Owned(a.common(b)) }
 }

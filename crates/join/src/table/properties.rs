@@ -113,14 +113,7 @@ fn surely_before(known: &BTreeMap<(String, u64), Revision>, address: Address, he
     if at_begin.any(|revision| revision.valid_from.source == BoundSource::Clipped) {
         return false;
     }
-    let mut first = held;
-    while let Some(before) = known.get(&(first.uid.clone(), first.revision - 1)) {
-        if !holds(before) || before.valid_to != Some(first.valid_from) {
-            break;
-        }
-        first = before;
-    }
-    first.valid_from.latest < begin
+    held.valid_from.latest < begin
 }
 
 fn answer(table: &Table, address: Address, at: Millis) -> Answer {

@@ -3,11 +3,14 @@
 
 use super::lookup::{Held, Names, common};
 use super::{Stored, Table, element};
-use crate::holders::{Holder, ObjectNumber, View, certain, follows};
+use crate::holders::{Holder, ObjectNumber, View, certain};
 use crate::identity::{Identity, IdentityKind};
 use crate::span::Span;
 use std::borrow::Cow;
 use weir_flow::Millis;
+
+#[cfg(test)]
+mod tests;
 
 /// One object that may have held, by the revisions that may have.
 struct Group<'t, T> {
@@ -46,7 +49,13 @@ impl Table {
             let revisions: Vec<(u64, Span)> = group.iter().map(|(_, number, holder)| (*number, holder.span)).collect();
             let identities = group.iter().map(|(.., holder)| Cow::Borrowed(self.identity_of(holder)));
             let certain = certain(&revisions, at);
-            Some(Group { object: *object, first, identity: identities.reduce(common)?, certain, revisions })
+            Some(Group {
+                object: *object,
+                first,
+                identity: identities.reduce(|a, b| common(a, &b))?,
+                certain,
+                revisions,
+            })
         };
         possible.chunk_by(|(a, ..), (b, ..)| a == b).filter_map(group).collect()
     }
@@ -66,25 +75,7 @@ impl Table {
         if own.clone().any(|own| own.span.earliest_start() == begin && own.span.began_unseen()) {
             return;
         }
-        groups.retain(|group| group.certain || self.latest_begin(holders, group) >= begin);
-    }
-
-    /// By when what a group may hold was surely begun, by its latest beginning.
-    fn latest_begin<'t, T: Names>(&'t self, holders: View<'t, T>, group: &Group<'t, T>) -> Millis {
-        let own = holders.list.iter().filter(|holder| self.object_of(holder) == group.object);
-        let mut own: Vec<(u64, Span)> = own.map(|holder| (self.revision_of(holder), holder.span)).collect();
-        own.sort_unstable_by_key(|(revision, _)| *revision);
-        let begin = |held: &(u64, Span)| {
-            let mut first = *held;
-            for earlier in own.iter().rev().skip_while(|(revision, _)| *revision >= held.0) {
-                if !follows(*earlier, first) {
-                    break;
-                }
-                first = *earlier;
-            }
-            first.1.latest_start()
-        };
-        group.revisions.iter().map(begin).max().unwrap_or(Millis::MAX)
+        groups.retain(|group| group.certain || group.revisions.iter().any(|(_, span)| span.latest_start() >= begin));
     }
 
     fn identity_of<T: Names>(&self, holder: &Holder<T>) -> &Identity {

@@ -11,7 +11,13 @@ fn address(text: &str) -> Address {
     text.parse().unwrap()
 }
 
-fn revision(uid: &str, number: u64, from: (Millis, Millis), to: Option<(Millis, Millis)>, object: Object) -> Metadata {
+pub(super) fn revision(
+    uid: &str,
+    number: u64,
+    from: (Millis, Millis),
+    to: Option<(Millis, Millis)>,
+    object: Object,
+) -> Metadata {
     Metadata::Revision(Revision {
         labels_dropped: 0,
         annotations: Vec::new(),
@@ -29,7 +35,7 @@ fn revision(uid: &str, number: u64, from: (Millis, Millis), to: Option<(Millis, 
     })
 }
 
-fn pod(addresses: &[&str], node: &str) -> Object {
+pub(super) fn pod(addresses: &[&str], node: &str) -> Object {
     Object::Pod(Pod {
         addresses: addresses.iter().map(|text| address(text)).collect(),
         node: node.to_owned(),
@@ -39,7 +45,7 @@ fn pod(addresses: &[&str], node: &str) -> Object {
     })
 }
 
-fn node(addresses: &[&str], networks: &[&str], zone: &str) -> Object {
+pub(super) fn node(addresses: &[&str], networks: &[&str], zone: &str) -> Object {
     Object::Node(Node {
         addresses: addresses.iter().map(|text| address(text)).collect(),
         pod_networks: networks.iter().map(ToString::to_string).collect(),
@@ -52,14 +58,14 @@ fn heartbeat(complete_to: Millis, proof: Proof, cluster_known: bool) -> Metadata
 }
 
 /// A table of a cluster whose history begins at 10, with these messages.
-fn table(messages: &[Metadata]) -> Table {
+pub(super) fn table(messages: &[Metadata]) -> Table {
     let mut table = Table::new("c", 1);
     table.apply(0, &heartbeat(10, Proof::Probed, true));
     messages.iter().for_each(|message| table.apply(0, message));
     table
 }
 
-fn at(time: Millis, text: &str) -> Ask<'_> {
+pub(super) fn at(time: Millis, text: &str) -> Ask<'_> {
     Ask::address(time, address(text))
 }
 
