@@ -10,8 +10,9 @@ mod tests;
 const EDGES: [&str; 5] = ["weir-flow", "weir-schemas", "weir-stream", "weir-elastic", "weir-service"];
 
 /// Each of our crates and those of ours that it may use (normal dependencies; tests may use more).
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("weir-flow", &[]),
+    ("weir-filter", &["weir-flow"]),
     ("weir-schemas", &["weir-flow"]),
     ("weir-join", &["weir-flow", "weir-schemas"]),
     ("weir-stream", &[]),
@@ -22,10 +23,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("weir-faults", &[]),
     ("weir-agent", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
     ("weir-metadata", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
-    ("weir-enricher", &["weir-flow", "weir-join", "weir-schemas", "weir-service", "weir-stream"]),
+    ("weir-enricher", &["weir-filter", "weir-flow", "weir-join", "weir-schemas", "weir-service", "weir-stream"]),
     ("weir-indexer", &EDGES),
     ("weir-retention", &EDGES),
-    ("weir-console", &EDGES),
+    ("weir-console", &["weir-elastic", "weir-filter", "weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
     // The host of everything: the only crate that may know the services.
     (
         "weir",
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "weir-embedded-broker",
             "weir-embedded-search",
             "weir-enricher",
+            "weir-filter",
             "weir-flow",
             "weir-indexer",
             "weir-join",
@@ -50,7 +52,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates that decide and therefore may not reach IO, threads' clocks or the network.
-const PURE: [&str; 2] = ["weir-flow", "weir-join"];
+const PURE: [&str; 3] = ["weir-filter", "weir-flow", "weir-join"];
 const IMPURE: [&str; 6] = ["tokio", "rdkafka", "axum", "reqwest", "rand", "kube"];
 
 /// Every arrow that is not allowed, in words.

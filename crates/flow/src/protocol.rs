@@ -23,6 +23,14 @@ pub const RST: u16 = 0x04;
 /// TCP ACK.
 pub const ACK: u16 = 0x10;
 
+/// Names of the TCP flags by bit, from the lowest (RFC 9293, RFC 3168).
+pub const FLAG_NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+/// The names of the TCP flags that are set.
+pub fn flag_names(flags: u16) -> impl Iterator<Item = &'static str> {
+    FLAG_NAMES.into_iter().enumerate().filter(move |(bit, _)| flags & (1 << bit) != 0).map(|(_, name)| name)
+}
+
 /// The protocol's name as ECS writes it in `network.transport`; the number in digits where it has no common name.
 #[must_use]
 pub fn name(protocol: u8) -> String {

@@ -1,0 +1,549 @@
+//! The fields that expressions speak of.
+
+use std::fmt;
+
+/// Which end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum End {
+    /// The end that opened the connection.
+    Source,
+    /// The other end.
+    Destination,
+}
+
+/// What can be asked of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndField {
+    /// The address.
+    Address,
+    /// The port.
+    Port,
+    /// Where the address belongs.
+    Scope,
+    /// Namespace.
+    Namespace,
+    /// Pod name.
+    Pod,
+    /// Pod UID.
+    PodUid,
+    /// Pods behind a record of levels 2 and 3, `namespace/pod`.
+    Pods,
+    /// Workload name.
+    Workload,
+    /// Workload kind.
+    WorkloadKind,
+    /// Node name.
+    Node,
+    /// The node's zone.
+    Zone,
+    /// Service, `namespace/name`.
+    Service,
+    /// Service account.
+    ServiceAccount,
+    /// Labels, `key=value`.
+    Labels,
+    /// Named network set.
+    NetworkSet,
+    /// Container.
+    Container,
+    /// Process name.
+    Process,
+    /// Host name, outside of a cluster.
+    Host,
+    /// Country of a public address.
+    Country,
+    /// Number of the autonomous system.
+    AsNumber,
+    /// Organization of the autonomous system.
+    AsOrganization,
+    /// How certain the identity is.
+    Attribution,
+    /// Why nobody is known.
+    Reason,
+    /// Bytes that the end sent.
+    Bytes,
+    /// Packets that the end sent.
+    Packets,
+    /// TCP flags that the end sent.
+    TcpFlags,
+}
+
+/// What can be asked of a flow as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FlowField {
+    /// IANA protocol.
+    Protocol,
+    /// What the packets showed.
+    Action,
+    /// Bytes of both directions.
+    Bytes,
+    /// Packets of both directions.
+    Packets,
+    /// Connections started.
+    Started,
+    /// Connections ended.
+    Ended,
+    /// Addresses of both ends.
+    Addresses,
+    /// Whose report.
+    Reporter,
+    /// Where it was seen.
+    Point,
+    /// The direction as seen from the cluster's border.
+    Direction,
+    /// Whether what was sent arrived.
+    Arrival,
+    /// Aggregation level.
+    Level,
+    /// What produced the samples.
+    Origin,
+    /// The cluster's id.
+    Cluster,
+    /// Sampling factor.
+    Sampling,
+    /// The kernel's names of what dropped packets.
+    DropReasons,
+    /// What the drops stand for.
+    DropClass,
+    /// Community ID.
+    CommunityId,
+    /// Whether Kubernetes names could be had.
+    ClusterKnown,
+    /// Whether a limit coarsened it.
+    Coarsened,
+    /// Whether who opened the connection was guessed.
+    OrientationGuessed,
+    /// Whether an address translation was unknown.
+    Untranslated,
+}
+
+/// A field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Field {
+    /// Of one end.
+    End(End, EndField),
+    /// Of the flow.
+    Flow(FlowField),
+}
+
+/// What values a field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Several texts, tested by `"text" in field`.
+    Texts,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Several of these words.
+    Words(&'static [&'static str]),
+    /// A number up to this one.
+    Number(u64),
+    /// An amount of bytes, which may be written with a unit.
+    Bytes,
+    /// An IANA protocol number, or the name of one.
+    Protocol,
+    /// An address.
+    Address,
+    /// Yes or no: the name alone is the test.
+    Flag,
+}
+
+/// Where an expression is evaluated. Not every field is known everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the enricher, on one report of one direction of a flow in one tick.
+    Sample,
+    /// On an enriched record.
+    Record,
+    /// As a query to Elasticsearch, on the document of an enriched record.
+    Search,
+}
+
+/// Whether the two reports of one connection say the same of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sameness {
+    /// They do: it is part of the tuple after translation, or of the cluster.
+    Alike,
+    /// They do where both know the end for certain; one of them may know less.
+    WhereKnown,
+    /// Each report has its own.
+    OfReport,
+}
+
+/// A row of the tables below: name, ECS name, kind, whether samples have it, whether documents do, sameness, meaning.
+struct Facets {
+    name: &'static str,
+    ecs: &'static str,
+    kind: Kind,
+    samples: bool,
+    documents: bool,
+    sameness: Sameness,
+    meaning: &'static str,
+}
+
+/// The largest number that a topic or an index holds.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
+
+const SCOPES: &[&str] = &["private", "public", "loopback", "link_local", "multicast"];
+const ATTRIBUTIONS: &[&str] = &["exact", "ambiguous", "none"];
+const REASONS: &[&str] = &["outside", "unknown_pod_address", "before_history", "not_yet_reported", "no_cluster"];
+const ACTIONS: &[&str] = &["allow", "deny", "mixed"];
+const REPORTERS: &[&str] = &["initiator", "responder"];
+const POINTS: &[&str] = &["pod", "host", "capture"];
+const DIRECTIONS: &[&str] = &["internal", "outbound", "inbound", "external"];
+const ARRIVALS: &[&str] = &["ok", "never", "unknown"];
+const ORIGINS: &[&str] = &["ebpf", "capture", "demo"];
+const CLASSES: &[&str] = &["policy", "other"];
+
+/// Known everywhere, by both reporters alike where both know the end.
+const fn named(name: &'static str, ecs: &'static str, meaning: &'static str) -> Facets {
+    Facets { name, ecs, kind: Kind::Text, samples: true, documents: true, sameness: Sameness::WhereKnown, meaning }
+}
+
+/// Known everywhere, each report's own.
+const fn counted(name: &'static str, ecs: &'static str, kind: Kind, meaning: &'static str) -> Facets {
+    Facets { name, ecs, kind, samples: true, documents: true, sameness: Sameness::OfReport, meaning }
+}
+
+/// Known of records only.
+const fn recorded(name: &'static str, ecs: &'static str, kind: Kind, meaning: &'static str) -> Facets {
+    Facets { samples: false, ..counted(name, ecs, kind, meaning) }
+}
+
+/// Known everywhere, by both reporters alike.
+const fn shared(name: &'static str, ecs: &'static str, kind: Kind, meaning: &'static str) -> Facets {
+    Facets { sameness: Sameness::Alike, ..counted(name, ecs, kind, meaning) }
+}
+
+impl EndField {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 26] = [
+        Self::Address,
+        Self::Port,
+        Self::Scope,
+        Self::Namespace,
+        Self::Pod,
+        Self::PodUid,
+        Self::Pods,
+        Self::Workload,
+        Self::WorkloadKind,
+        Self::Node,
+        Self::Zone,
+        Self::Service,
+        Self::ServiceAccount,
+        Self::Labels,
+        Self::NetworkSet,
+        Self::Container,
+        Self::Process,
+        Self::Host,
+        Self::Country,
+        Self::AsNumber,
+        Self::AsOrganization,
+        Self::Attribution,
+        Self::Reason,
+        Self::Bytes,
+        Self::Packets,
+        Self::TcpFlags,
+    ];
+
+    /// Whether a rule can empty it before anything is added up.
+    #[must_use]
+    pub fn can_be_redacted(self) -> bool {
+        use EndField as F;
+        !matches!(
+            self,
+            F::Scope
+                | F::Pods
+                | F::Country
+                | F::AsNumber
+                | F::AsOrganization
+                | F::Attribution
+                | F::Reason
+                | F::Bytes
+                | F::Packets
+                | F::TcpFlags
+        )
+    }
+
+    fn facets(self) -> Facets {
+        match self {
+            Self::Address => shared("address", "ip", Kind::Address, "address after translation; levels 0 and 1"),
+            Self::Port => {
+                shared("port", "port", Kind::Number(65_535), "port, where the protocol and the level have one")
+            }
+            Self::Scope => shared("scope", "scope", Kind::Word(SCOPES), "where the address belongs"),
+            Self::Namespace => named("namespace", "kubernetes.namespace", "namespace"),
+            Self::Pod => named("pod", "kubernetes.pod.name", "name of the pod; levels 0 and 1"),
+            Self::PodUid => named("pod_uid", "kubernetes.pod.uid", "UID of the pod; levels 0 and 1"),
+            Self::Pods => {
+                recorded("pods", "kubernetes.pods", Kind::Texts, "pods behind it, `namespace/name`; levels 2 and 3")
+            }
+            Self::Workload => named("workload", "kubernetes.workload.name", "name of the workload"),
+            Self::WorkloadKind => {
+                named("workload_kind", "kubernetes.workload.kind", "kind of the workload, such as `Deployment`")
+            }
+            Self::Node => named("node", "kubernetes.node.name", "name of the node"),
+            Self::Zone => named("zone", "kubernetes.node.zone", "zone of the node"),
+            // Where a connection is translated, the responder's node need not know by which service it came.
+            Self::Service => Facets {
+                sameness: Sameness::OfReport,
+                ..named("service", "kubernetes.service", "service by which it was reached, `namespace/name`")
+            },
+            Self::ServiceAccount => {
+                named("service_account", "kubernetes.service_account", "service account of the pod")
+            }
+            Self::Labels => {
+                Facets { kind: Kind::Texts, ..named("labels", "kubernetes.labels", "labels of the pod, `key=value`") }
+            }
+            Self::NetworkSet => named("network_set", "network_set", "named network set"),
+            Self::Container => {
+                counted("container", "container.name", Kind::Text, "container, where the node could tell")
+            }
+            Self::Process => counted("process", "process.name", Kind::Text, "process name, where the node could tell"),
+            Self::Host => named("host", "host.name", "name of a host that is no node of a cluster"),
+            Self::Country => recorded(
+                "country",
+                "geo.country_iso_code",
+                Kind::Text,
+                "country of a public address, two letters; levels 0 and 1",
+            ),
+            Self::AsNumber => recorded(
+                "as_number",
+                "as.number",
+                Kind::Number(u64::from(u32::MAX)),
+                "autonomous system of a public address; levels 0 and 1",
+            ),
+            Self::AsOrganization => recorded(
+                "as_organization",
+                "as.organization.name",
+                Kind::Text,
+                "organization of that autonomous system",
+            ),
+            Self::Attribution => {
+                counted("attribution", "attribution", Kind::Word(ATTRIBUTIONS), "how certain the identity is")
+            }
+            Self::Reason => counted("reason", "reason", Kind::Word(REASONS), "why nobody is known"),
+            Self::Bytes => counted("bytes", "bytes", Kind::Bytes, "bytes that this end sent"),
+            Self::Packets => counted("packets", "packets", Kind::Number(LARGEST), "packets that this end sent"),
+            Self::TcpFlags => counted(
+                "tcp_flags",
+                "tcp_flags",
+                Kind::Words(&weir_flow::protocol::FLAG_NAMES),
+                "TCP flags that this end sent",
+            ),
+        }
+    }
+}
+
+impl FlowField {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 22] = [
+        Self::Protocol,
+        Self::Action,
+        Self::Bytes,
+        Self::Packets,
+        Self::Started,
+        Self::Ended,
+        Self::Addresses,
+        Self::Reporter,
+        Self::Point,
+        Self::Direction,
+        Self::Arrival,
+        Self::Level,
+        Self::Origin,
+        Self::Cluster,
+        Self::Sampling,
+        Self::DropReasons,
+        Self::DropClass,
+        Self::CommunityId,
+        Self::ClusterKnown,
+        Self::Coarsened,
+        Self::OrientationGuessed,
+        Self::Untranslated,
+    ];
+
+    fn facets(self) -> Facets {
+        let unsearchable = |facets: Facets| Facets { documents: false, ..facets };
+        let number = Kind::Number(LARGEST);
+        match self {
+            Self::Protocol => shared(
+                "protocol",
+                "network.transport",
+                Kind::Protocol,
+                "IANA protocol: `tcp`, `udp`, `icmp`, `icmpv6`, `sctp` or a number",
+            ),
+            Self::Action => {
+                counted("action", "event.action", Kind::Word(ACTIONS), "what the packets showed of policies")
+            }
+            Self::Bytes => counted("bytes", "network.bytes", Kind::Bytes, "bytes of both directions"),
+            Self::Packets => counted("packets", "network.packets", number, "packets of both directions"),
+            Self::Started => counted("started", "weir.connections.started", number, "connections started"),
+            Self::Ended => counted("ended", "weir.connections.ended", number, "connections ended"),
+            Self::Addresses => {
+                shared("addresses", "related.ip", Kind::Address, "every address listed, of both ends, at all levels")
+            }
+            Self::Reporter => {
+                counted("reporter", "weir.reporters", Kind::Word(REPORTERS), "who reported; of a record both may have")
+            }
+            Self::Point => Facets {
+                documents: false,
+                ..counted("point", "point", Kind::Word(POINTS), "where the packets were seen")
+            },
+            Self::Direction => counted(
+                "direction",
+                "network.direction",
+                Kind::Word(DIRECTIONS),
+                "direction as seen from the cluster's border",
+            ),
+            Self::Arrival => recorded("arrival", "weir.arrival", Kind::Word(ARRIVALS), "whether what was sent arrived"),
+            Self::Level => recorded("level", "weir.level", Kind::Number(3), "aggregation level"),
+            Self::Origin => shared("origin", "weir.origin", Kind::Word(ORIGINS), "what produced the samples"),
+            Self::Cluster => recorded("cluster", "orchestrator.cluster.name", Kind::Text, "id of the cluster"),
+            Self::Sampling => counted(
+                "sampling",
+                "sampling",
+                Kind::Number(u64::from(i32::MAX.unsigned_abs())),
+                "sampling factor; of a record both reporters'",
+            ),
+            Self::DropReasons => {
+                counted("drop_reasons", "weir.drop_reasons", Kind::Texts, "the kernel's names of what dropped packets")
+            }
+            Self::DropClass => {
+                unsearchable(counted("drop_class", "drop_class", Kind::Words(CLASSES), "what the drops stand for"))
+            }
+            Self::CommunityId => {
+                recorded("community_id", "network.community_id", Kind::Text, "Community ID, where there is one")
+            }
+            Self::ClusterKnown => {
+                recorded("cluster_known", "weir.cluster_known", Kind::Flag, "whether Kubernetes names could be had")
+            }
+            Self::Coarsened => recorded("coarsened", "weir.coarsened", Kind::Flag, "whether a limit coarsened it"),
+            Self::OrientationGuessed => counted(
+                "orientation_guessed",
+                "weir.orientation_guessed",
+                Kind::Flag,
+                "whether who opened the connection was guessed",
+            ),
+            Self::Untranslated => {
+                counted("untranslated", "weir.untranslated", Kind::Flag, "whether an address translation was unknown")
+            }
+        }
+    }
+}
+
+impl Field {
+    /// Every field.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of = |end| EndField::ALL.into_iter().map(move |field| Self::End(end, field));
+        of(End::Source).chain(of(End::Destination)).chain(FlowField::ALL.into_iter().map(Self::Flow))
+    }
+
+    fn facets(self) -> Facets {
+        match self {
+            Self::End(_, field) => field.facets(),
+            Self::Flow(field) => field.facets(),
+        }
+    }
+
+    /// What values it has.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        self.facets().kind
+    }
+
+    /// What it means, in a few words.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.facets().meaning
+    }
+
+    /// The name after `source.` or `destination.`, or of the flow, that the Elastic Common Schema or Weir's documents have.
+    #[must_use]
+    pub fn ecs(self) -> &'static str {
+        self.facets().ecs
+    }
+
+    /// Whether the two reports of a connection say the same of it.
+    #[must_use]
+    pub fn sameness(self) -> Sameness {
+        self.facets().sameness
+    }
+
+    /// Whether it is known there.
+    #[must_use]
+    pub fn is_known(self, place: Place) -> bool {
+        let facets = self.facets();
+        match (place, self) {
+            (Place::Sample, _) => facets.samples,
+            // A record is of several samples: where each was seen is not kept.
+            (Place::Record, field) => field != Self::Flow(FlowField::Point),
+            (Place::Search, _) => facets.documents,
+        }
+    }
+
+    /// Whether it has several values, so that `value in field` is how it is tested.
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        matches!(self.kind(), Kind::Texts | Kind::Words(_))
+    }
+
+    /// The field that a name stands for: `src.pod`, `source.pod`, `source.kubernetes.pod.name`.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        let ends = [
+            ("src", End::Source),
+            ("source", End::Source),
+            ("dst", End::Destination),
+            ("destination", End::Destination),
+        ];
+        for (prefix, end) in ends {
+            if let Some(rest) = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) {
+                let named = |field: &EndField| field.facets().name == rest || field.facets().ecs == rest;
+                return EndField::ALL.into_iter().find(named).map(|field| Self::End(end, field));
+            }
+        }
+        let named = |field: &FlowField| field.facets().name == name || field.facets().ecs == name;
+        FlowField::ALL.into_iter().find(named).map(Self::Flow)
+    }
+
+    /// The known field whose name is nearest to one that is none.
+    pub(crate) fn nearest(name: &str, place: Place) -> Option<String> {
+        let known = || Self::all().filter(|field| field.is_known(place));
+        let long = |field: Self| match field {
+            Self::End(End::Source, _) => format!("source.{}", field.facets().name),
+            Self::End(End::Destination, _) => format!("destination.{}", field.facets().name),
+            Self::Flow(_) => field.facets().ecs.to_owned(),
+        };
+        let names = known().map(|field| field.to_string()).chain(known().map(long));
+        crate::error::nearest(name, names)
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "src",
+            Self::Destination => "dst",
+        })
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::End(end, field) => write!(f, "{end}.{}", field.facets().name),
+            Self::Flow(field) => f.write_str(field.facets().name),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sample => "samples",
+            Self::Record => "records",
+            Self::Search => "documents",
+        })
+    }
+}
