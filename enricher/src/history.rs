@@ -1,6 +1,7 @@
 //! The settings that decide records, each valid from a generation on.
 
 use thiserror::Error;
+use weir_filter::{RuleError, Rules};
 use weir_flow::time::{NEVER, floor_to};
 use weir_flow::{Millis, RecordSettings};
 
@@ -11,6 +12,8 @@ mod tests;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsHistory {
     entries: Vec<RecordSettings>,
+    /// The filters of each entry.
+    rules: Vec<Rules>,
 }
 
 /// Why settings cannot be followed.
@@ -43,6 +46,14 @@ pub enum HistoryError {
         /// The entry's first generation.
         valid_from: Millis,
     },
+    /// A filter has no meaning.
+    #[error("settings of cluster {cluster}: {error}")]
+    Filter {
+        /// The cluster.
+        cluster: String,
+        /// Which, and why.
+        error: RuleError,
+    },
     /// Not the start of a window.
     #[error("settings of cluster {cluster}: valid from {valid_from}, which is not the start of a window")]
     NotAligned {
@@ -57,7 +68,7 @@ impl SettingsHistory {
     /// Puts the settings of a cluster in order. The first entry holds for everything before it too.
     ///
     /// # Errors
-    /// When there are none, or when an entry changes what must stay.
+    /// When there are none, when an entry changes what must stay, or when a filter has no meaning.
     pub fn new(cluster: &str, mut entries: Vec<RecordSettings>) -> Result<Self, HistoryError> {
         entries.sort_by_key(|entry| entry.valid_from);
         let first = entries.first().ok_or_else(|| HistoryError::Missing(cluster.to_owned()))?.clone();
@@ -66,14 +77,26 @@ impl SettingsHistory {
             follows(&before, entry)?;
             before = entry.clone();
         }
-        Ok(Self { entries })
+        let compiled = |entry: &RecordSettings| {
+            Rules::compile(&entry.filters).map_err(|error| HistoryError::Filter { cluster: cluster.to_owned(), error })
+        };
+        let rules = entries.iter().map(compiled).collect::<Result<_, _>>()?;
+        Ok(Self { entries, rules })
     }
 
     /// The settings in force for a generation (or for the tick of a batch).
     #[must_use]
     pub fn at(&self, generation: Millis) -> &RecordSettings {
-        let after = self.entries.partition_point(|entry| entry.valid_from <= generation);
-        &self.entries[after.saturating_sub(1)]
+        &self.entries[self.index(generation)]
+    }
+
+    /// The filters in force for a generation.
+    pub(crate) fn rules_at(&self, generation: Millis) -> &Rules {
+        &self.rules[self.index(generation)]
+    }
+
+    fn index(&self, generation: Millis) -> usize {
+        self.entries.partition_point(|entry| entry.valid_from <= generation).saturating_sub(1)
     }
 
     /// All of them, in the order in which they come into force.

@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod exactness;
+mod filter;
 #[cfg(test)]
 mod fixtures;
 pub mod history;

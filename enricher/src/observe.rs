@@ -31,6 +31,8 @@ pub(crate) struct EndFound<'a> {
     pub(crate) ask: Ask<'a>,
     pub(crate) found: Resolution<'a>,
     pub(crate) covered: bool,
+    /// Whether a filter emptied the address.
+    pub(crate) without_address: bool,
 }
 
 /// A sample with everything that decides where it is counted.
@@ -63,7 +65,7 @@ pub(crate) fn observe_all<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     place: &Place<'a>,
     join: &'a impl Join,
-    mut take: impl FnMut(&Observation<'a>),
+    mut take: impl FnMut(Observation<'a>),
 ) {
     let mut samples = samples.peekable();
     let (mut askers, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
@@ -76,7 +78,7 @@ pub(crate) fn observe_all<'a>(
         resolve(&asks, place, join, &mut answers);
         let mut found = asks.drain(..).zip(answers.drain(..));
         for asker in askers.drain(..) {
-            take(&asker.observation(&mut found, join));
+            take(asker.observation(&mut found, join));
         }
     }
 }
@@ -239,7 +241,7 @@ impl<'a> Asker<'a> {
     fn end(&self, initiator: bool, found: Option<(Ask<'a>, Resolution<'a>)>, join: &impl Join) -> EndFound<'a> {
         let (ask, found) = found.unwrap_or_else(|| (self.by_address(initiator), Resolution::none(None)));
         let covered = join.covered(&found, ask.address, self.place.tick);
-        EndFound { ask, found, covered }
+        EndFound { ask, found, covered, without_address: false }
     }
 
     /// Where the connection is translated, the service is known by the responder's address in the other tuple.
@@ -284,7 +286,7 @@ impl EndFound<'_> {
         let workload = if instance { identity } else { identity.or_else(|| shared_workload(&self.found)) };
         let pod = identity.filter(|identity| instance && identity.kind == IdentityKind::Pod);
         EndKey {
-            address: instance.then_some(self.ask.address),
+            address: (instance && !self.without_address).then_some(self.ask.address),
             port: self.ask.port,
             scope: self.ask.address.scope(),
             pod_uid: pod.map_or("", |identity| &identity.uid),
@@ -303,6 +305,9 @@ impl EndFound<'_> {
     /// The end as it stands on a record.
     pub(crate) fn side(&self, instance: bool) -> Side {
         let mut side = self.found.to_side(&self.ask);
+        if self.without_address {
+            side.address = None;
+        }
         if instance {
             return side;
         }
@@ -320,7 +325,9 @@ impl EndFound<'_> {
 
     /// The pod behind a record of levels 2 and 3, `namespace/name`.
     pub(crate) fn pod(&self) -> Option<String> {
-        let identity = self.found.identity.as_deref().filter(|identity| identity.kind == IdentityKind::Pod)?;
+        let is_named =
+            |identity: &&weir_join::Identity| identity.kind == IdentityKind::Pod && !identity.name.is_empty();
+        let identity = self.found.identity.as_deref().filter(is_named)?;
         Some(identity.qualified_name())
     }
 }

@@ -84,6 +84,14 @@ pub struct Counts {
     pub late: u64,
     /// Samples in the catch-all records of levels with too many keys.
     pub coarsened: u64,
+    /// Samples that a filter dropped.
+    pub filtered: u64,
+    /// Samples of flows that a filter's sampling passed over.
+    pub sampled_out: u64,
+    /// Samples that were taken for others of their kind.
+    pub sampled: u64,
+    /// Samples that were taken with fields emptied.
+    pub redacted: u64,
 }
 
 /// One raw partition in memory.
@@ -187,7 +195,8 @@ impl Partition {
         let complete_to = join.complete_to();
         for (generation, open) in &mut self.open {
             let settings = self.settings.at(*generation);
-            open.advance(settings, complete_to, join, &mut self.counts);
+            let rules = self.settings.rules_at(*generation);
+            open.advance(settings, rules, complete_to, join, &mut self.counts);
         }
     }
 
@@ -221,7 +230,7 @@ impl Partition {
             let settings = history.at(generation);
             let missing = open.missing(generation, settings);
             let of = generation::Of { cluster: &cluster, partition: self.partition, generation };
-            open.close(&of, settings, join, &mut self.counts, &mut closed);
+            open.close(&of, settings, history.rules_at(generation), join, &mut self.counts, &mut closed);
             marked = generation;
             self.mark(generation, &missing, settings, &mut closed);
         }

@@ -175,6 +175,7 @@ impl InternalPartition {
                 partition: self.partition,
                 generation,
                 settings: self.settings.at(generation),
+                reports: self.settings.rules_at(generation).reports(),
             };
             close::close(held, &of, &mut closed);
         }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use weir_flow::settings::IndexPeriod;
+use weir_flow::settings::{FilterRule, IndexPeriod};
 use weir_flow::{Level, RecordSettings};
 use weir_join::Geography;
 use weir_service::settings::{Loaded, parse_duration};
@@ -58,6 +58,11 @@ pub(crate) struct InitSettings {
     /// same files
     #[arg(long, value_name = "FILE,..", value_delimiter = ',')]
     mmdb: Vec<PathBuf>,
+    /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
+    /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times
+    /// (docs/filters.md)
+    #[arg(long = "filter", value_name = "RULE", value_parser = weir_filter::parse_rule)]
+    filters: Vec<FilterRule>,
     /// Show what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -104,6 +109,7 @@ impl InitSettings {
                 Period::Hour => IndexPeriod::Hour,
             },
             geography: fingerprints(&self.mmdb)?,
+            filters: self.filters.clone(),
             ..RecordSettings::standard(&self.cluster)
         };
         records.validate()?;
@@ -168,6 +174,7 @@ fn difference(found: &RecordSettings, wanted: &RecordSettings) -> Option<String>
             ("internal partitions", s.internal_partitions.to_string()),
             ("index period", format!("{:?}", s.index_period)),
             ("databases of places", format!("{:?}", s.geography)),
+            ("filters", format!("{:?}", s.filters)),
         ]
     };
     pairs(found)

@@ -1,10 +1,11 @@
 //! The settings that decide records: read from `weir.settings.v1`, written where a cluster has none.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::time::Duration;
 use weir_flow::RecordSettings;
 use weir_schemas::settings::{self, Settings};
 use weir_schemas::topics;
+use weir_service::HintExt as _;
 use weir_stream::{Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
 
 /// How long an answer of the log is awaited.
@@ -35,8 +36,15 @@ pub(crate) async fn read(log: &Log, cluster: &str) -> Result<Option<RecordSettin
 }
 
 /// The settings in force for a cluster: those on the topic, or `seed` after writing it there.
+///
+/// # Errors
+/// When filters are asked for and the cluster has others.
 pub(crate) async fn read_or_seed(log: &Log, seed: RecordSettings) -> Result<RecordSettings> {
     if let Some(found) = read(log, &seed.cluster).await? {
+        if !seed.filters.is_empty() && seed.filters != found.filters {
+            return Err(anyhow!("cluster {} began with other filters than --filter asks for", seed.cluster))
+                .hint("leave --filter out to go on with those, or begin anew with another --data or --cluster");
+        }
         return Ok(found);
     }
     write(log, &seed).await?;
@@ -46,6 +54,7 @@ pub(crate) async fn read_or_seed(log: &Log, seed: RecordSettings) -> Result<Reco
 /// Writes settings, once they have been checked.
 pub(crate) async fn write(log: &Log, settings: &RecordSettings) -> Result<()> {
     settings.validate()?;
+    weir_filter::Rules::compile(&settings.filters)?;
     let producer = log.producer(&ProducerSettings::new("weir-settings"))?;
     let key = format!("{}/{}", settings.cluster, settings.valid_from);
     let value = weir_schemas::encode(&Settings::from(settings))?;

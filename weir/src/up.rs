@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use weir_console::ConsoleSettings;
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_flow::RecordSettings;
+use weir_flow::settings::FilterRule;
 use weir_metadata::MetadataSettings;
 use weir_retention::{Amount, RetentionSettings};
 use weir_schemas::topics;
@@ -80,6 +81,11 @@ pub(crate) struct UpSettings {
     /// of its first start
     #[arg(long, value_name = "FILE,..", value_delimiter = ',', help_heading = "Names")]
     mmdb: Vec<PathBuf>,
+    /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
+    /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times; a data
+    /// folder keeps to those of its first start (docs/filters.md)
+    #[arg(long = "filter", value_name = "RULE", value_parser = weir_filter::parse_rule)]
+    filters: Vec<FilterRule>,
     /// The process
     #[command(flatten)]
     process: ProcessSettings,
@@ -151,7 +157,8 @@ async fn with_log(
         .hint("start it, or give the address of a reachable one with --elasticsearch")?;
     let cluster = capture.cluster(&context.settings);
     let geography = crate::init::fingerprints(&context.settings.mmdb)?;
-    let seed = RecordSettings { live: capture.is_live(), geography, ..RecordSettings::small(&cluster) };
+    let filters = context.settings.filters.clone();
+    let seed = RecordSettings { live: capture.is_live(), geography, filters, ..RecordSettings::small(&cluster) };
     // A Kafka of somebody else's may have these topics already, with as many partitions as they like.
     let enriched = log.partition_count(topics::ENRICHED).await.unwrap_or(1);
     record_settings::ensure_topics(&log, &seed, enriched).await?;

@@ -89,7 +89,7 @@ impl<T> Loaded<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A command line that clap refuses, or the help or version text that was asked for.
-    #[error("{}", one_line(.0))]
+    #[error("{}", problem(.0))]
     CommandLine(Box<clap::Error>),
     /// A value from the environment or the file that its flag refuses.
     #[error("{origin}: {problem}")]
@@ -272,14 +272,14 @@ fn name_origin(error: clap::Error, overrides: &[Override]) -> SettingsError {
     };
     let name = refused.trim_start_matches("--").split([' ', '=', '[']).next().unwrap_or_default();
     match overrides.iter().find(|given| given.flag == name) {
-        Some(given) => SettingsError::Value { origin: given.place.clone(), problem: one_line(&error) },
+        Some(given) => SettingsError::Value { origin: given.place.clone(), problem: problem(&error) },
         None => error.into(),
     }
 }
 
-/// The first line of what clap says, without its prefix.
-fn one_line(error: &clap::Error) -> String {
+/// What clap says is wrong, without its prefix and without the usage that follows after an empty line.
+fn problem(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let problem = text.split("\n\n").next().unwrap_or_default().trim_end();
+    problem.strip_prefix("error: ").unwrap_or(problem).to_owned()
 }

@@ -105,6 +105,20 @@ fn disturbed(
     stored
 }
 
+/// Rules of every action, on what both reports say alike and on what only one does.
+fn filters() -> impl Strategy<Value = Vec<weir_flow::settings::FilterRule>> {
+    let rules = vec![
+        "keep: src.port == 40001",
+        "drop: dst.namespace == \"shop\" and action == deny",
+        "drop: reporter == responder and bytes < 500",
+        "sample 3: src.address == 10.0.0.1",
+        "redact src.address, src.pod, src.pod_uid, dst.port: dst.pod == \"db-1\"",
+        "redact src.labels: not orientation_guessed",
+    ];
+    prop::collection::vec(prop::sample::select(rules), 1..4)
+        .prop_map(|rules| rules.into_iter().map(|rule| weir_filter::parse_rule(rule).unwrap()).collect())
+}
+
 /// What the samples whose reporter is the authority add up to.
 fn authority(raw: &[Vec<Input>], join: &Fake) -> Counters {
     let mut sum = Counters::default();
@@ -154,5 +168,22 @@ proptest! {
             let expected = (sum.forward_bytes, sum.forward_packets, sum.reverse_bytes, sum.reverse_packets);
             prop_assert_eq!(total, expected, "level {}", level.number());
         }
+    }
+
+    #[test]
+    fn with_filters_too_it_is_a_function_of_the_log(
+        raw in prop::collection::vec(batches(), 3),
+        first in prop::collection::vec(steps(), 3),
+        second in steps(),
+        filters in filters(),
+        in_turns in any::<bool>(),
+    ) {
+        let mut settings = settings(3, 2);
+        settings.filters = filters;
+        let (history, mut join) = (history(settings), Fake::default());
+        join.covered = vec!["node-a".to_owned()];
+        let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
+        let (expected, _) = reference(&history, &join, &raw);
+        prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
     }
 }

@@ -13,6 +13,7 @@ pub(super) struct Meters {
     pub(super) late: Counter,
     pub(super) clamped: Counter,
     pub(super) coarsened: Counter,
+    pub(super) filtered: Family<Label, Counter>,
     pub(super) dead_letters: Counter,
     pub(super) heartbeats: Counter,
     pub(super) heartbeat_errors: Counter,
@@ -59,6 +60,10 @@ impl Meters {
             coarsened: m.counter(
                 "weir_enricher_samples_coarsened",
                 "Samples in catch-all records because a level had too many keys",
+            ),
+            filtered: m.counter_family(
+                "weir_enricher_samples_filtered",
+                "Samples that a filter changed or left out, by what became of them",
             ),
             dead_letters: m.counter(
                 "weir_enricher_dead_letters",

@@ -108,6 +108,14 @@ impl First {
             meters.late.inc_by(now.late - before.late);
             meters.clamped.inc_by(now.clamped - before.clamped);
             meters.coarsened.inc_by(now.coarsened - before.coarsened);
+            for (outcome, count) in [
+                ("dropped", now.filtered - before.filtered),
+                ("sampled_out", now.sampled_out - before.sampled_out),
+                ("sampled", now.sampled - before.sampled),
+                ("redacted", now.redacted - before.redacted),
+            ] {
+                meters.filtered.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count);
+            }
             owned.counted = now;
         }
     }

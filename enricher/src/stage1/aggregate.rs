@@ -276,7 +276,9 @@ impl End {
             merge_side(side, &side_at(level, end, initiator));
         }
         if has_sets(level) {
-            self.addresses.insert(end.ask.address);
+            if !end.without_address {
+                self.addresses.insert(end.ask.address);
+            }
             members += usize::from(!known);
             if let Some(pod) = end.pod().filter(|_| !known) {
                 self.pods.insert(pod);

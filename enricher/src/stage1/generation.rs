@@ -2,10 +2,12 @@
 
 use super::aggregate::Aggregate;
 use super::{Closed, Counts};
+use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
 use crate::merge::{add_totals, sum};
 use crate::observe::{Place, observe_all, stands_for_an_end};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use weir_filter::Rules;
 use weir_flow::time::floor_to;
 use weir_flow::{Millis, RecordSettings};
 use weir_schemas::dead_letter::DeadLetter;
@@ -142,6 +144,7 @@ impl Generation {
     pub(super) fn advance(
         &mut self,
         settings: &RecordSettings,
+        rules: &Rules,
         complete_to: Millis,
         join: &impl Join,
         counts: &mut Counts,
@@ -153,11 +156,35 @@ impl Generation {
             let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
             let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
+            let mut tally = Tally::default();
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             observe_all(samples, &place, join, |observation| {
-                counts.coarsened += self.aggregate.add(observation, &at, settings, join.cluster_known());
+                let mut changed = None;
+                let taken = crate::filter::apply(rules, observation, at.origin, &mut changed, &mut tally);
+                let Some(observation) = taken else { return };
+                counts.coarsened += self.aggregate.add(&observation, &at, settings, join.cluster_known());
                 self.samples += 1;
             });
+            self.book_filtered(&next.batch, &tally, counts);
+        }
+    }
+
+    /// What a filter left out was received, and is lost for a reason.
+    fn book_filtered(&mut self, batch: &RawBatch, tally: &Tally, counts: &mut Counts) {
+        counts.sampled += tally.sampled;
+        counts.redacted += tally.redacted;
+        if tally.left_out.is_empty() {
+            return;
+        }
+        let samples = |reason| tally.left_out.get(reason).map_or(0, |totals| totals.samples);
+        counts.filtered += samples(FILTERED);
+        counts.sampled_out += samples(SAMPLED_OUT);
+        let line = self.lines.entry((batch.node.clone(), batch.boot.clone())).or_default();
+        for (reason, totals) in &tally.left_out {
+            line.received.packets = line.received.packets.saturating_sub(totals.packets);
+            line.received.bytes = line.received.bytes.saturating_sub(totals.bytes);
+            line.received.samples = line.received.samples.saturating_sub(totals.samples);
+            add_totals(line.lost.entry(reason).or_default(), totals);
         }
     }
 
@@ -182,11 +209,12 @@ impl Generation {
         mut self,
         of: &Of<'_>,
         settings: &RecordSettings,
+        rules: &Rules,
         join: &impl Join,
         counts: &mut Counts,
         closed: &mut Closed,
     ) {
-        self.advance(settings, Millis::MAX, join, counts);
+        self.advance(settings, rules, Millis::MAX, join, counts);
         closed.generations += 1;
         closed.samples = sum(closed.samples, self.samples);
         closed.dead.append(&mut self.dead);

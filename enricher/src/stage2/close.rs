@@ -19,6 +19,8 @@ pub(super) struct Of<'a> {
     pub(super) partition: i32,
     pub(super) generation: Millis,
     pub(super) settings: &'a RecordSettings,
+    /// Whether filters decide both reports of a connection alike.
+    pub(super) reports: Option<weir_filter::Sameness>,
 }
 
 /// A record with all its partials merged.
@@ -185,7 +187,8 @@ impl Merged {
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
             return None;
         }
-        let (arrival, reason) = arrival(&partial, of.generation, of.settings.window, missing);
+        let arrival = arrival(&partial, of.generation, of.settings.window, missing);
+        let (arrival, reason) = crate::filter::doubted(arrival, of.reports, &partial);
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);

@@ -177,3 +177,14 @@ fn a_generation_waits_for_every_raw_partition() {
     second.close(100_000);
     assert_eq!(second.position().offset, 2);
 }
+
+#[test]
+fn a_report_that_a_filter_may_have_left_out_is_not_said_to_be_missing() {
+    let rule = weir_filter::parse_rule("drop: reporter == responder").unwrap();
+    let filtered = RecordSettings { filters: vec![rule], ..settings(1, 1) };
+    let all = records(filtered, &Fake::default(), settled(vec![sample(60), arriving(sample(60))]));
+    for level in 0..4 {
+        let record = at(&all, level);
+        assert_eq!((record.arrival, record.arrival_reason.as_str()), (Arrival::Unknown, "filtered"), "level {level}");
+    }
+}

@@ -1,0 +1,290 @@
+//! Filters: what of the joined samples is taken, and as what.
+//!
+//! A rule is decided by one report of one direction in one tick. Who is thinned out is decided by the hash of the tuple, so
+//! that both reporters take the same flows, and nothing is left to chance.
+
+use crate::merge::add_totals;
+use crate::observe::{EndFound, Observation};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weir_filter::{Action, End, EndField, Facts, Field, FlowField, Rules, Sameness, Subject, Value};
+use weir_flow::{AddressScope, protocol};
+use weir_join::{Identity, IdentityKind};
+use weir_schemas::enriched::{Arrival, Attribution, NoneReason};
+use weir_schemas::ledger::Reporter;
+use weir_schemas::partial::Partial;
+use weir_schemas::raw::{DropClass, Origin, Point, Sample, Totals};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+mod redact;
+#[cfg(test)]
+mod tests;
+
+/// Reason in the ledger: dropped by a filter.
+pub(crate) const FILTERED: &str = "filtered";
+/// Reason in the ledger: of a flow that a filter's sampling passed over.
+pub(crate) const SAMPLED_OUT: &str = "sampled_out";
+
+/// Makes the choice of flows another one than that of internal partitions, which is by hash too.
+const SEED: u64 = 0x5765_6972_2066_696c;
+
+/// What filters did to the samples of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// What was left out, by reason.
+    pub(crate) left_out: BTreeMap<&'static str, Totals>,
+    /// Samples that were taken for others of their kind.
+    pub(crate) sampled: u64,
+    /// Samples that were taken with fields emptied.
+    pub(crate) redacted: u64,
+}
+
+/// Decides an observation. The answer is what is added up; nothing when that is nothing. `changed` is where a sample is
+/// kept that stands for more than itself.
+pub(crate) fn apply<'a>(
+    rules: &Rules,
+    mut observation: Observation<'a>,
+    origin: Origin,
+    changed: &'a mut Option<Sample>,
+    tally: &mut Tally,
+) -> Option<Observation<'a>> {
+    if rules.is_empty() {
+        return Some(observation);
+    }
+    let left_out = match rules.decide(&Seen { observation: &observation, origin }) {
+        Action::Keep => return Some(observation),
+        Action::Drop => FILTERED,
+        Action::Sample(factor) if !is_chosen(&observation, *factor) => SAMPLED_OUT,
+        Action::Sample(factor) => {
+            let sampling = observation.sample.sampling.max(1).saturating_mul(*factor);
+            observation.sample = changed.insert(Sample { sampling, ..observation.sample.clone() });
+            tally.sampled += 1;
+            return Some(observation);
+        }
+        Action::Redact(subjects) => {
+            redact::redact(&mut observation, subjects);
+            tally.redacted += 1;
+            return Some(observation);
+        }
+    };
+    let sample = observation.sample;
+    let totals = Totals { packets: sample.packets, bytes: sample.bytes, samples: 1 };
+    add_totals(tally.left_out.entry(left_out).or_default(), &totals);
+    None
+}
+
+/// Whether a flow is the one in `factor` that is taken: by its tuple after translation, whichever way its packets go and
+/// whoever is thought to have opened it.
+fn is_chosen(o: &Observation<'_>, factor: u32) -> bool {
+    let end = |end: &EndFound<'_>| (end.ask.address, end.ask.port.unwrap_or(0));
+    let mut ends = [end(&o.initiator), end(&o.responder)];
+    ends.sort_unstable();
+    let mut bytes = Vec::with_capacity(40);
+    bytes.push(o.sample.protocol);
+    for (address, port) in ends {
+        match address.ip() {
+            std::net::IpAddr::V4(a) => bytes.extend_from_slice(&a.octets()),
+            std::net::IpAddr::V6(a) => bytes.extend_from_slice(&a.octets()),
+        }
+        bytes.extend_from_slice(&port.to_le_bytes());
+    }
+    xxh3_64_with_seed(&bytes, SEED).is_multiple_of(u64::from(factor.max(1)))
+}
+
+/// `Never` is said only where the other report would have been taken: rules may have left it out where they speak of what
+/// only one reporter knows, or of names and an end is not known for certain.
+pub(crate) fn doubted(
+    (arrival, reason): (Arrival, &'static str),
+    reports: Option<Sameness>,
+    partial: &Partial,
+) -> (Arrival, &'static str) {
+    let certain = [&partial.initiator, &partial.responder].iter().all(|side| side.attribution == Attribution::Exact);
+    match reports {
+        _ if arrival != Arrival::Never => (arrival, reason),
+        None | Some(Sameness::Alike) => (arrival, reason),
+        Some(Sameness::WhereKnown) if certain => (arrival, reason),
+        Some(Sameness::WhereKnown | Sameness::OfReport) => (Arrival::Unknown, FILTERED),
+    }
+}
+
+/// An observation as filters see it.
+struct Seen<'a> {
+    observation: &'a Observation<'a>,
+    origin: Origin,
+}
+
+impl Facts for Seen<'_> {
+    fn any(&self, field: Field, mut test: impl FnMut(Value<'_>) -> bool) -> bool {
+        match field {
+            Field::End(end, field) => self.of_end(end, field, test),
+            Field::Flow(FlowField::Addresses) => {
+                let o = self.observation;
+                [o.initiator.ask.address, o.responder.ask.address].iter().any(|a| test(Value::Address(a.ip())))
+            }
+            Field::Flow(FlowField::DropReasons) => {
+                self.observation.sample.drops.iter().any(|drop| test(Value::Text(&drop.reason)))
+            }
+            Field::Flow(FlowField::DropClass) => self.observation.sample.drops.iter().any(|drop| {
+                test(Value::Text(match drop.class {
+                    DropClass::Policy => "policy",
+                    DropClass::Other => "other",
+                }))
+            }),
+            Field::Flow(field) => self.of_flow(field).is_some_and(test),
+        }
+    }
+}
+
+fn flag(is_set: bool) -> Option<Value<'static>> {
+    is_set.then_some(Value::Set)
+}
+
+impl Seen<'_> {
+    fn of_flow(&self, field: FlowField) -> Option<Value<'_>> {
+        let o = self.observation;
+        let sample = o.sample;
+        let corrected = |count: u64| Value::Number(crate::merge::product(count, u64::from(sample.sampling.max(1))));
+        Some(match field {
+            FlowField::Protocol => Value::Number(u64::from(sample.protocol)),
+            FlowField::Action => Value::Text(action(o)),
+            FlowField::Bytes => corrected(sample.bytes),
+            FlowField::Packets => corrected(sample.packets),
+            FlowField::Started => corrected(sample.started),
+            FlowField::Ended => corrected(sample.ended),
+            FlowField::Sampling => Value::Number(u64::from(sample.sampling.max(1))),
+            FlowField::Reporter => Value::Text(match o.reporter {
+                Reporter::Initiator => "initiator",
+                Reporter::Responder => "responder",
+            }),
+            FlowField::Point => Value::Text(match sample.point {
+                Point::Pod => "pod",
+                Point::Host => "host",
+                Point::Capture => "capture",
+                Point::Transit | Point::Underlay => return None,
+            }),
+            FlowField::Direction => Value::Text(direction(o)),
+            FlowField::Origin => Value::Text(match self.origin {
+                Origin::Ebpf => "ebpf",
+                Origin::Capture => "capture",
+                Origin::Demo => "demo",
+                Origin::Owner => return None,
+            }),
+            FlowField::OrientationGuessed => return flag(o.guessed),
+            FlowField::Untranslated => return flag(o.untranslated),
+            // Not known of samples, or of several values.
+            FlowField::Addresses
+            | FlowField::DropReasons
+            | FlowField::DropClass
+            | FlowField::Arrival
+            | FlowField::Level
+            | FlowField::Cluster
+            | FlowField::CommunityId
+            | FlowField::ClusterKnown
+            | FlowField::Coarsened => return None,
+        })
+    }
+
+    fn of_end(&self, end: End, field: EndField, mut test: impl FnMut(Value<'_>) -> bool) -> bool {
+        let o = self.observation;
+        let found = if end == End::Source { &o.initiator } else { &o.responder };
+        let sent = (end == End::Source) == o.forward;
+        match field {
+            EndField::Labels => {
+                let labels = found.found.identity.iter().flat_map(|identity| identity.labels.iter());
+                labels.into_iter().any(|label| test(Value::Text(label)))
+            }
+            EndField::TcpFlags => sent && protocol::flag_names(o.sample.tcp_flags).any(|name| test(Value::Text(name))),
+            EndField::Bytes | EndField::Packets if !sent => test(Value::Number(0)),
+            EndField::Bytes => self.of_flow(FlowField::Bytes).is_some_and(test),
+            EndField::Packets => self.of_flow(FlowField::Packets).is_some_and(test),
+            EndField::Address => test(Value::Address(found.ask.address.ip())),
+            EndField::Port => found.ask.port.is_some_and(|port| test(Value::Number(u64::from(port)))),
+            field => {
+                text_of_end(found, field).filter(|text| !text.is_empty()).is_some_and(|text| test(Value::Text(text)))
+            }
+        }
+    }
+}
+
+fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
+    let identity = end.found.identity.as_deref();
+    let pod = || identity.filter(|identity| identity.kind == IdentityKind::Pod);
+    match field {
+        EndField::Scope => Some(scope(end.ask.address.scope())),
+        EndField::Namespace => identity.map(|identity| &*identity.namespace),
+        EndField::Pod => pod().map(|identity| &*identity.name),
+        EndField::PodUid => pod().map(|identity| &*identity.uid),
+        EndField::Workload => identity.map(|identity| &*identity.workload),
+        EndField::WorkloadKind => identity.map(|identity| &*identity.workload_kind),
+        EndField::Node => identity.map(|identity| &*identity.node),
+        EndField::ServiceAccount => identity.map(|identity| &*identity.service_account),
+        EndField::Zone => end.found.zone.as_deref(),
+        EndField::Service => end.found.service.as_deref(),
+        EndField::NetworkSet => end.found.network_set.as_deref(),
+        EndField::Host => end.found.host.as_deref(),
+        EndField::Container => end.ask.container,
+        EndField::Process => end.ask.process,
+        EndField::Attribution => Some(match end.found.attribution {
+            Attribution::Exact => "exact",
+            Attribution::Ambiguous => "ambiguous",
+            Attribution::None => "none",
+        }),
+        EndField::Reason => end.found.reason.map(reason),
+        // Not known of samples, or no text.
+        EndField::Address
+        | EndField::Port
+        | EndField::Pods
+        | EndField::Labels
+        | EndField::Country
+        | EndField::AsNumber
+        | EndField::AsOrganization
+        | EndField::Bytes
+        | EndField::Packets
+        | EndField::TcpFlags => None,
+    }
+}
+
+fn scope(scope: AddressScope) -> &'static str {
+    match scope {
+        AddressScope::Private => "private",
+        AddressScope::Public => "public",
+        AddressScope::Loopback => "loopback",
+        AddressScope::LinkLocal => "link_local",
+        AddressScope::Multicast => "multicast",
+    }
+}
+
+fn reason(reason: NoneReason) -> &'static str {
+    match reason {
+        NoneReason::Outside => "outside",
+        NoneReason::UnknownPodAddress => "unknown_pod_address",
+        NoneReason::BeforeHistory => "before_history",
+        NoneReason::NotYetReported => "not_yet_reported",
+        NoneReason::NoCluster => "no_cluster",
+    }
+}
+
+/// What one report shows in one direction. Packets count before what the node drops of them, or after it: where no more
+/// were counted than dropped, none is known to have come through.
+fn action(o: &Observation<'_>) -> &'static str {
+    let of_policies = o.sample.drops.iter().filter(|drop| drop.class == DropClass::Policy);
+    let dropped = of_policies.fold(0, |sum, drop| crate::merge::sum(sum, drop.packets));
+    match dropped {
+        0 => "allow",
+        dropped if o.sample.packets > dropped => "mixed",
+        _ => "deny",
+    }
+}
+
+/// As a watcher at the cluster's border would say it.
+fn direction(o: &Observation<'_>) -> &'static str {
+    let inside = |end: &EndFound<'_>| {
+        end.found.attribution == Attribution::Exact || end.ask.address.scope() != AddressScope::Public
+    };
+    match (inside(&o.initiator), inside(&o.responder)) {
+        (true, true) => "internal",
+        (true, false) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => "external",
+    }
+}
