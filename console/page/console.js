@@ -1,6 +1,6 @@
 // The page: one table of flows, newest first, from the API and then live. Text from outside is only ever set as text.
 
-const FIELDS = ["namespace", "pod", "address", "port", "action", "since", "level"];
+const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "since", "level"];
 const ROWS_MOST = 500;      // rows kept while live; loading older flows raises it
 const WAITING_MOST = 2000;  // flows kept while paused
 const STATUS_EVERY = 5000;  // ms
@@ -118,9 +118,14 @@ function filtersChanged() {
 }
 
 let typing = 0;
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
   clearTimeout(typing);
+  // Half an expression is a mistake: it is read when it is finished.
+  if (event.target.name === "filter") return;
   typing = setTimeout(filtersChanged, 350);
+});
+form.addEventListener("change", (event) => {
+  if (event.target.name === "filter") filtersChanged();
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,13 +1,17 @@
 //! Which flows are asked for. One filter is a query to Elasticsearch and a predicate on live rows, with the same meaning.
 
+mod facts;
 mod query;
 #[cfg(test)]
 mod tests;
+mod translate;
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use weir_filter::{Expression, Place};
 use weir_flow::Level;
+use weir_schemas::enriched::Enriched;
 
 use crate::row::{End, Row};
 
@@ -36,6 +40,8 @@ pub struct Parameters {
     pub since: Option<String>,
     /// Windows that start before this time.
     pub until: Option<String>,
+    /// An expression of the filter language (docs/filters.md), which must hold too.
+    pub filter: Option<String>,
     /// Aggregation level.
     pub level: Option<String>,
     /// Most rows in the answer.
@@ -65,6 +71,9 @@ pub struct Filter {
     actions: Vec<String>,
     since: Option<i64>,
     until: Option<i64>,
+    expression: Option<Expression>,
+    /// The expression as a query; nothing where it was parsed for live records alone.
+    clause: Option<serde_json::Value>,
     level: u8,
     limit: usize,
     cursor: Option<Cursor>,
@@ -107,12 +116,36 @@ impl Cursor {
 }
 
 impl Filter {
-    /// Reads parameters; ages count back from `now` (ms since the epoch), `level` holds where none is given.
+    /// Reads parameters; ages count back from `now` (ms since the epoch), `level` holds where none is given. The filter can
+    /// be asked as a query and of records, with the same meaning.
     ///
     /// # Errors
     /// The first parameter that makes no sense.
     pub fn parse(parameters: &Parameters, level: u8, now: i64) -> Result<Self, FilterError> {
+        Self::parse_for(parameters, level, now, Place::Search)
+    }
+
+    /// As [`Filter::parse`], but for live records alone: its expression may speak of what no document has.
+    ///
+    /// # Errors
+    /// The first parameter that makes no sense.
+    pub fn parse_live(parameters: &Parameters, level: u8, now: i64) -> Result<Self, FilterError> {
+        Self::parse_for(parameters, level, now, Place::Record)
+    }
+
+    fn parse_for(parameters: &Parameters, level: u8, now: i64, place: Place) -> Result<Self, FilterError> {
+        let expression = parameters.filter.as_deref().filter(|text| !text.trim().is_empty());
+        let expression = expression.map(|text| weir_filter::parse(text, place));
+        let expression = expression.transpose().map_err(|error| wrong("filter", error.to_string()))?;
+        let clause = match (&expression, place) {
+            (Some(expression), Place::Search) => {
+                Some(translate::query(expression).ok_or_else(|| wrong("filter", "it cannot be searched"))?)
+            }
+            _ => None,
+        };
         let filter = Self {
+            expression,
+            clause,
             namespace: given("namespace", parameters.namespace.as_ref())?
                 .map(|text| name("namespace", text))
                 .transpose()?,
@@ -144,9 +177,9 @@ impl Filter {
         self.limit
     }
 
-    /// Whether a row is asked for. Limit and cursor do not count.
+    /// Whether a record is asked for, of which `row` is the row. Limit and cursor do not count.
     #[must_use]
-    pub fn matches(&self, row: &Row) -> bool {
+    pub fn matches(&self, row: &Row, record: &Enriched) -> bool {
         let ends = [&row.source, &row.destination];
         let either = |test: &dyn Fn(&End) -> bool| ends.iter().any(|end| test(end));
         let level = u64::from(self.level) == row.level;
@@ -158,7 +191,8 @@ impl Filter {
         let action = self.actions.is_empty() || self.actions.contains(&row.action);
         let since = self.since.is_none_or(|since| row.window >= since);
         let until = self.until.is_none_or(|until| row.window < until);
-        level && namespace && pod && address && port && action && since && until
+        let expression = || self.expression.as_ref().is_none_or(|wanted| wanted.holds(&facts::Recorded(record)));
+        level && namespace && pod && address && port && action && since && until && expression()
     }
 }
 

@@ -166,7 +166,7 @@ impl Hub {
         }
         let row = row::from_record(record);
         let mut written: Option<Event> = None;
-        for client in clients.open.iter().filter(|client| client.filter.matches(&row)) {
+        for client in clients.open.iter().filter(|client| client.filter.matches(&row, record)) {
             let event = written.get_or_insert_with(|| Event::Flow(text(&row))).clone();
             self.offer(client, event);
         }

@@ -23,6 +23,10 @@ const INDEX: &str = "weir-flows";
 /// Settings of `weir flows`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FlowsSettings {
+    /// Only flows for which this holds, in the language of docs/filters.md, such as
+    /// `src.namespace == "shop" and dst.port in [80, 443]`
+    #[arg(value_name = "EXPRESSION")]
+    expression: Option<String>,
     /// Go on with new flows as they are enriched, until Ctrl-C; reads the Kafka topic
     #[arg(long, short)]
     follow: bool,
@@ -117,13 +121,16 @@ impl FlowsSettings {
             action: self.action.clone(),
             since: self.since.clone(),
             until: self.until.clone(),
+            filter: self.expression.clone(),
             level: Some(self.level.clone()),
             limit: Some(self.limit.clone()),
             cursor: self.cursor.clone(),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        Filter::parse(&parameters, 1, now).hint("weir flows --help lists the filters").exit_code(2)
+        let filter =
+            if self.follow { Filter::parse_live(&parameters, 1, now) } else { Filter::parse(&parameters, 1, now) };
+        filter.hint("weir flows --help lists the filters").exit_code(2)
     }
 }
 
@@ -163,14 +170,15 @@ async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
         for record in reader.next(Duration::from_secs(1)).await? {
             let Some(value) = &record.value else { continue };
             match weir_schemas::decode::<Enriched>(value) {
-                Ok(flow) if flow.kind == Kind::Upsert => rows.push(row::from_record(&flow)),
+                Ok(flow) if flow.kind == Kind::Upsert => {
+                    rows.extend(Some(row::from_record(&flow)).filter(|row| filter.matches(row, &flow)));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     rate_limited!(warn, "topic {} offset {}: {error}", topics::ENRICHED, record.offset);
                 }
             }
         }
-        rows.retain(|row| filter.matches(row));
         if !rows.is_empty() {
             print(settings.output, &rows, heading)?;
             heading = false;

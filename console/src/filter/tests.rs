@@ -143,8 +143,9 @@ fn cursor_reads_back() {
 #[test]
 fn live_rows_are_chosen_by_either_end() {
     // shop/web-1 at 10.0.0.1 to 192.0.2.9 port 443, mixed, level 1, at noon.
-    let row = from_record(&record("a"));
-    let cases: [(&[(&str, &str)], bool); 26] = [
+    let record = record("a");
+    let row = from_record(&record);
+    let cases: [(&[(&str, &str)], bool); 32] = [
         (&[], true),
         (&[("namespace", "shop")], true),
         (&[("namespace", "sho")], false),
@@ -171,8 +172,37 @@ fn live_rows_are_chosen_by_either_end() {
         (&[("namespace", "shop"), ("port", "443")], true),
         (&[("namespace", "shop"), ("port", "80")], false),
         (&[("limit", "1"), ("cursor", "0_0")], true),
+        (&[("filter", " ")], true),
+        (&[("filter", "src.namespace == 'shop' and dst.port in [80, 443]")], true),
+        (&[("filter", "src.pod.startsWith('web-') and not dst.address in ::/0")], true),
+        (&[("filter", "action != mixed")], false),
+        (&[("filter", "true"), ("port", "80")], false),
+        (&[("filter", "dst.port == 80"), ("port", "443")], false),
     ];
     for (pairs, expected) in cases {
-        assert_eq!(filter(pairs).matches(&row), expected, "{pairs:?}");
+        assert_eq!(filter(pairs).matches(&row, &record), expected, "{pairs:?}");
+    }
+}
+
+#[test]
+fn an_expression_is_a_clause_beside_the_parameters() {
+    let body = filter(&[("filter", "src.labels['app'].endsWith('a*b') or not has(dst.pod)"), ("port", "443")]).query();
+    assert_eq!(
+        body["query"]["bool"]["filter"][2],
+        json!({"bool": {"should": [
+            {"wildcard": {"source.kubernetes.labels": {"value": "app=*a\\*b"}}},
+            {"bool": {"must_not": [{"exists": {"field": "destination.kubernetes.pod.name"}}]}},
+        ], "minimum_should_match": 1}})
+    );
+}
+
+#[test]
+fn an_expression_without_meaning_or_without_a_query_is_refused_with_its_place() {
+    let error = refused("filter", "src.namespce == 'x'");
+    assert_eq!(error.parameter, "filter");
+    assert!(error.problem.contains("^^^") && error.problem.contains("did you mean src.namespace?"), "{error}");
+    for text in ["src.pod.matches('x')", "policy in drop_class"] {
+        assert!(refused("filter", text).problem.contains('^'));
+        Filter::parse_live(&parameters(&[("filter", text)]), 1, NOON).unwrap();
     }
 }

@@ -67,7 +67,7 @@ async fn stored_and_live_flows_are_chosen_and_shown_the_same_way() {
         let filter = Filter::parse(&parameters, 1, NOON).unwrap();
         let live: BTreeSet<String> = records
             .iter()
-            .filter(|record| filter.matches(&from_record(record)))
+            .filter(|record| filter.matches(&from_record(record), record))
             .map(|record| record.id.clone())
             .collect();
         assert_eq!(ids(&answer).into_iter().collect::<BTreeSet<_>>(), live, "{question}");
