@@ -28,6 +28,9 @@ pub(crate) const SAMPLED_OUT: &str = "sampled_out";
 /// Makes the choice of flows another one than that of internal partitions, which is by hash too.
 const SEED: u64 = 0x5765_6972_2066_696c;
 
+/// The largest sampling factor that an index holds.
+const SAMPLING_MOST: u32 = i32::MAX.unsigned_abs();
+
 /// What filters did to the samples of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -56,7 +59,7 @@ pub(crate) fn apply<'a>(
         Action::Drop => FILTERED,
         Action::Sample(factor) if !is_chosen(&observation, *factor) => SAMPLED_OUT,
         Action::Sample(factor) => {
-            let sampling = observation.sample.sampling.max(1).saturating_mul(*factor);
+            let sampling = observation.sample.sampling.max(1).saturating_mul(*factor).min(SAMPLING_MOST);
             observation.sample = changed.insert(Sample { sampling, ..observation.sample.clone() });
             tally.sampled += 1;
             return Some(observation);

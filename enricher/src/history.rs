@@ -52,7 +52,7 @@ pub enum HistoryError {
         /// The cluster.
         cluster: String,
         /// Which, and why.
-        error: RuleError,
+        error: Box<RuleError>,
     },
     /// Not the start of a window.
     #[error("settings of cluster {cluster}: valid from {valid_from}, which is not the start of a window")]
@@ -78,7 +78,8 @@ impl SettingsHistory {
             before = entry.clone();
         }
         let compiled = |entry: &RecordSettings| {
-            Rules::compile(&entry.filters).map_err(|error| HistoryError::Filter { cluster: cluster.to_owned(), error })
+            Rules::compile(&entry.filters)
+                .map_err(|error| HistoryError::Filter { cluster: cluster.to_owned(), error: Box::new(error) })
         };
         let rules = entries.iter().map(compiled).collect::<Result<_, _>>()?;
         Ok(Self { entries, rules })

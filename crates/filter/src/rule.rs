@@ -7,6 +7,9 @@ use crate::field::{End, EndField, Field, Place, Sameness};
 use crate::parser::{parse, parse_from, parse_subjects};
 use weir_flow::settings::{FilterAction, FilterRule};
 
+/// The most flows that one may stand for.
+const SAMPLE_MOST: u32 = 1_000_000;
+
 /// What a rule does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -138,8 +141,8 @@ pub fn parse_rule(text: &str) -> Result<FilterRule, ParseError> {
         ("keep", "") => FilterAction::Keep,
         ("drop", "") => FilterAction::Drop,
         ("sample", factor) => match factor.parse::<u32>() {
-            Ok(factor) if factor > 0 => FilterAction::Sample(factor),
-            _ => return Err(at_head("one in how many is missing".to_owned())),
+            Ok(factor) if (1..=SAMPLE_MOST).contains(&factor) => FilterAction::Sample(factor),
+            _ => return Err(at_head(format!("one in how many, from 1 to {SAMPLE_MOST}, is missing"))),
         },
         ("redact", _) => {
             let from = start + name.len();

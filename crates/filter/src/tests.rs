@@ -4,6 +4,7 @@ use super::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+mod page;
 mod properties;
 mod refused;
 mod rules;

@@ -32,17 +32,16 @@ fn partials(closed: &Closed) -> Vec<&Partial> {
     closed.partials.iter().flat_map(|(_, batch)| &batch.partials).collect()
 }
 
-fn received(closed: &Closed) -> Vec<&Received> {
-    let received = |line| match line {
-        &Ledger::Received(ref received) => Some(received),
+fn line(line: &Ledger) -> Option<&Received> {
+    match line {
+        Ledger::Received(received) => Some(received),
         Ledger::Stored(_) => None,
-    };
-    closed
-        .ledger
-        .iter()
-        .filter_map(received)
-        .filter(|line| !line.lost.is_empty() || line.received.samples > 0)
-        .collect()
+    }
+}
+
+fn received(closed: &Closed) -> Vec<&Received> {
+    let says = |line: &&Received| !line.lost.is_empty() || line.received.samples > 0;
+    closed.ledger.iter().filter_map(line).filter(says).collect()
 }
 
 fn holds(text: &str, sample: &Sample) -> bool {

@@ -32,6 +32,7 @@ fn what_is_no_rule_is_refused_at_its_place() {
         ("drop it: true", "drop it"),
         ("sample: true", "sample"),
         ("sample 0: true", "sample 0"),
+        ("sample 1000001: true", "sample 1000001"),
         ("redact: true", ":"),
         ("redact src.scope: true", "src.scope"),
         ("redact src.pod dst.pod: true", "dst.pod"),
