@@ -5,6 +5,7 @@
 
 use crate::merge::add_totals;
 use crate::observe::{EndFound, Observation};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_filter::{Action, End, EndField, Facts, Field, FlowField, Rules, Sameness, Subject, Value};
@@ -212,6 +213,7 @@ impl Seen<'_> {
 fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
     let identity = end.found.identity.as_deref();
     let pod = || identity.filter(|identity| identity.kind == IdentityKind::Pod);
+    let known = |text: &'a Option<Cow<'_, Arc<str>>>| text.as_ref().map(|text| &***text);
     match field {
         EndField::Scope => Some(scope(end.ask.address.scope())),
         EndField::Namespace => identity.map(|identity| &*identity.namespace),
@@ -221,9 +223,9 @@ fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
         EndField::WorkloadKind => identity.map(|identity| &*identity.workload_kind),
         EndField::Node => identity.map(|identity| &*identity.node),
         EndField::ServiceAccount => identity.map(|identity| &*identity.service_account),
-        EndField::Zone => end.found.zone.as_deref(),
-        EndField::Service => end.found.service.as_deref(),
-        EndField::NetworkSet => end.found.network_set.as_deref(),
+        EndField::Zone => known(&end.found.zone),
+        EndField::Service => known(&end.found.service),
+        EndField::NetworkSet => known(&end.found.network_set),
         EndField::Host => end.found.host.as_deref(),
         EndField::Container => end.ask.container,
         EndField::Process => end.ask.process,

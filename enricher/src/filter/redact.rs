@@ -73,6 +73,6 @@ fn without_name(end: &mut EndFound<'_>, kind: IdentityKind) {
 /// Changes who the end is and who it may be.
 fn of_identities(end: &mut EndFound<'_>, change: impl Fn(&mut Identity)) {
     for identity in end.found.identity.iter_mut().chain(&mut end.found.candidates) {
-        change(Arc::make_mut(identity));
+        change(identity.to_mut());
     }
 }

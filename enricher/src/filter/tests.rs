@@ -1,7 +1,8 @@
 use super::*;
 use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, sample, settings};
 use crate::history::{HistoryError, SettingsHistory};
-use crate::observe::{Place, observe};
+use crate::observe::Place;
+use crate::observe::tests::observe;
 use crate::position::Stage1Position;
 use crate::stage1::{Closed, Content, Input, Partition};
 use weir_filter::{Place as Known, parse, parse_rule};

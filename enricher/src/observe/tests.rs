@@ -6,7 +6,7 @@ use weir_schemas::enriched::IdentifiedBy;
 /// One sample alone.
 pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a> {
     let mut found = None;
-    observe_all(std::iter::once(sample), place, join, |observation| found = Some(observation.clone()));
+    observe_all(std::iter::once(sample), place, join, |observation| found = Some(observation));
     found.unwrap()
 }
 
