@@ -148,6 +148,7 @@ fn labels_are_tested_by_key_and_as_a_list() {
         (r#"src.labels["app"] in ["web", "cart"]"#, true),
         (r#"has(src.labels["app"])"#, true),
         (r#"has(src.labels["tier"])"#, false),
+        (r#"has(src.labels["ap"])"#, false),
         (r#"src.labels["empty"] == """#, true),
         (r#"src.labels["app.kubernetes.io/part-of"] == "shop=main""#, true),
         (r#"src.labels["app.kubernetes.io/part-of"].endsWith("main")"#, true),
