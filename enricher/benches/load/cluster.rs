@@ -150,8 +150,7 @@ impl Cluster {
             let mut revision = self.pod(pod);
             revision.uid = uid(5, pod);
             revision.name.push_str("-going");
-            revision.valid_to =
-                Some(Bound { earliest: 2_000, latest: i64::MAX - 1, source: BoundSource::Deletion });
+            revision.valid_to = Some(Bound { earliest: 2_000, latest: i64::MAX - 1, source: BoundSource::Deletion });
             revision
         })
     }

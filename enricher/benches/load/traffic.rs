@@ -156,11 +156,13 @@ impl<'a> Window<'a> {
             };
             let end_tick = (first_tick + length).min(ticks);
             let port = 32_768 + u16::try_from(number % 28_000).unwrap();
-            let of_tick = if matches!(pairs[usize::try_from(pair).unwrap()].server, Server::Outside(_)) { 2 } else { 4 };
+            let of_tick =
+                if matches!(pairs[usize::try_from(pair).unwrap()].server, Server::Outside(_)) { 2 } else { 4 };
             flows += of_tick * u64::from(end_tick - first_tick);
             connections.push(Connection { pair, port, first_tick, end_tick });
         }
-        let names = (0..cluster.pods).map(|pod| (Cluster::pod_uid(pod), format!("veth{:08x}", mix(u64::from(pod)) >> 32)));
+        let names =
+            (0..cluster.pods).map(|pod| (Cluster::pod_uid(pod), format!("veth{:08x}", mix(u64::from(pod)) >> 32)));
         Self { cluster, timing, seed: mix_.seed, pairs, connections, names: names.collect(), sequence: 0 }
     }
 
@@ -281,7 +283,8 @@ impl<'a> Window<'a> {
     /// The tuple as the client's pod sees it, and as it is.
     fn tuples(&self, pair: &Pair, source_port: u16) -> (Tuple, Tuple) {
         let source = self.cluster.pod_address(pair.client);
-        let tuple = |destination: Address, destination_port| Tuple { source, destination, source_port, destination_port };
+        let tuple =
+            |destination: Address, destination_port| Tuple { source, destination, source_port, destination_port };
         match pair.server {
             Server::Pod(pod) => {
                 let real = tuple(self.cluster.pod_address(pod), pair.port);
