@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 
 mod cluster;
+mod kafka;
 mod path;
+mod peer;
 mod traffic;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +32,37 @@ enum What {
     Path(Load),
     /// Bytes of the records of levels 0 to 3 over several mixes
     Storage(Load),
+    /// Enrichers over a Kafka: processor time for each flow of a backlog
+    Kafka {
+        #[command(flatten)]
+        load: Load,
+        /// A real Kafka, host:port; the embedded broker without it
+        #[arg(long)]
+        kafka: Option<String>,
+        /// Enricher processes
+        #[arg(long, default_value_t = 1)]
+        processes: u32,
+    },
+    /// One enricher over a Kafka, in real time (tick 1 s, window 5 s): from the last batch that completes a generation to
+    /// its records
+    Latency {
+        #[command(flatten)]
+        load: Load,
+        /// A real Kafka, host:port; the embedded broker without it
+        #[arg(long)]
+        kafka: Option<String>,
+    },
+    /// The same flows for another product: a line of JSON each, with the names that `NetObserv` uses
+    Flows {
+        #[command(flatten)]
+        load: Load,
+        /// A Kafka to write to, a message each, instead of to standard output
+        #[arg(long, requires = "topic")]
+        kafka: Option<String>,
+        /// Its topic
+        #[arg(long)]
+        topic: Option<String>,
+    },
 }
 
 /// What is put in.
@@ -152,6 +185,32 @@ fn storage(load: &Load) {
     }
 }
 
+/// A backlog for so many processes, or traffic as it happens.
+fn over_kafka(load: &Load, kafka: Option<&str>, processes: Option<u32>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = load.cluster(&format!("load-{}", kafka::now()));
+        let mut settings = load.settings(&cluster.name);
+        if processes.is_none() {
+            let small = RecordSettings::small(&cluster.name);
+            settings.live = true;
+            (settings.tick, settings.window, settings.grace) = (small.tick, small.window, small.grace);
+            settings.tolerance = small.tolerance;
+            settings.raw_partitions = settings.raw_partitions.min(i32::try_from(cluster.nodes()).unwrap());
+        }
+        let timing = Timing { tick: settings.tick, window: settings.window };
+        let mut window = Window::new(&cluster, timing, &load.mix());
+        let stage = kafka::Stage::new(kafka).await;
+        match processes {
+            Some(count) => {
+                kafka::throughput(&stage, &cluster, &settings, &mut window, (load.windows, count)).await;
+            }
+            None => kafka::latency(&stage, &cluster, &settings, &mut window, load.windows).await,
+        }
+        stage.end().await;
+    });
+}
+
 fn main() {
     match Arguments::parse().what {
         Some(What::Path(load)) => {
@@ -160,6 +219,14 @@ fn main() {
             show(&load, &best);
         }
         Some(What::Storage(load)) => storage(&load),
+        Some(What::Kafka { load, kafka, processes }) => over_kafka(&load, kafka.as_deref(), Some(processes)),
+        Some(What::Latency { load, kafka }) => over_kafka(&load, kafka.as_deref(), None),
+        Some(What::Flows { load, kafka, topic }) => {
+            let (cluster, settings) = (load.cluster("local"), load.settings("local"));
+            let timing = Timing { tick: settings.tick, window: settings.window };
+            let mut window = Window::new(&cluster, timing, &load.mix());
+            peer::write(&mut window, timing, load.windows, kafka.as_deref().zip(topic.as_deref()));
+        }
         None => println!("nothing to do without a command; see --help"),
     }
 }
