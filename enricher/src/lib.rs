@@ -22,6 +22,7 @@ mod merge;
 mod observe;
 pub mod pipeline;
 pub mod position;
+mod sets;
 pub mod settings;
 pub mod stage1;
 pub mod stage2;

@@ -251,6 +251,11 @@ impl EndFound<'_> {
         side
     }
 
+    /// Whether no one pod is known, but the workload of all that it may have been.
+    pub(crate) fn shares_workload(&self) -> bool {
+        self.found.identity.is_none() && shared_workload(&self.found).is_some()
+    }
+
     /// The pod behind a record of levels 2 and 3, `namespace/name`.
     pub(crate) fn pod(&self) -> Option<String> {
         let identity = self.found.identity.as_deref().filter(|identity| identity.kind == IdentityKind::Pod)?;

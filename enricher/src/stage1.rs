@@ -22,6 +22,7 @@ use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
 mod generation;
+mod record;
 
 #[cfg(test)]
 mod tests;

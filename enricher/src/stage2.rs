@@ -236,6 +236,13 @@ fn key_bytes(partial: &Partial) -> Option<(Box<[u8]>, usize)> {
 
 fn memory_of(partial: &Partial) -> usize {
     let addresses = partial.initiator_addresses.len() + partial.responder_addresses.len();
-    let pods = partial.initiator_pods.len() + partial.responder_pods.len();
-    PARTIAL + addresses * 24 + pods * 64
+    let texts = [
+        &partial.initiator_pods,
+        &partial.responder_pods,
+        &partial.initiator_labels,
+        &partial.responder_labels,
+        &partial.initiator_domains,
+        &partial.responder_domains,
+    ];
+    PARTIAL + addresses * 24 + texts.into_iter().map(Vec::len).sum::<usize>() * 64
 }

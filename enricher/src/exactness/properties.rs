@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixtures::{address, answer, arriving, batch, dropped, history, sample, settings, with_round_trip};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::Counters;
 use weir_schemas::raw::{DropClass, OpenedBy, Point, RawBatch, Sample};
@@ -121,6 +122,18 @@ fn authority(raw: &[Vec<Input>], join: &Fake) -> Counters {
     sum
 }
 
+/// Labels of levels 2 and 3 are those of the pods behind the record: what all have, and what some have.
+fn assert_labels(record: &Enriched, join: &Fake) {
+    for side in [&record.initiator, &record.responder] {
+        let of = |pod: &String| join.pods.values().find(|known| known.qualified_name() == *pod).unwrap();
+        let labels = |pod: &String| of(pod).labels.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+        let all = side.pods.iter().map(labels).reduce(|a, b| &a & &b).unwrap_or_default();
+        let some: BTreeSet<String> = side.pods.iter().flat_map(labels).filter(|label| !all.contains(label)).collect();
+        assert_eq!(side.labels, Vec::from_iter(all), "{record:?}");
+        assert_eq!((side.labels_some.clone(), side.labels_more), (Vec::from_iter(some), 0), "{record:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -139,6 +152,7 @@ proptest! {
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
         let sum = authority(&raw, &join);
         for level in [Level::Zero, Level::One, Level::Two, Level::Three] {
             let of_level = records.iter().filter(|record| record.level == level.number());

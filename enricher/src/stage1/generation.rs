@@ -154,8 +154,14 @@ impl Generation {
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
             for sample in next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point)) {
                 let observation = crate::observe::observe(sample, &place, join);
-                let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
-                counts.coarsened += self.aggregate.add(&observation, &at, settings, join.cluster_known());
+                let at = super::aggregate::At {
+                    settings,
+                    cluster_known: join.cluster_known(),
+                    window: next.window,
+                    origin: next.batch.origin,
+                    times,
+                };
+                counts.coarsened += self.aggregate.add(&observation, &at);
                 self.samples += 1;
             }
         }

@@ -3,7 +3,7 @@ use crate::fixtures::{Fake, batch, dropped, history, sample, settings};
 use weir_flow::Level;
 use weir_schemas::enriched::Attribution;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DropClass, Point, RawBatch};
+use weir_schemas::raw::{DropClass, Point, RawBatch, RoundTrip, Sample};
 
 fn partition(settings: RecordSettings) -> Partition {
     Partition::new("local", 0, history(settings), Stage1Position::START)
@@ -16,6 +16,10 @@ fn feed(partition: &mut Partition, append_time: Millis, batch: RawBatch) {
 
 /// Reads batches, each appended when its tick is over, and closes everything.
 fn run(settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
+    run_with(&Fake::default(), settings, batches)
+}
+
+fn run_with(join: &Fake, settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
     let mut partition = partition(settings);
     let end = batch("node-a", 99, 200_000, vec![]);
     let mut now = 0;
@@ -24,7 +28,7 @@ fn run(settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
         feed(&mut partition, now, batch);
     }
     let last = partition.ready(FOR_EVER, usize::MAX).unwrap();
-    partition.close(last, &Fake::default())
+    partition.close(last, join)
 }
 
 fn partials(closed: &Closed, level: u8) -> Vec<&Partial> {
@@ -209,7 +213,47 @@ fn workload_records_carry_their_pods_addresses_and_common_labels() {
     assert_eq!(two[0].initiator_pods, ["shop/web-1", "shop/web-2"]);
     assert_eq!(two[0].initiator_addresses, ["10.0.0.1", "10.0.0.3"].map(crate::fixtures::address));
     assert_eq!(two[0].initiator.labels, ["app=web"]);
+    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1", "pod=web-2"]);
     assert_eq!((two[0].initiator.pod.as_deref(), two[0].initiator.address), (None, None));
+}
+
+#[test]
+fn records_carry_the_labels_that_the_settings_name() {
+    let settings = RecordSettings { labels_keep: vec!["pod".to_owned()], ..settings(1, 1) };
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, vec![sample(1)])]);
+    assert_eq!(partials(&closed, 1)[0].initiator.labels, ["pod=web-1"]);
+    assert_eq!(partials(&closed, 2)[0].initiator_labels, ["pod=web-1"]);
+}
+
+/// Which of the two pods it was is not known, but whichever it was had the label that both have.
+#[test]
+fn an_end_of_which_only_the_workload_is_known_has_the_labels_of_all_its_pods() {
+    let mut join = Fake::default();
+    let candidates = ["10.0.0.1", "10.0.0.3"].map(|a| join.pods[&crate::fixtures::address(a)].clone());
+    join.ambiguous.insert(crate::fixtures::address("10.0.0.9"), candidates.to_vec());
+    let mut unknown = sample(1);
+    unknown.source = crate::fixtures::address("10.0.0.9");
+    let closed = run_with(&join, settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sample(1), unknown])]);
+    let two = partials(&closed, 2);
+    assert_eq!((two.len(), two[0].initiator.attribution), (1, Attribution::Ambiguous));
+    assert_eq!(two[0].initiator.labels, ["app=web"]);
+    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1"]);
+}
+
+#[test]
+fn statistics_of_tcp_are_added_up_and_corrected_for_sampling() {
+    let one = |sampling, micros| {
+        let times = Some(RoundTrip { sum: micros, count: 1, min: micros, max: micros });
+        let statistics = Sample { retransmits: 1, zero_windows: 2, resets: 3, handshake: times, ..sample(1) };
+        Sample { sampling, round_trip: times, ..statistics }
+    };
+    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![one(1, 500), one(4, 100)])]);
+    for partial in closed.partials.iter().flat_map(|(_, batch)| &batch.partials) {
+        let report = partial.by_initiator.as_ref().unwrap();
+        assert_eq!((report.retransmits, report.zero_windows, report.resets), (5, 10, 15));
+        let times = Some(RoundTrip { sum: 900, count: 5, min: 100, max: 500 });
+        assert_eq!((report.round_trip, report.handshake), (times, times));
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::arrival::{action, arrival};
 use super::{Closed, Held, Slot};
 use crate::key::record_id;
 use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sets::{Listed, Union};
+use std::collections::BTreeMap;
 use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Address, Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, Counters, Enriched, Kind, Report, Side};
@@ -27,13 +28,12 @@ struct Merged {
     sets: [Sets; 2],
 }
 
-/// What stands behind one end.
-#[derive(Default)]
+/// What stands behind one end, whole.
 struct Sets {
-    addresses: BTreeSet<Address>,
-    pods: BTreeSet<String>,
-    addresses_more: u64,
-    pods_more: u64,
+    addresses: Union<Address>,
+    pods: Union<String>,
+    labels: Union<String>,
+    domains: Union<String>,
 }
 
 /// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
@@ -121,6 +121,9 @@ fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
             && let Some((_, target)) = records.get_mut(&to)
         {
             merge_counts(&mut target.partial, &merged.partial);
+            for (mine, theirs) in target.sets.iter_mut().zip(merged.sets) {
+                mine.merge(theirs);
+            }
         }
     }
 }
@@ -142,32 +145,46 @@ fn allows(side: &Side, target: &Side) -> bool {
 
 impl Sets {
     fn merge(&mut self, other: Self) {
-        self.addresses.extend(other.addresses);
-        self.pods.extend(other.pods);
-        self.addresses_more = sum(self.addresses_more, other.addresses_more);
-        self.pods_more = sum(self.pods_more, other.pods_more);
+        self.addresses.merge(other.addresses);
+        self.pods.merge(other.pods);
+        self.labels.merge(other.labels);
+        self.domains.merge(other.domains);
     }
 
-    fn put(self, side: &mut Side, limit: usize) {
-        let beyond = |length: usize| u64::try_from(length.saturating_sub(limit)).unwrap_or(u64::MAX);
-        side.addresses_more = sum(self.addresses_more, beyond(self.addresses.len()));
-        side.pods_more = sum(self.pods_more, beyond(self.pods.len()));
-        side.addresses = self.addresses.into_iter().take(limit).collect();
-        side.pods = self.pods.into_iter().take(limit).collect();
+    /// Puts what a record lists on its side; whether a count of what is not listed is a lower bound only.
+    fn put(self, side: &mut Side, limit: usize) -> bool {
+        let addresses = self.addresses.list(limit, &[]);
+        let pods = self.pods.list(limit, &[]);
+        let labels = self.labels.list(limit, &side.labels);
+        let domains = self.domains.list(limit, &[]);
+        let bounds = addresses.at_least || pods.at_least || labels.at_least || domains.at_least;
+        Listed { members: side.addresses, more: side.addresses_more, .. } = addresses;
+        Listed { members: side.pods, more: side.pods_more, .. } = pods;
+        Listed { members: side.labels_some, more: side.labels_more, .. } = labels;
+        Listed { members: side.domains, more: side.domains_more, .. } = domains;
+        bounds
     }
 }
 
 impl Merged {
     fn new(mut partial: Partial) -> Self {
-        let take = |addresses: &mut Vec<Address>, pods: &mut Vec<String>, side: &mut Side| Sets {
-            addresses: std::mem::take(addresses).into_iter().collect(),
-            pods: std::mem::take(pods).into_iter().collect(),
-            addresses_more: std::mem::take(&mut side.addresses_more),
-            pods_more: std::mem::take(&mut side.pods_more),
-        };
-        let initiator = take(&mut partial.initiator_addresses, &mut partial.initiator_pods, &mut partial.initiator);
-        let responder = take(&mut partial.responder_addresses, &mut partial.responder_pods, &mut partial.responder);
-        Self { partial, sets: [initiator, responder] }
+        use std::mem::take;
+        let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
+        let sets = [
+            Sets {
+                addresses: Union::new(take(&mut partial.initiator_addresses), take(&mut initiator.addresses_more)),
+                pods: Union::new(take(&mut partial.initiator_pods), take(&mut initiator.pods_more)),
+                labels: Union::new(take(&mut partial.initiator_labels), take(&mut initiator.labels_more)),
+                domains: Union::new(take(&mut partial.initiator_domains), take(&mut initiator.domains_more)),
+            },
+            Sets {
+                addresses: Union::new(take(&mut partial.responder_addresses), take(&mut responder.addresses_more)),
+                pods: Union::new(take(&mut partial.responder_pods), take(&mut responder.pods_more)),
+                labels: Union::new(take(&mut partial.responder_labels), take(&mut responder.labels_more)),
+                domains: Union::new(take(&mut partial.responder_domains), take(&mut responder.domains_more)),
+            },
+        ];
+        Self { partial, sets }
     }
 
     fn merge(mut self, other: Self) -> Self {
@@ -189,8 +206,7 @@ impl Merged {
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);
-        initiator_sets.put(&mut initiator, limit);
-        responder_sets.put(&mut responder, limit);
+        let bounds = initiator_sets.put(&mut initiator, limit) | responder_sets.put(&mut responder, limit);
         settle_side(&mut initiator);
         settle_side(&mut responder);
         let community_id = community_id_of(&initiator, &responder, partial.protocol);
@@ -223,7 +239,7 @@ impl Merged {
             arrival,
             arrival_reason: reason.to_owned(),
             action,
-            coarsened: partial.coarsened,
+            coarsened: partial.coarsened || bounds,
             samples: partial.samples,
         })
     }

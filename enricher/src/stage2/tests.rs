@@ -149,6 +149,36 @@ fn sets_are_cut_and_counted_exactly() {
     let side = &at(&all, 2).initiator;
     assert_eq!(side.addresses, ["10.1.0.1", "10.1.0.2"].map(address));
     assert_eq!((side.addresses_more, side.pods.len(), side.pods_more), (3, 2, 3));
+    assert_eq!(side.labels, ["app=web"]);
+    assert_eq!((side.labels_some.clone(), side.labels_more), (vec!["pod=web-1".to_owned(), "pod=web-2".to_owned()], 3));
+    assert!(all.iter().all(|record| !record.coarsened));
+    assert!(all.iter().filter(|record| record.level < 2).all(|record| record.initiator.labels.len() == 2));
+}
+
+/// Where a partial could not carry its whole set, the count of the rest is the largest that is certain, and flagged.
+#[test]
+fn a_count_that_is_not_exact_is_flagged() {
+    let history = history(settings(2, 1));
+    let mut first = Partition::new("local", 0, history.clone(), Stage1Position::START);
+    for (offset, tick) in [(0, 100_000), (1, 200_000)] {
+        let content = Content::Batch(batch("node-a", 0, tick, vec![sample(1)]));
+        first.read(Input { offset, append_time: tick + 1_000, size: 1, content });
+    }
+    let last = first.ready(Millis::MAX, usize::MAX).unwrap();
+    let mut batch = first.close(last, &Fake::default()).partials.remove(0).1;
+    batch.partials.retain(|partial| partial.level == 2);
+    batch.partials[0].initiator.pods_more = 4;
+    let mut second = InternalPartition::new("local", 0, history, Stage2Position::START);
+    for partition in 0..2 {
+        second.read(i64::from(partition), PartialMessage::Partials(PartialBatch { partition, ..batch.clone() }));
+    }
+    for (offset, partition) in [(2, 0), (3, 1)] {
+        let marker = Marker { cluster: "local".to_owned(), partition, generation: 100_000, missing: Vec::new() };
+        second.read(offset, PartialMessage::Marker(marker));
+    }
+    let records = second.close(100_000).records;
+    let side = &records[0].initiator;
+    assert_eq!((records.len(), side.pods.len(), side.pods_more, records[0].coarsened), (1, 1, 4, true));
 }
 
 #[test]
