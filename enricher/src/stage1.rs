@@ -21,6 +21,7 @@ use weir_schemas::partial::{Marker, PartialBatch};
 use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
+mod conversations;
 mod generation;
 mod record;
 

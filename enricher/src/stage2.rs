@@ -55,7 +55,7 @@ pub(crate) struct Slot {
     /// How many bytes of the key are the tuple.
     pub(crate) routing: usize,
     /// At most one partial of each raw partition: a repeat replaces its twin.
-    pub(crate) twins: BTreeMap<i32, Partial>,
+    pub(crate) twins: BTreeMap<i32, Box<Partial>>,
 }
 
 /// One generation that is not closed.
@@ -140,7 +140,7 @@ impl InternalPartition {
             };
             held.memory += memory_of(&partial);
             let slot = held.slots.entry(bytes).or_insert_with(|| Slot { routing, twins: BTreeMap::new() });
-            slot.twins.insert(partition, partial);
+            slot.twins.insert(partition, Box::new(partial));
         }
         self.counts.refused += refused;
     }

@@ -1,7 +1,8 @@
 //! Partial records in the making: samples added up by level and key.
 
+use super::conversations::Conversations;
 use super::generation::Of;
-use super::record::Record;
+use super::record::{Counts, Record};
 use crate::join::Join;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
@@ -33,7 +34,8 @@ pub(super) struct At<'a> {
 /// All records of one generation.
 #[derive(Debug, Default)]
 pub(super) struct Aggregate {
-    levels: BTreeMap<Level, Records>,
+    /// By the level's number.
+    levels: [Records; 4],
     members: usize,
     bytes: Vec<u8>,
 }
@@ -41,13 +43,25 @@ pub(super) struct Aggregate {
 /// The records of one level; a key begins with its window.
 #[derive(Debug, Default)]
 struct Records {
-    records: HashMap<Box<[u8]>, Record>,
+    /// Places in the list.
+    numbers: HashMap<Box<[u8]>, u32>,
+    list: Vec<Record>,
+    counts: Vec<Counts>,
     /// Keys that are not catch-alls.
     regular: u32,
 }
 
+/// Where an observation is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Its record at each level that it is written at.
+    pub(super) records: [Option<u32>; 4],
+    /// At how many levels that is the catch-all.
+    pub(super) coarsened: u64,
+}
+
 /// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
-fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
+pub(super) fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
     let denied =
         settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
     let mut taken = [false; 4];
@@ -59,15 +73,25 @@ fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item =
 
 impl Aggregate {
     /// Adds an observation at each of its levels. The answer is at how many of them it went to the catch-all.
-    pub(super) fn add(&mut self, observation: &Observation<'_>, at: &At<'_>) -> u64 {
-        let mut coarsened = 0;
-        for level in levels(at.settings, observation.policy_drops) {
-            coarsened += u64::from(self.add_at(level, observation, at));
+    pub(super) fn add<'a>(
+        &mut self,
+        observation: &Observation<'a>,
+        at: &At<'_>,
+        conversations: &mut Conversations<'a>,
+    ) -> u64 {
+        let places = conversations
+            .places(observation, || Places::find(observation, at, |level| self.place(level, observation, at)));
+        for (records, number) in self.levels.iter_mut().zip(places.records) {
+            let counts = number.and_then(|number| records.counts.get_mut(usize::try_from(number).ok()?));
+            if let Some(counts) = counts {
+                counts.add(observation, at.times);
+            }
         }
-        coarsened
+        places.coarsened
     }
 
-    fn add_at(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> bool {
+    /// The record of an observation at a level, which then knows its ends, and whether it is a catch-all.
+    fn place(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> (u32, bool) {
         let instance = level.keeps_addresses();
         let mut key = Key {
             level,
@@ -78,23 +102,33 @@ impl Aggregate {
             coarsened: false,
         };
         let mut routing = write_key(&mut self.bytes, at.window, &key);
-        let records = self.levels.entry(level).or_default();
-        if !records.records.contains_key(&*self.bytes) {
+        let [zero, one, two, three] = &mut self.levels;
+        let records = match level {
+            Level::Zero => zero,
+            Level::One => one,
+            Level::Two => two,
+            Level::Three => three,
+        };
+        let mut found = records.numbers.get(&*self.bytes).copied();
+        if found.is_none() {
             if records.regular >= at.settings.keys_limit {
                 key.coarsened = true;
                 routing = write_key(&mut self.bytes, at.window, &key);
+                found = records.numbers.get(&*self.bytes).copied();
             } else {
                 records.regular += 1;
             }
-            if !records.records.contains_key(&*self.bytes) {
-                let record = Record::new(level, o, at, key.coarsened, routing);
-                records.records.insert(self.bytes.as_slice().into(), record);
-            }
         }
-        if let Some(record) = records.records.get_mut(&*self.bytes) {
-            self.members += record.add(level, o, at);
-        }
-        key.coarsened
+        let number = found.unwrap_or_else(|| {
+            let number = u32::try_from(records.list.len()).unwrap_or(u32::MAX);
+            records.list.push(Record::new(level, o, at, key.coarsened, routing));
+            records.counts.push(Counts::default());
+            records.numbers.insert(self.bytes.as_slice().into(), number);
+            number
+        });
+        let record = usize::try_from(number).ok().and_then(|number| records.list.get_mut(number));
+        self.members += record.map_or(0, |record| record.merge(level, o, at));
+        (number, key.coarsened)
     }
 
     pub(super) fn close(
@@ -105,14 +139,18 @@ impl Aggregate {
         batches: &mut Vec<(i32, PartialBatch)>,
     ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
-        for (_, level) in self.levels {
-            let mut records: Vec<(Box<[u8]>, Record)> = level.records.into_iter().collect();
-            records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            for (bytes, record) in records {
+        for level in self.levels {
+            let mut numbers: Vec<(Box<[u8]>, u32)> = level.numbers.into_iter().collect();
+            numbers.sort_unstable();
+            let mut records: Vec<Option<(Record, Counts)>> =
+                level.list.into_iter().zip(level.counts).map(Some).collect();
+            for (bytes, number) in numbers {
+                let record = usize::try_from(number).ok().and_then(|number| records.get_mut(number)?.take());
+                let Some((record, counts)) = record else { continue };
                 let key = bytes.get(8..).unwrap_or_default();
                 let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
-                let mut partial = record.finish();
+                let mut partial = record.finish(counts);
                 join.place(settings, &mut partial.initiator);
                 join.place(settings, &mut partial.responder);
                 by_internal.entry(internal).or_default().push(partial);
@@ -133,7 +171,7 @@ impl Aggregate {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.levels.values().map(|level| level.records.len()).sum::<usize>() * RECORD + self.members * MEMBER
+        self.levels.iter().map(|level| level.list.len()).sum::<usize>() * RECORD + self.members * MEMBER
     }
 }
 

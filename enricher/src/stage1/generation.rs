@@ -1,6 +1,7 @@
 //! One open generation of a raw partition.
 
 use super::aggregate::Aggregate;
+use super::conversations::Conversations;
 use super::{Closed, Counts};
 use crate::join::Join;
 use crate::merge::{add_totals, sum};
@@ -152,6 +153,7 @@ impl Generation {
             let place = Place { tick: next.tick, tick_length: settings.tick, node: &next.batch.node };
             let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
+            let mut conversations = Conversations::new(settings);
             for sample in next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point)) {
                 let observation = crate::observe::observe(sample, &place, join);
                 let at = super::aggregate::At {
@@ -161,7 +163,7 @@ impl Generation {
                     origin: next.batch.origin,
                     times,
                 };
-                counts.coarsened += self.aggregate.add(&observation, &at);
+                counts.coarsened += self.aggregate.add(&observation, &at, &mut conversations);
                 self.samples += 1;
             }
         }

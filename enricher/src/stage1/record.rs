@@ -23,6 +23,21 @@ pub(super) struct Record {
     ends: [End; 2],
 }
 
+/// What every sample adds to a record, side by side in memory and apart from what is known of its ends.
+#[derive(Debug)]
+pub(super) struct Counts {
+    first_seen: Millis,
+    last_seen: Millis,
+    samples: u64,
+    orientation_guessed: bool,
+    untranslated: bool,
+    initiator_covered: bool,
+    responder_covered: bool,
+    totals: Counters,
+    by_initiator: Option<Report>,
+    by_responder: Option<Report>,
+}
+
 /// What is kept beside a side while it is added up.
 #[derive(Debug, Default)]
 struct End {
@@ -129,37 +144,19 @@ impl Record {
         self.routing
     }
 
-    /// Adds an observation; the answer is how many members the sets gained.
-    pub(super) fn add(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> usize {
-        let mut members = 0;
-        if !self.partial.coarsened {
-            let [initiator, responder] = &mut self.ends;
-            let keep = &at.settings.labels_keep;
-            members += initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep);
-            members += responder.merge(&mut self.partial.responder, level, &o.responder, false, keep);
+    /// Merges what an observation knows of the ends; the answer is how many members the sets gained. Doing it again changes
+    /// nothing.
+    pub(super) fn merge(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> usize {
+        if self.partial.coarsened {
+            return 0;
         }
-        let partial = &mut self.partial;
-        let clamp = |time: Millis| time.clamp(at.times.0, at.times.1);
-        partial.orientation_guessed |= o.guessed;
-        partial.untranslated |= o.untranslated;
-        partial.first_seen = partial.first_seen.min(clamp(o.sample.first_seen));
-        partial.last_seen = partial.last_seen.max(clamp(o.sample.last_seen));
-        partial.initiator_covered &= o.initiator.covered;
-        partial.responder_covered &= o.responder.covered;
-        partial.samples = sum(partial.samples, 1);
-        let counters = counters(o);
-        if o.authority {
-            add_counters(&mut partial.totals, &counters);
-        }
-        let report = match o.reporter {
-            Reporter::Initiator => &mut partial.by_initiator,
-            Reporter::Responder => &mut partial.by_responder,
-        };
-        add_sample(report.get_or_insert_with(empty_report), o, &counters, clamp(o.sample.last_seen));
-        members
+        let [initiator, responder] = &mut self.ends;
+        let keep = &at.settings.labels_keep;
+        initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep)
+            + responder.merge(&mut self.partial.responder, level, &o.responder, false, keep)
     }
 
-    pub(super) fn finish(self) -> Partial {
+    pub(super) fn finish(self, counts: Counts) -> Partial {
         let Self { mut partial, ends: [initiator, responder], .. } = self;
         (partial.initiator_addresses, partial.initiator.addresses_more) = initiator.addresses.into_parts();
         (partial.initiator_pods, partial.initiator.pods_more) = initiator.pods.into_parts();
@@ -167,10 +164,64 @@ impl Record {
         (partial.responder_addresses, partial.responder.addresses_more) = responder.addresses.into_parts();
         (partial.responder_pods, partial.responder.pods_more) = responder.pods.into_parts();
         (partial.responder_labels, partial.responder.labels_more) = texts(responder.labels);
+        counts.put(&mut partial);
         for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
             fold_drops(&mut report.drops);
         }
         partial
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            first_seen: Millis::MAX,
+            last_seen: Millis::MIN,
+            samples: 0,
+            orientation_guessed: false,
+            untranslated: false,
+            initiator_covered: true,
+            responder_covered: true,
+            totals: Counters::default(),
+            by_initiator: None,
+            by_responder: None,
+        }
+    }
+}
+
+impl Counts {
+    /// Counts an observation, whose times are brought between the first and the last millisecond of its batch.
+    pub(super) fn add(&mut self, o: &Observation<'_>, (first, last): (Millis, Millis)) {
+        let last_seen = o.sample.last_seen.clamp(first, last);
+        self.orientation_guessed |= o.guessed;
+        self.untranslated |= o.untranslated;
+        self.first_seen = self.first_seen.min(o.sample.first_seen.clamp(first, last));
+        self.last_seen = self.last_seen.max(last_seen);
+        self.initiator_covered &= o.initiator.covered;
+        self.responder_covered &= o.responder.covered;
+        self.samples = sum(self.samples, 1);
+        let counters = counters(o);
+        if o.authority {
+            add_counters(&mut self.totals, &counters);
+        }
+        let report = match o.reporter {
+            Reporter::Initiator => &mut self.by_initiator,
+            Reporter::Responder => &mut self.by_responder,
+        };
+        add_sample(report.get_or_insert_with(empty_report), o, &counters, last_seen);
+    }
+
+    fn put(self, partial: &mut Partial) {
+        partial.orientation_guessed = self.orientation_guessed;
+        partial.untranslated = self.untranslated;
+        partial.first_seen = self.first_seen;
+        partial.last_seen = self.last_seen;
+        partial.initiator_covered = self.initiator_covered;
+        partial.responder_covered = self.responder_covered;
+        partial.samples = self.samples;
+        partial.totals = self.totals;
+        partial.by_initiator = self.by_initiator;
+        partial.by_responder = self.by_responder;
     }
 }
 

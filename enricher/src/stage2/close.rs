@@ -47,11 +47,11 @@ pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
         let ticks = missing.entry(node.node).or_insert(node.ticks);
         *ticks = (*ticks).min(node.ticks);
     }
-    let mut records: BTreeMap<Box<[u8]>, (usize, Merged)> = BTreeMap::new();
+    let mut records: BTreeMap<Box<[u8]>, (usize, Box<Merged>)> = BTreeMap::new();
     for (key, Slot { routing, twins }) in held.slots {
         closed.partials += u64::try_from(twins.len()).unwrap_or(u64::MAX);
         if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
-            records.insert(key, (routing, merged));
+            records.insert(key, (routing, Box::new(merged)));
         }
     }
     join_ambiguous(&mut records);
@@ -96,7 +96,7 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
 
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
-fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
+fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Box<Merged>)>) {
     let (mut from_keys, mut to_keys) = (Vec::new(), Vec::new());
     for (key, (routing, merged)) in records.iter() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
@@ -167,7 +167,8 @@ impl Sets {
 }
 
 impl Merged {
-    fn new(mut partial: Partial) -> Self {
+    fn new(partial: Box<Partial>) -> Self {
+        let mut partial = *partial;
         use std::mem::take;
         let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
         let sets = [
