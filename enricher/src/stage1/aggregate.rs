@@ -1,7 +1,8 @@
 //! Partial records in the making: samples added up by level and key.
 
 use super::generation::Of;
-use super::record::Record;
+use super::record::{Record, empty_catch_all};
+use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
@@ -42,8 +43,11 @@ pub(super) struct Aggregate {
 #[derive(Debug, Default)]
 struct Records {
     records: HashMap<Box<[u8]>, Record>,
-    /// Keys that are not catch-alls.
-    regular: u32,
+    /// How many of them are no catch-alls.
+    counted: usize,
+    coarse: Coarse,
+    /// Whether nothing more is worth coarsening: what exceeds the limit goes to the catch-alls.
+    exhausted: bool,
 }
 
 /// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
@@ -58,43 +62,16 @@ fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item =
 }
 
 impl Aggregate {
-    /// Adds an observation at each of its levels. The answer is at how many of them it went to the catch-all.
+    /// Adds an observation at each of its levels. The answer is how many samples became coarse.
     pub(super) fn add(&mut self, observation: &Observation<'_>, at: &At<'_>) -> u64 {
         let mut coarsened = 0;
         for level in levels(at.settings, observation.policy_drops) {
-            coarsened += u64::from(self.add_at(level, observation, at));
+            let records = self.levels.entry(level).or_default();
+            let (samples, members) = records.add(level, observation, at, &mut self.bytes);
+            coarsened += samples;
+            self.members += members;
         }
         coarsened
-    }
-
-    fn add_at(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> bool {
-        let instance = level.keeps_addresses();
-        let mut key = Key {
-            level,
-            origin: at.origin,
-            protocol: o.sample.protocol,
-            initiator: o.initiator.key(instance),
-            responder: o.responder.key(instance),
-            coarsened: false,
-        };
-        let mut routing = write_key(&mut self.bytes, at.window, &key);
-        let records = self.levels.entry(level).or_default();
-        if !records.records.contains_key(&*self.bytes) {
-            if records.regular >= at.settings.keys_limit {
-                key.coarsened = true;
-                routing = write_key(&mut self.bytes, at.window, &key);
-            } else {
-                records.regular += 1;
-            }
-            if !records.records.contains_key(&*self.bytes) {
-                let record = Record::new(level, o, at, key.coarsened, routing);
-                records.records.insert(self.bytes.as_slice().into(), record);
-            }
-        }
-        if let Some(record) = records.records.get_mut(&*self.bytes) {
-            self.members += record.add(level, o, at);
-        }
-        key.coarsened
     }
 
     pub(super) fn close(
@@ -105,7 +82,7 @@ impl Aggregate {
         batches: &mut Vec<(i32, PartialBatch)>,
     ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
-        for (_, level) in self.levels {
+        for (number, level) in self.levels {
             let mut records: Vec<(Box<[u8]>, Record)> = level.records.into_iter().collect();
             records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             for (bytes, record) in records {
@@ -117,6 +94,7 @@ impl Aggregate {
                 join.place(settings, &mut partial.responder);
                 by_internal.entry(internal).or_default().push(partial);
             }
+            announce(settings.internal_partitions, &mut by_internal, number);
         }
         for (internal, mut partials) in by_internal {
             while !partials.is_empty() {
@@ -134,6 +112,106 @@ impl Aggregate {
 
     pub(super) fn memory(&self) -> usize {
         self.levels.values().map(|level| level.records.len()).sum::<usize>() * RECORD + self.members * MEMBER
+    }
+}
+
+/// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other
+/// coarsened record: a record there that lacks a report must not conclude that nothing arrived.
+fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Vec<Partial>>, level: Level) {
+    let coarse = |partial: &&Partial| partial.coarsened && partial.level == level.number();
+    let Some(empty) = by_internal.values().flatten().find(coarse).map(empty_catch_all) else { return };
+    for internal in 0..internal_partitions {
+        let partials = by_internal.entry(internal).or_default();
+        if !partials.iter().any(|partial| coarse(&partial)) {
+            partials.push(empty.clone());
+        }
+    }
+}
+
+impl Records {
+    /// Adds an observation. The answers are how many samples became coarse, and how many members sets gained.
+    fn add(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>, bytes: &mut Vec<u8>) -> (u64, usize) {
+        let instance = level.keeps_addresses();
+        let key = Key {
+            level,
+            origin: at.origin,
+            protocol: o.sample.protocol,
+            initiator: o.initiator.key(instance),
+            responder: o.responder.key(instance),
+            shape: Shape::Whole,
+        };
+        write_key(bytes, at.window, &key);
+        let mut coarsened = 0;
+        if !self.records.contains_key(&**bytes) {
+            let limit = usize::try_from(at.settings.keys_limit).unwrap_or(usize::MAX);
+            let shape;
+            (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
+            let routing = write_key(bytes, at.window, &key.coarsened(shape));
+            coarsened += u64::from(shape != Shape::Whole);
+            if !self.records.contains_key(&**bytes) {
+                self.counted += usize::from(shape != Shape::Nobody);
+                self.records.insert(bytes.as_slice().into(), Record::new(level, o, at, shape, routing));
+            }
+        }
+        (coarsened, self.records.get_mut(&**bytes).map_or(0, |record| record.add(level, o, at)))
+    }
+
+    /// What is left of a key that has no record: as much as there is place for, after the noisiest keys were coarsened
+    /// if they had to be. And how many samples became coarse by that.
+    fn make_place(&mut self, key: &Key<'_>, window: Millis, limit: usize, bytes: &mut Vec<u8>) -> (Shape, u64) {
+        let full = self.counted >= limit;
+        if !full && self.coarse.is_empty() {
+            return (Shape::Whole, 0);
+        }
+        let groups = key.groups(window, bytes);
+        let mut coarsened = 0;
+        loop {
+            let shape = shape_of(&self.coarse, groups.initiator, groups.responder);
+            write_key(bytes, window, &key.coarsened(shape));
+            if self.counted < limit || self.records.contains_key(&**bytes) {
+                return (shape, coarsened);
+            }
+            if self.exhausted {
+                return (Shape::Nobody, coarsened);
+            }
+            coarsened += self.coarsen(limit, bytes);
+        }
+    }
+
+    /// Coarsens the noisiest keys. An eighth of the limit or nothing at all is freed, so that looking for them is rare.
+    fn coarsen(&mut self, limit: usize, bytes: &mut Vec<u8>) -> u64 {
+        let goal = (limit / 8).max(1);
+        let members: Vec<Member> = self.records.values().filter_map(|record| record.member(bytes)).collect();
+        let found = noisiest(&members, &self.coarse, goal);
+        self.exhausted = found.freed < goal;
+        self.coarse.extend(found.groups);
+        let coarse = &self.coarse;
+        let shape = |record: &Record, bytes: &mut Vec<u8>| {
+            let member = record.member(bytes)?;
+            let shape = shape_of(coarse, member.initiator, member.responder);
+            (shape != Shape::Whole && !(shape == Shape::Pair && member.is_pair)).then_some(shape)
+        };
+        let taken: Vec<(Record, Shape)> = {
+            let shapes: Vec<(Box<[u8]>, Shape)> =
+                self.records.iter().filter_map(|(key, record)| Some((key.clone(), shape(record, bytes)?))).collect();
+            shapes.into_iter().filter_map(|(key, shape)| Some((self.records.remove(&key)?, shape))).collect()
+        };
+        let mut coarsened = 0;
+        for (mut record, shape) in taken {
+            coarsened += if record.is_coarse() { 0 } else { record.samples() };
+            record.coarsen(shape);
+            record.write_key(bytes);
+            match self.records.get_mut(&**bytes) {
+                Some(known) => {
+                    known.merge(record);
+                    self.counted -= 1;
+                }
+                None => {
+                    self.records.insert(bytes.as_slice().into(), record);
+                }
+            }
+        }
+        coarsened
     }
 }
 

@@ -1,15 +1,17 @@
 //! One partial record in the making.
 
 use super::aggregate::At;
+use crate::coarsen::{Member, Shape, leave_out, member, nobody};
+use crate::key::Key;
 use crate::merge::{
-    add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_side, product, sum,
+    add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_record, merge_side, product, sum,
 };
 use crate::observe::{EndFound, Observation};
 use crate::sets::BoundedSet;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis};
 use weir_join::Resolution;
-use weir_schemas::enriched::{Attribution, Counters, DropCounter, IdentifiedBy, Report, Side};
+use weir_schemas::enriched::{Counters, DropCounter, Report, Side};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::RoundTrip;
@@ -18,6 +20,7 @@ use weir_schemas::raw::RoundTrip;
 #[derive(Debug)]
 pub(super) struct Record {
     partial: Partial,
+    shape: Shape,
     /// How many bytes of the key choose the internal partition.
     routing: usize,
     ends: [End; 2],
@@ -68,29 +71,16 @@ fn side_at(level: Level, end: &EndFound<'_>, initiator: bool, labels: &[Arc<str>
     side
 }
 
-/// The side of a catch-all: nothing but where its addresses belong.
-fn nobody(end: &EndFound<'_>) -> Side {
-    let mut side = Resolution {
-        attribution: Attribution::None,
-        by: IdentifiedBy::Nothing,
-        reason: None,
-        identity: None,
-        candidates: Vec::new(),
-        zone: None,
-        service: None,
-        host: None,
-        network_set: None,
-    }
-    .to_side(&weir_join::Ask::address(0, end.ask.address));
-    side.address = None;
-    side
-}
-
 impl Record {
-    pub(super) fn new(level: Level, o: &Observation<'_>, at: &At<'_>, coarsened: bool, routing: usize) -> Self {
+    pub(super) fn new(level: Level, o: &Observation<'_>, at: &At<'_>, shape: Shape, routing: usize) -> Self {
         let keep = &at.settings.labels_keep;
-        let side = |end, initiator| {
-            if coarsened { nobody(end) } else { side_at(level, end, initiator, &labels(level, end, keep)) }
+        let side = |end: &EndFound<'_>, initiator| {
+            if !shape.keeps(initiator) {
+                return nobody(end.ask.address.scope());
+            }
+            let mut side = side_at(level, end, initiator, &labels(level, end, keep));
+            side.port = side.port.filter(|_| shape.keeps_port(initiator));
+            side
         };
         let partial = Partial {
             responder_domains: Vec::new(),
@@ -118,10 +108,10 @@ impl Record {
             by_responder: None,
             initiator_covered: true,
             responder_covered: true,
-            coarsened,
+            coarsened: shape != Shape::Whole,
             samples: 0,
         };
-        Self { partial, routing, ends: Default::default() }
+        Self { partial, shape, routing, ends: Default::default() }
     }
 
     /// How many bytes of the key choose the internal partition.
@@ -132,10 +122,12 @@ impl Record {
     /// Adds an observation; the answer is how many members the sets gained.
     pub(super) fn add(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> usize {
         let mut members = 0;
-        if !self.partial.coarsened {
-            let [initiator, responder] = &mut self.ends;
-            let keep = &at.settings.labels_keep;
+        let [initiator, responder] = &mut self.ends;
+        let keep = &at.settings.labels_keep;
+        if self.shape.keeps(true) {
             members += initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep);
+        }
+        if self.shape.keeps(false) {
             members += responder.merge(&mut self.partial.responder, level, &o.responder, false, keep);
         }
         let partial = &mut self.partial;
@@ -159,6 +151,52 @@ impl Record {
         members
     }
 
+    /// The record as far as coarsening is concerned; nothing when only one end or none is left.
+    pub(super) fn member(&self, bytes: &mut Vec<u8>) -> Option<Member> {
+        member(&self.partial, bytes)
+    }
+
+    /// Leaves out of the record what this shape does not keep.
+    pub(super) fn coarsen(&mut self, shape: Shape) {
+        let [initiator, responder] = &mut self.ends;
+        leave_out(&mut self.partial, shape);
+        self.shape = shape;
+        if !shape.keeps(true) {
+            *initiator = End::default();
+        }
+        if !shape.keeps(false) {
+            *responder = End::default();
+        }
+    }
+
+    /// The window and the key, as they are now; the record's internal partition goes by the key.
+    pub(super) fn write_key(&mut self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.extend_from_slice(&self.partial.window.to_be_bytes());
+        self.routing = Key::of(&self.partial).map_or(0, |key| key.write(bytes));
+    }
+
+    /// Whether something is left out of its key.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.shape != Shape::Whole
+    }
+
+    /// How many samples were added up.
+    pub(super) fn samples(&self) -> u64 {
+        self.partial.samples
+    }
+
+    /// Adds a record of the same key.
+    pub(super) fn merge(&mut self, other: Self) {
+        merge_record(&mut self.partial, &other.partial);
+        for (mine, theirs) in self.ends.iter_mut().zip(other.ends) {
+            mine.addresses.merge(theirs.addresses);
+            mine.pods.merge(theirs.pods);
+            mine.labels.merge(theirs.labels);
+            mine.last = None;
+        }
+    }
+
     pub(super) fn finish(self) -> Partial {
         let Self { mut partial, ends: [initiator, responder], .. } = self;
         (partial.initiator_addresses, partial.initiator.addresses_more) = initiator.addresses.into_parts();
@@ -172,6 +210,34 @@ impl Record {
         }
         partial
     }
+}
+
+/// A catch-all in which nothing is, made of a coarsened record. What is in no record is never written by stage 2.
+pub(super) fn empty_catch_all(coarsened: &Partial) -> Partial {
+    let mut empty = Partial {
+        initiator_addresses: Vec::new(),
+        responder_addresses: Vec::new(),
+        initiator_pods: Vec::new(),
+        responder_pods: Vec::new(),
+        initiator_labels: Vec::new(),
+        responder_labels: Vec::new(),
+        initiator_domains: Vec::new(),
+        responder_domains: Vec::new(),
+        judgements: Vec::new(),
+        orientation_guessed: false,
+        untranslated: false,
+        first_seen: Millis::MAX,
+        last_seen: Millis::MIN,
+        totals: Counters::default(),
+        by_initiator: None,
+        by_responder: None,
+        initiator_covered: true,
+        responder_covered: true,
+        samples: 0,
+        ..coarsened.clone()
+    };
+    leave_out(&mut empty, Shape::Nobody);
+    empty
 }
 
 fn texts(set: BoundedSet<Arc<str>>) -> (Vec<String>, u64) {
