@@ -11,6 +11,7 @@
 //! transactions.
 #![forbid(unsafe_code)]
 
+mod coarsen;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]

@@ -217,6 +217,7 @@ impl EndFound<'_> {
         let workload = if instance { identity } else { identity.or_else(|| shared_workload(&self.found)) };
         let pod = identity.filter(|identity| instance && identity.kind == IdentityKind::Pod);
         EndKey {
+            present: true,
             address: instance.then_some(self.ask.address),
             port: self.ask.port,
             scope: self.ask.address.scope(),

@@ -44,6 +44,14 @@ impl<T: Ord> BoundedSet<T> {
         false
     }
 
+    /// Adds all members of another set.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.more = self.more.max(other.more);
+        for member in other.members {
+            self.insert(member);
+        }
+    }
+
     /// The members in order, and how many more there are at least.
     pub(crate) fn into_parts(self) -> (Vec<T>, u64) {
         (self.members.into_iter().collect(), self.more)
@@ -56,6 +64,12 @@ pub(crate) struct Union<T> {
     members: BTreeSet<T>,
     /// How many members there are at least, where a partial could not carry all of its own; else 0.
     at_least: u64,
+}
+
+impl<T> Default for Union<T> {
+    fn default() -> Self {
+        Self { members: BTreeSet::new(), at_least: 0 }
+    }
 }
 
 /// What a record lists of a set.

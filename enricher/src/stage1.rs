@@ -84,7 +84,7 @@ pub struct Counts {
     pub clamped: u64,
     /// Samples written in a later generation than their window.
     pub late: u64,
-    /// Samples in the catch-all records of levels with too many keys.
+    /// Samples in the coarsened records of levels with too many keys.
     pub coarsened: u64,
 }
 

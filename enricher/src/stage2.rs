@@ -16,6 +16,7 @@ use weir_schemas::partial::{MissingTicks, Partial, PartialBatch, PartialMessage}
 
 mod arrival;
 mod close;
+mod limit;
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,7 @@ impl Meters {
             ),
             coarsened: m.counter(
                 "weir_enricher_samples_coarsened",
-                "Samples in catch-all records because a level had too many keys",
+                "Samples in coarsened records because a level had too many keys",
             ),
             dead_letters: m.counter(
                 "weir_enricher_dead_letters",

@@ -2,7 +2,8 @@
 
 use super::conversations::Conversations;
 use super::generation::Of;
-use super::record::{Counts, Record};
+use super::record::{Record, empty_catch_all};
+use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
@@ -43,12 +44,17 @@ pub(super) struct Aggregate {
 /// The records of one level; a key begins with its window.
 #[derive(Debug, Default)]
 struct Records {
-    /// Places in the list.
+    /// Places in the list by key.
     numbers: HashMap<Box<[u8]>, u32>,
-    list: Vec<Record>,
-    counts: Vec<Counts>,
-    /// Keys that are not catch-alls.
-    regular: u32,
+    /// Nothing stands where a record was that has become part of another.
+    list: Vec<Option<Record>>,
+    /// How many of them are no catch-alls.
+    counted: usize,
+    coarse: Coarse,
+    /// Whether nothing more is worth coarsening: what exceeds the limit goes to the catch-alls.
+    exhausted: bool,
+    /// How often keys were coarsened, so that records are elsewhere than before.
+    rounds: u32,
 }
 
 /// Where an observation is counted.
@@ -56,12 +62,17 @@ struct Records {
 pub(super) struct Places {
     /// Its record at each level that it is written at.
     pub(super) records: [Option<u32>; 4],
-    /// At how many levels that is the catch-all.
-    pub(super) coarsened: u64,
+    /// At how many levels that is a coarsened one.
+    pub(super) coarse: u64,
+}
+
+/// The number of a level, as an index.
+fn index(level: Level) -> usize {
+    usize::from(level.number())
 }
 
 /// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
-pub(super) fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
+fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
     let denied =
         settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
     let mut taken = [false; 4];
@@ -72,63 +83,52 @@ pub(super) fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iter
 }
 
 impl Aggregate {
-    /// Adds an observation at each of its levels. The answer is at how many of them it went to the catch-all.
+    /// Adds an observation at each of its levels. The answer is how many samples became coarse.
     pub(super) fn add<'a>(
         &mut self,
         observation: &Observation<'a>,
         at: &At<'_>,
         conversations: &mut Conversations<'a>,
     ) -> u64 {
-        let places = conversations
-            .places(observation, || Places::find(observation, at, |level| self.place(level, observation, at)));
+        let mut coarsened = 0;
+        let known = conversations.places(observation);
+        let places = known.unwrap_or_else(|| {
+            let rounds = self.rounds();
+            let (places, samples) = self.find(observation, at);
+            coarsened = samples;
+            if rounds != self.rounds() {
+                conversations.clear();
+            }
+            conversations.note(observation, places);
+            places
+        });
         for (records, number) in self.levels.iter_mut().zip(places.records) {
-            let counts = number.and_then(|number| records.counts.get_mut(usize::try_from(number).ok()?));
-            if let Some(counts) = counts {
-                counts.add(observation, at.times);
+            if let Some(record) = number.and_then(|number| records.get_mut(number)) {
+                record.count(observation, at);
             }
         }
-        places.coarsened
+        coarsened + places.coarse
     }
 
-    /// The record of an observation at a level, which then knows its ends, and whether it is a catch-all.
-    fn place(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> (u32, bool) {
-        let instance = level.keeps_addresses();
-        let mut key = Key {
-            level,
-            origin: at.origin,
-            protocol: o.sample.protocol,
-            initiator: o.initiator.key(instance),
-            responder: o.responder.key(instance),
-            coarsened: false,
-        };
-        let mut routing = write_key(&mut self.bytes, at.window, &key);
-        let [zero, one, two, three] = &mut self.levels;
-        let records = match level {
-            Level::Zero => zero,
-            Level::One => one,
-            Level::Two => two,
-            Level::Three => three,
-        };
-        let mut found = records.numbers.get(&*self.bytes).copied();
-        if found.is_none() {
-            if records.regular >= at.settings.keys_limit {
-                key.coarsened = true;
-                routing = write_key(&mut self.bytes, at.window, &key);
-                found = records.numbers.get(&*self.bytes).copied();
-            } else {
-                records.regular += 1;
+    /// How often keys of any level were coarsened.
+    fn rounds(&self) -> u32 {
+        self.levels.iter().map(|records| records.rounds).fold(0, u32::wrapping_add)
+    }
+
+    /// The records of an observation, which then know its ends; and how many samples became coarse by that.
+    fn find(&mut self, observation: &Observation<'_>, at: &At<'_>) -> (Places, u64) {
+        let (mut places, mut coarsened) = (Places::default(), 0);
+        for level in levels(at.settings, observation.policy_drops) {
+            let Some(records) = self.levels.get_mut(index(level)) else { continue };
+            let (number, coarse, samples) = records.find(level, observation, at, &mut self.bytes);
+            self.members += records.get_mut(number).map_or(0, |record| record.know(level, observation, at));
+            coarsened += samples;
+            places.coarse += u64::from(coarse);
+            if let Some(place) = places.records.get_mut(index(level)) {
+                *place = Some(number);
             }
         }
-        let number = found.unwrap_or_else(|| {
-            let number = u32::try_from(records.list.len()).unwrap_or(u32::MAX);
-            records.list.push(Record::new(level, o, at, key.coarsened, routing));
-            records.counts.push(Counts::default());
-            records.numbers.insert(self.bytes.as_slice().into(), number);
-            number
-        });
-        let record = usize::try_from(number).ok().and_then(|number| records.list.get_mut(number));
-        self.members += record.map_or(0, |record| record.merge(level, o, at));
-        (number, key.coarsened)
+        (places, coarsened)
     }
 
     pub(super) fn close(
@@ -139,22 +139,20 @@ impl Aggregate {
         batches: &mut Vec<(i32, PartialBatch)>,
     ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
-        for level in self.levels {
-            let mut numbers: Vec<(Box<[u8]>, u32)> = level.numbers.into_iter().collect();
+        for (number, mut level) in self.levels.into_iter().enumerate() {
+            let mut numbers: Vec<(Box<[u8]>, u32)> = level.numbers.drain().collect();
             numbers.sort_unstable();
-            let mut records: Vec<Option<(Record, Counts)>> =
-                level.list.into_iter().zip(level.counts).map(Some).collect();
             for (bytes, number) in numbers {
-                let record = usize::try_from(number).ok().and_then(|number| records.get_mut(number)?.take());
-                let Some((record, counts)) = record else { continue };
+                let Some(record) = level.take(number) else { continue };
                 let key = bytes.get(8..).unwrap_or_default();
                 let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
-                let mut partial = record.finish(counts);
+                let mut partial = record.finish();
                 join.place(settings, &mut partial.initiator);
                 join.place(settings, &mut partial.responder);
                 by_internal.entry(internal).or_default().push(partial);
             }
+            announce(settings.internal_partitions, &mut by_internal, number);
         }
         for (internal, mut partials) in by_internal {
             while !partials.is_empty() {
@@ -171,7 +169,131 @@ impl Aggregate {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.levels.iter().map(|level| level.list.len()).sum::<usize>() * RECORD + self.members * MEMBER
+        self.levels.iter().map(|level| level.numbers.len()).sum::<usize>() * RECORD + self.members * MEMBER
+    }
+}
+
+/// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other
+/// coarsened record: a record there that lacks a report must not conclude that nothing arrived.
+fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Vec<Partial>>, level: usize) {
+    let coarse = |partial: &&Partial| partial.coarsened && usize::from(partial.level) == level;
+    let Some(empty) = by_internal.values().flatten().find(coarse).map(empty_catch_all) else { return };
+    for internal in 0..internal_partitions {
+        let partials = by_internal.entry(internal).or_default();
+        if !partials.iter().any(|partial| coarse(&partial)) {
+            partials.push(empty.clone());
+        }
+    }
+}
+
+impl Records {
+    fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
+        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.as_mut())
+    }
+
+    fn take(&mut self, number: u32) -> Option<Record> {
+        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.take())
+    }
+
+    fn insert(&mut self, key: &[u8], record: Record) -> u32 {
+        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.list.push(Some(record));
+        self.numbers.insert(key.into(), number);
+        number
+    }
+
+    /// The record of an observation and whether it is coarse. And how many samples before became coarse.
+    fn find(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>, bytes: &mut Vec<u8>) -> (u32, bool, u64) {
+        let instance = level.keeps_addresses();
+        let key = Key {
+            level,
+            origin: at.origin,
+            protocol: o.sample.protocol,
+            initiator: o.initiator.key(instance),
+            responder: o.responder.key(instance),
+            shape: Shape::Whole,
+        };
+        write_key(bytes, at.window, &key);
+        if let Some(number) = self.numbers.get(&**bytes) {
+            return (*number, false, 0);
+        }
+        let limit = usize::try_from(at.settings.keys_limit).unwrap_or(usize::MAX);
+        let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
+        let routing = write_key(bytes, at.window, &key.coarsened(shape));
+        let known = self.numbers.get(&**bytes).copied();
+        let number = known.unwrap_or_else(|| {
+            self.counted += usize::from(shape != Shape::Nobody);
+            self.insert(bytes, Record::new(level, o, at, shape, routing))
+        });
+        (number, shape != Shape::Whole, coarsened)
+    }
+
+    /// What is left of a key that has no record: as much as there is place for, after the noisiest keys were coarsened
+    /// if they had to be. And how many samples became coarse by that.
+    fn make_place(&mut self, key: &Key<'_>, window: Millis, limit: usize, bytes: &mut Vec<u8>) -> (Shape, u64) {
+        let full = self.counted >= limit;
+        if !full && self.coarse.is_empty() {
+            return (Shape::Whole, 0);
+        }
+        let groups = key.groups(window, bytes);
+        let mut coarsened = 0;
+        loop {
+            let shape = shape_of(&self.coarse, groups.initiator, groups.responder);
+            write_key(bytes, window, &key.coarsened(shape));
+            if self.counted < limit || self.numbers.contains_key(&**bytes) {
+                return (shape, coarsened);
+            }
+            if self.exhausted {
+                return (Shape::Nobody, coarsened);
+            }
+            coarsened += self.coarsen(limit, bytes);
+        }
+    }
+
+    /// Coarsens the noisiest keys. An eighth of the limit or nothing at all is freed, so that looking for them is rare.
+    fn coarsen(&mut self, limit: usize, bytes: &mut Vec<u8>) -> u64 {
+        let goal = (limit / 8).max(1);
+        let members: Vec<Member> = self.list.iter().flatten().filter_map(|record| record.member(bytes)).collect();
+        let found = noisiest(&members, &self.coarse, goal);
+        self.exhausted = found.freed < goal;
+        self.rounds = self.rounds.wrapping_add(1);
+        self.coarse.extend(found.groups);
+        let coarse = &self.coarse;
+        let shape = |record: &Record, bytes: &mut Vec<u8>| {
+            let member = record.member(bytes)?;
+            let shape = shape_of(coarse, member.initiator, member.responder);
+            (shape != Shape::Whole && !(shape == Shape::Pair && member.is_pair)).then_some(shape)
+        };
+        let list = &self.list;
+        let of = |number: u32| usize::try_from(number).ok().and_then(|number| list.get(number)?.as_ref());
+        let shapes: Vec<(Box<[u8]>, u32, Shape)> = self
+            .numbers
+            .iter()
+            .filter_map(|(key, number)| Some((key.clone(), *number, shape(of(*number)?, bytes)?)))
+            .collect();
+        // All are taken out before the first is put back, because it may get the key of one that is still to be.
+        let mut taken = Vec::with_capacity(shapes.len());
+        for (key, number, shape) in shapes {
+            self.numbers.remove(&key);
+            taken.extend(self.take(number).map(|record| (record, shape)));
+        }
+        let mut coarsened = 0;
+        for (mut record, shape) in taken {
+            coarsened += if record.is_coarse() { 0 } else { record.samples() };
+            record.coarsen(shape);
+            record.write_key(bytes);
+            let known = self.numbers.get(&**bytes).copied();
+            match known.and_then(|number| self.get_mut(number)) {
+                Some(known) => {
+                    known.merge(record);
+                    self.counted -= 1;
+                }
+                None => {
+                    self.insert(bytes, record);
+                }
+            }
+        }
+        coarsened
     }
 }
 

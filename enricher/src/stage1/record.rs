@@ -1,15 +1,20 @@
 //! One partial record in the making.
 
 use super::aggregate::At;
+use crate::coarsen::{Member, Shape, leave_out, member, nobody};
+use crate::key::Key;
 use crate::merge::{
-    add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_side, product, sum,
+    add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_record, merge_side, product, sum,
 };
 use crate::observe::{EndFound, Observation};
 use crate::sets::BoundedSet;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis};
 use weir_join::Resolution;
-use weir_schemas::enriched::{Attribution, Counters, DropCounter, IdentifiedBy, Report, Side};
+use weir_schemas::enriched::{Counters, DropCounter, Report, Side};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::RoundTrip;
@@ -18,34 +23,30 @@ use weir_schemas::raw::RoundTrip;
 #[derive(Debug)]
 pub(super) struct Record {
     partial: Partial,
+    shape: Shape,
     /// How many bytes of the key choose the internal partition.
     routing: usize,
     ends: [End; 2],
 }
 
-/// What every sample adds to a record, side by side in memory and apart from what is known of its ends.
-#[derive(Debug)]
-pub(super) struct Counts {
-    first_seen: Millis,
-    last_seen: Millis,
-    samples: u64,
-    orientation_guessed: bool,
-    untranslated: bool,
-    initiator_covered: bool,
-    responder_covered: bool,
-    totals: Counters,
-    by_initiator: Option<Report>,
-    by_responder: Option<Report>,
-}
-
 /// What is kept beside a side while it is added up.
 #[derive(Debug, Default)]
 struct End {
-    /// The last answer that was merged into the side: the next one is nearly always the same.
-    last: Option<Resolution>,
+    /// Levels 0 and 1: what was merged into the side last. The next is nearly always the same.
+    last: Option<Last>,
+    /// Levels 2 and 3: every address that was merged, with the answers for it.
+    known: HashTable<(Address, Resolution)>,
     addresses: BoundedSet<Address>,
     pods: BoundedSet<String>,
     labels: BoundedSet<Arc<str>>,
+}
+
+/// What was merged into a side.
+#[derive(Debug)]
+struct Last {
+    found: Resolution,
+    container: Option<Box<str>>,
+    process: Option<Box<str>>,
 }
 
 /// The labels that an end certainly had and that records carry: its pod's; where only the workload is known, those that
@@ -83,29 +84,16 @@ fn side_at(level: Level, end: &EndFound<'_>, initiator: bool, labels: &[Arc<str>
     side
 }
 
-/// The side of a catch-all: nothing but where its addresses belong.
-fn nobody(end: &EndFound<'_>) -> Side {
-    let mut side = Resolution {
-        attribution: Attribution::None,
-        by: IdentifiedBy::Nothing,
-        reason: None,
-        identity: None,
-        candidates: Vec::new(),
-        zone: None,
-        service: None,
-        host: None,
-        network_set: None,
-    }
-    .to_side(&weir_join::Ask::address(0, end.ask.address));
-    side.address = None;
-    side
-}
-
 impl Record {
-    pub(super) fn new(level: Level, o: &Observation<'_>, at: &At<'_>, coarsened: bool, routing: usize) -> Self {
+    pub(super) fn new(level: Level, o: &Observation<'_>, at: &At<'_>, shape: Shape, routing: usize) -> Self {
         let keep = &at.settings.labels_keep;
-        let side = |end, initiator| {
-            if coarsened { nobody(end) } else { side_at(level, end, initiator, &labels(level, end, keep)) }
+        let side = |end: &EndFound<'_>, initiator| {
+            if !shape.keeps(initiator) {
+                return nobody(end.ask.address.scope());
+            }
+            let mut side = side_at(level, end, initiator, &labels(level, end, keep));
+            side.port = side.port.filter(|_| shape.keeps_port(initiator));
+            side
         };
         let partial = Partial {
             responder_domains: Vec::new(),
@@ -133,10 +121,10 @@ impl Record {
             by_responder: None,
             initiator_covered: true,
             responder_covered: true,
-            coarsened,
+            coarsened: shape != Shape::Whole,
             samples: 0,
         };
-        Self { partial, routing, ends: Default::default() }
+        Self { partial, shape, routing, ends: Default::default() }
     }
 
     /// How many bytes of the key choose the internal partition.
@@ -144,19 +132,90 @@ impl Record {
         self.routing
     }
 
-    /// Merges what an observation knows of the ends; the answer is how many members the sets gained. Doing it again changes
-    /// nothing.
-    pub(super) fn merge(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> usize {
-        if self.partial.coarsened {
-            return 0;
-        }
+    /// Merges what an observation knows of the ends; the answer is how many members the sets gained. Doing it again
+    /// changes nothing.
+    pub(super) fn know(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>) -> usize {
+        let mut members = 0;
         let [initiator, responder] = &mut self.ends;
         let keep = &at.settings.labels_keep;
-        initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep)
-            + responder.merge(&mut self.partial.responder, level, &o.responder, false, keep)
+        if self.shape.keeps(true) {
+            members += initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep);
+        }
+        if self.shape.keeps(false) {
+            members += responder.merge(&mut self.partial.responder, level, &o.responder, false, keep);
+        }
+        members
     }
 
-    pub(super) fn finish(self, counts: Counts) -> Partial {
+    /// Counts an observation.
+    pub(super) fn count(&mut self, o: &Observation<'_>, at: &At<'_>) {
+        let partial = &mut self.partial;
+        let clamp = |time: Millis| time.clamp(at.times.0, at.times.1);
+        partial.orientation_guessed |= o.guessed;
+        partial.untranslated |= o.untranslated;
+        partial.first_seen = partial.first_seen.min(clamp(o.sample.first_seen));
+        partial.last_seen = partial.last_seen.max(clamp(o.sample.last_seen));
+        partial.initiator_covered &= o.initiator.covered;
+        partial.responder_covered &= o.responder.covered;
+        partial.samples = sum(partial.samples, 1);
+        let counters = counters(o);
+        if o.authority {
+            add_counters(&mut partial.totals, &counters);
+        }
+        let report = match o.reporter {
+            Reporter::Initiator => &mut partial.by_initiator,
+            Reporter::Responder => &mut partial.by_responder,
+        };
+        add_sample(report.get_or_insert_with(empty_report), o, &counters, clamp(o.sample.last_seen));
+    }
+
+    /// The record as far as coarsening is concerned; nothing when only one end or none is left.
+    pub(super) fn member(&self, bytes: &mut Vec<u8>) -> Option<Member> {
+        member(&self.partial, bytes)
+    }
+
+    /// Leaves out of the record what this shape does not keep.
+    pub(super) fn coarsen(&mut self, shape: Shape) {
+        let [initiator, responder] = &mut self.ends;
+        leave_out(&mut self.partial, shape);
+        self.shape = shape;
+        if !shape.keeps(true) {
+            *initiator = End::default();
+        }
+        if !shape.keeps(false) {
+            *responder = End::default();
+        }
+    }
+
+    /// The window and the key, as they are now; the record's internal partition goes by the key.
+    pub(super) fn write_key(&mut self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.extend_from_slice(&self.partial.window.to_be_bytes());
+        self.routing = Key::of(&self.partial).map_or(0, |key| key.write(bytes));
+    }
+
+    /// Whether something is left out of its key.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.shape != Shape::Whole
+    }
+
+    /// How many samples were added up.
+    pub(super) fn samples(&self) -> u64 {
+        self.partial.samples
+    }
+
+    /// Adds a record of the same key.
+    pub(super) fn merge(&mut self, other: Self) {
+        merge_record(&mut self.partial, &other.partial);
+        for (mine, theirs) in self.ends.iter_mut().zip(other.ends) {
+            mine.addresses.merge(theirs.addresses);
+            mine.pods.merge(theirs.pods);
+            mine.labels.merge(theirs.labels);
+            mine.last = None;
+        }
+    }
+
+    pub(super) fn finish(self) -> Partial {
         let Self { mut partial, ends: [initiator, responder], .. } = self;
         (partial.initiator_addresses, partial.initiator.addresses_more) = initiator.addresses.into_parts();
         (partial.initiator_pods, partial.initiator.pods_more) = initiator.pods.into_parts();
@@ -164,7 +223,6 @@ impl Record {
         (partial.responder_addresses, partial.responder.addresses_more) = responder.addresses.into_parts();
         (partial.responder_pods, partial.responder.pods_more) = responder.pods.into_parts();
         (partial.responder_labels, partial.responder.labels_more) = texts(responder.labels);
-        counts.put(&mut partial);
         for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
             fold_drops(&mut report.drops);
         }
@@ -172,57 +230,32 @@ impl Record {
     }
 }
 
-impl Default for Counts {
-    fn default() -> Self {
-        Self {
-            first_seen: Millis::MAX,
-            last_seen: Millis::MIN,
-            samples: 0,
-            orientation_guessed: false,
-            untranslated: false,
-            initiator_covered: true,
-            responder_covered: true,
-            totals: Counters::default(),
-            by_initiator: None,
-            by_responder: None,
-        }
-    }
-}
-
-impl Counts {
-    /// Counts an observation, whose times are brought between the first and the last millisecond of its batch.
-    pub(super) fn add(&mut self, o: &Observation<'_>, (first, last): (Millis, Millis)) {
-        let last_seen = o.sample.last_seen.clamp(first, last);
-        self.orientation_guessed |= o.guessed;
-        self.untranslated |= o.untranslated;
-        self.first_seen = self.first_seen.min(o.sample.first_seen.clamp(first, last));
-        self.last_seen = self.last_seen.max(last_seen);
-        self.initiator_covered &= o.initiator.covered;
-        self.responder_covered &= o.responder.covered;
-        self.samples = sum(self.samples, 1);
-        let counters = counters(o);
-        if o.authority {
-            add_counters(&mut self.totals, &counters);
-        }
-        let report = match o.reporter {
-            Reporter::Initiator => &mut self.by_initiator,
-            Reporter::Responder => &mut self.by_responder,
-        };
-        add_sample(report.get_or_insert_with(empty_report), o, &counters, last_seen);
-    }
-
-    fn put(self, partial: &mut Partial) {
-        partial.orientation_guessed = self.orientation_guessed;
-        partial.untranslated = self.untranslated;
-        partial.first_seen = self.first_seen;
-        partial.last_seen = self.last_seen;
-        partial.initiator_covered = self.initiator_covered;
-        partial.responder_covered = self.responder_covered;
-        partial.samples = self.samples;
-        partial.totals = self.totals;
-        partial.by_initiator = self.by_initiator;
-        partial.by_responder = self.by_responder;
-    }
+/// A catch-all in which nothing is, made of a coarsened record. What is in no record is never written by stage 2.
+pub(super) fn empty_catch_all(coarsened: &Partial) -> Partial {
+    let mut empty = Partial {
+        initiator_addresses: Vec::new(),
+        responder_addresses: Vec::new(),
+        initiator_pods: Vec::new(),
+        responder_pods: Vec::new(),
+        initiator_labels: Vec::new(),
+        responder_labels: Vec::new(),
+        initiator_domains: Vec::new(),
+        responder_domains: Vec::new(),
+        judgements: Vec::new(),
+        orientation_guessed: false,
+        untranslated: false,
+        first_seen: Millis::MAX,
+        last_seen: Millis::MIN,
+        totals: Counters::default(),
+        by_initiator: None,
+        by_responder: None,
+        initiator_covered: true,
+        responder_covered: true,
+        samples: 0,
+        ..coarsened.clone()
+    };
+    leave_out(&mut empty, Shape::Nobody);
+    empty
 }
 
 fn texts(set: BoundedSet<Arc<str>>) -> (Vec<String>, u64) {
@@ -232,26 +265,39 @@ fn texts(set: BoundedSet<Arc<str>>) -> (Vec<String>, u64) {
 
 impl End {
     fn merge(&mut self, side: &mut Side, level: Level, end: &EndFound<'_>, initiator: bool, keep: &[String]) -> usize {
-        let mut members = 0;
-        let known = self.last.as_ref() == Some(&end.found);
-        let instance = level.keeps_addresses();
-        if !known || instance && (end.ask.container.is_some() || end.ask.process.is_some()) {
-            let labels = labels(level, end, keep);
-            merge_side(side, &side_at(level, end, initiator, &labels));
-            if has_sets(level) {
-                members += labels.into_iter().filter(|label| self.labels.insert(label.clone())).count();
+        if !has_sets(level) {
+            if !self.last.as_ref().is_some_and(|last| last.is(end)) {
+                merge_side(side, &side_at(level, end, initiator, &labels(level, end, keep)));
+                self.last = Some(Last::new(end));
             }
+            return 0;
         }
-        if has_sets(level) {
-            members += usize::from(self.addresses.insert(end.ask.address));
-            if let Some(pod) = end.pod().filter(|_| !known) {
-                members += usize::from(self.pods.insert(pod));
-            }
+        let hash = |address: Address| FixedState::default().hash_one(address);
+        let address = end.ask.address;
+        if self.known.find(hash(address), |(known, found)| *known == address && *found == end.found).is_some() {
+            return 0;
         }
-        if !known {
-            self.last = Some(end.found.clone());
-        }
+        let labels = labels(level, end, keep);
+        merge_side(side, &side_at(level, end, initiator, &labels));
+        let mut members = 1;
+        members += labels.into_iter().filter(|label| self.labels.insert(label.clone())).count();
+        members += usize::from(self.addresses.insert(address));
+        members += end.pod().map_or(0, |pod| usize::from(self.pods.insert(pod)));
+        self.known.insert_unique(hash(address), (address, end.found.clone()), |(address, _)| hash(*address));
         members
+    }
+}
+
+impl Last {
+    fn new(end: &EndFound<'_>) -> Self {
+        let (container, process) = (end.ask.container.map(Box::from), end.ask.process.map(Box::from));
+        Self { found: end.found.clone(), container, process }
+    }
+
+    fn is(&self, end: &EndFound<'_>) -> bool {
+        self.container.as_deref() == end.ask.container
+            && self.process.as_deref() == end.ask.process
+            && self.found == end.found
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::arrival::{action, arrival};
 use super::{Closed, Held, Slot};
+use crate::coarsen::{Shape, leave_out};
 use crate::key::record_id;
 use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
 use crate::sets::{Listed, Union};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Address, Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, Counters, Enriched, Kind, Report, Side};
@@ -22,13 +23,17 @@ pub(super) struct Of<'a> {
     pub(super) settings: &'a RecordSettings,
 }
 
+/// The records of a generation by window (8 bytes, big-endian) and key, with the length of the key's tuple.
+pub(super) type Records = BTreeMap<Box<[u8]>, (usize, Box<Merged>)>;
+
 /// A record with all its partials merged.
-struct Merged {
-    partial: Partial,
+pub(super) struct Merged {
+    pub(super) partial: Partial,
     sets: [Sets; 2],
 }
 
 /// What stands behind one end, whole.
+#[derive(Default)]
 struct Sets {
     addresses: Union<Address>,
     pods: Union<String>,
@@ -36,29 +41,37 @@ struct Sets {
     domains: Union<String>,
 }
 
-/// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
-pub(super) type Missing = BTreeMap<String, u32>;
+/// What is known of the reports that a generation lacks.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
+    pub(super) missing: BTreeMap<String, u32>,
+    /// Levels at which stage 1 has coarsened keys: a report that is not in a record may be in a coarsened one.
+    pub(super) coarsened: BTreeSet<u8>,
+}
 
 pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
     closed.generations += 1;
-    let mut missing = Missing::new();
+    let mut heard = Heard::default();
     for node in held.missing.into_values().flatten() {
         // A node whose key moved to another partition within the window has ticks in both; the fewer are missing.
-        let ticks = missing.entry(node.node).or_insert(node.ticks);
+        let ticks = heard.missing.entry(node.node).or_insert(node.ticks);
         *ticks = (*ticks).min(node.ticks);
     }
-    let mut records: BTreeMap<Box<[u8]>, (usize, Box<Merged>)> = BTreeMap::new();
+    let mut records = Records::new();
     for (key, Slot { routing, twins }) in held.slots {
         closed.partials += u64::try_from(twins.len()).unwrap_or(u64::MAX);
+        heard.coarsened.extend(twins.values().filter(|partial| partial.coarsened).map(|partial| partial.level));
         if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
             records.insert(key, (routing, Box::new(merged)));
         }
     }
     join_ambiguous(&mut records);
+    super::limit::coarsen(&mut records, of);
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
     for (key, (_, merged)) in records {
         let key = key.get(8..).unwrap_or_default();
-        if let Some(record) = merged.finish(key, of, &missing) {
+        if let Some(record) = merged.finish(key, of, &heard) {
             book(&record, &mut stored);
             closed.records.push(record);
         }
@@ -96,7 +109,7 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
 
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
-fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Box<Merged>)>) {
+fn join_ambiguous(records: &mut Records) {
     let (mut from_keys, mut to_keys) = (Vec::new(), Vec::new());
     for (key, (routing, merged)) in records.iter() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
@@ -188,7 +201,17 @@ impl Merged {
         Self { partial, sets }
     }
 
-    fn merge(mut self, other: Self) -> Self {
+    /// Leaves out what this shape does not keep.
+    pub(super) fn leave_out(&mut self, shape: Shape) {
+        leave_out(&mut self.partial, shape);
+        for (sets, initiator) in self.sets.iter_mut().zip([true, false]) {
+            if !shape.keeps(initiator) {
+                *sets = Sets::default();
+            }
+        }
+    }
+
+    pub(super) fn merge(mut self, other: Self) -> Self {
         merge_record(&mut self.partial, &other.partial);
         for (mine, theirs) in self.sets.iter_mut().zip(other.sets) {
             mine.merge(theirs);
@@ -197,13 +220,13 @@ impl Merged {
     }
 
     /// The record; nothing when all its counters are zero.
-    fn finish(self, key: &[u8], of: &Of<'_>, missing: &Missing) -> Option<Enriched> {
+    fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<Enriched> {
         let Self { partial, sets: [initiator_sets, responder_sets] } = self;
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
             return None;
         }
-        let (arrival, reason) = arrival(&partial, of.generation, of.settings.window, missing);
+        let (arrival, reason) = arrival(&partial, of.generation, of.settings.window, heard);
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);

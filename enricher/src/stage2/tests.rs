@@ -5,7 +5,7 @@ use crate::stage1::{Content, Input, Partition};
 use weir_flow::RecordSettings;
 use weir_schemas::enriched::{Action, Arrival, Attribution};
 use weir_schemas::partial::Marker;
-use weir_schemas::raw::{DropClass, RawBatch};
+use weir_schemas::raw::{DropClass, RawBatch, Sample};
 
 /// Both stages over one raw partition; every node's ticks of the window 100 000 are there.
 fn records(settings: RecordSettings, join: &Fake, batches: Vec<RawBatch>) -> Vec<Enriched> {
@@ -206,4 +206,36 @@ fn a_generation_waits_for_every_raw_partition() {
     assert_eq!(second.ready(8), Some(100_000));
     second.close(100_000);
     assert_eq!(second.position().offset, 2);
+}
+
+/// Many keys of node-b's partition, the last of which are the responder's reports of what node-a has seen.
+#[test]
+fn a_report_that_was_coarsened_elsewhere_is_no_report_that_never_came() {
+    let mut settings = settings(2, 1);
+    (settings.keys_limit, settings.levels_allowed) = (4, vec![weir_flow::Level::One]);
+    let history = history(settings);
+    let mut many: Vec<_> = (1..40).map(|port| arriving(Sample { destination_port: port, ..sample(60) })).collect();
+    many.push(arriving(sample(60)));
+    let mut second = InternalPartition::new("local", 0, history.clone(), Stage2Position::START);
+    let mut offset = 0;
+    for (number, node, list) in [(0, "node-a", vec![sample(60)]), (1, "node-b", many)] {
+        let mut first = Partition::new("local", number, history.clone(), Stage1Position::START);
+        let ticks = (0..5).map(|tick| batch(node, 0, 100_000 + tick * 1_000, vec![]));
+        let all = [batch(node, 0, 100_000, list)].into_iter().chain(ticks).chain([batch(node, 9, 200_000, vec![])]);
+        for (offset, batch) in (0..).zip(all) {
+            first.read(Input { offset, append_time: 110_000, size: 1, content: Content::Batch(batch) });
+        }
+        let closed = first.close(first.ready(Millis::MAX, usize::MAX).unwrap(), &Fake::default());
+        let partials = closed.partials.into_iter().map(|(_, batch)| PartialMessage::Partials(batch));
+        let markers = closed.markers.into_iter().map(|(_, marker)| PartialMessage::Marker(marker));
+        for message in partials.chain(markers) {
+            second.read(offset, message);
+            offset += 1;
+        }
+    }
+    let records = second.close(second.ready(usize::MAX).unwrap()).records;
+    let whole = records.iter().find(|record| !record.coarsened).unwrap();
+    assert_eq!((whole.arrival, whole.arrival_reason.as_str()), (Arrival::Unknown, "coarsened"));
+    let coarse: Vec<_> = records.iter().filter(|record| record.coarsened).collect();
+    assert_eq!((coarse.len(), coarse[0].samples, coarse[0].responder.pod.as_deref()), (1, 40, Some("db-1")));
 }
