@@ -3,6 +3,7 @@
 
 use crate::fixtures::Fake;
 use crate::history::SettingsHistory;
+use crate::merge::is_empty_report;
 use crate::position::{Stage1Position, Stage2Position};
 use crate::stage1::{self, Input, Partition};
 use crate::stage2::{self, InternalPartition};
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_schemas::checkpoint::Checkpoint;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{Attribution, Enriched, Side};
 use weir_schemas::partial::PartialMessage;
 
 mod explored;
@@ -210,12 +211,28 @@ pub(crate) fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<
     let logs = internal_logs(history.latest().internal_partitions, transactions);
     let mut records = Vec::new();
     for (number, log) in logs.iter().enumerate() {
-        records.extend(Stage2::new(history, i32::try_from(number).unwrap(), log).finish());
+        let written = Stage2::new(history, i32::try_from(number).unwrap(), log).finish();
+        assert_bounded(&written, history.latest().keys_limit);
+        records.extend(written);
     }
     let mut stored = Stored::new();
     store(&mut stored, &records);
     assert_eq!(stored.len(), records.len(), "ids are unique");
     (stored, records)
+}
+
+/// No record is of nothing, and no level of a generation has more keys than it may, but for those of which nothing is left.
+fn assert_bounded(records: &[Enriched], limit: u32) {
+    let left = |side: &Side| side.attribution != Attribution::None || side.reason.is_some();
+    let mut counts: BTreeMap<(Millis, u8), u32> = BTreeMap::new();
+    for record in records {
+        let reports = [&record.by_initiator, &record.by_responder].into_iter().flatten();
+        assert!(reports.clone().any(|report| !is_empty_report(report)), "nothing is in {record:?}");
+        if left(&record.initiator) || left(&record.responder) {
+            *counts.entry((record.generation, record.level)).or_default() += 1;
+        }
+    }
+    assert!(counts.values().all(|count| *count <= limit), "{counts:?} of {limit}");
 }
 
 /// A raw log: each batch is appended when its tick is over, or when the one before was.

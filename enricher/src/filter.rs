@@ -14,7 +14,7 @@ use weir_join::{Identity, IdentityKind};
 use weir_schemas::enriched::{Arrival, Attribution, NoneReason};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DropClass, Origin, Point, Sample, Totals};
+use weir_schemas::raw::{DropClass, Origin, Point, Totals};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod redact;
@@ -43,13 +43,11 @@ pub(crate) struct Tally {
     pub(crate) redacted: u64,
 }
 
-/// Decides an observation. The answer is what is added up; nothing when that is nothing. `changed` is where a sample is
-/// kept that stands for more than itself.
+/// Decides an observation. The answer is what is added up; nothing when that is nothing.
 pub(crate) fn apply<'a>(
     rules: &Rules,
     mut observation: Observation<'a>,
     origin: Origin,
-    changed: &'a mut Option<Sample>,
     tally: &mut Tally,
 ) -> Option<Observation<'a>> {
     if rules.is_empty() {
@@ -60,8 +58,7 @@ pub(crate) fn apply<'a>(
         Action::Drop => FILTERED,
         Action::Sample(factor) if !is_chosen(&observation, *factor) => SAMPLED_OUT,
         Action::Sample(factor) => {
-            let sampling = observation.sample.sampling.max(1).saturating_mul(*factor).min(SAMPLING_MOST);
-            observation.sample = changed.insert(Sample { sampling, ..observation.sample.clone() });
+            observation.sampling = observation.sampling.saturating_mul(*factor).min(SAMPLING_MOST);
             tally.sampled += 1;
             return Some(observation);
         }

@@ -3,6 +3,7 @@
 //! Numbers are little-endian, texts are their length (32 bits) and their bytes, so that no two keys share bytes. The
 //! bytes are part of the records' identity: changing them changes every id, and needs a new semantics version.
 
+use crate::coarsen::Shape;
 use std::net::IpAddr;
 use weir_flow::{Address, AddressScope, Level, Millis};
 use weir_schemas::enriched::{Attribution, NoneReason, Side};
@@ -16,6 +17,8 @@ mod tests;
 /// One end as far as keys are concerned. Empty texts mean "without".
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndKey<'a> {
+    /// Whether anything but the scope is left of the end.
+    pub(crate) present: bool,
     pub(crate) address: Option<Address>,
     pub(crate) port: Option<u16>,
     pub(crate) scope: AddressScope,
@@ -34,6 +37,7 @@ pub(crate) struct EndKey<'a> {
 impl<'a> EndKey<'a> {
     pub(crate) fn of(side: &'a Side) -> Self {
         Self {
+            present: side.attribution != Attribution::None || side.reason.is_some(),
             address: side.address,
             port: side.port,
             scope: side.scope,
@@ -51,6 +55,17 @@ impl<'a> EndKey<'a> {
     }
 }
 
+/// The groups that a key is in, as hashes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    /// What has the same initiator.
+    pub(crate) initiator: u128,
+    /// What has the same responder and port.
+    pub(crate) responder: u128,
+    /// What has the same initiator and responder.
+    pub(crate) pair: u128,
+}
+
 /// A record's key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key<'a> {
@@ -59,8 +74,8 @@ pub(crate) struct Key<'a> {
     pub(crate) protocol: u8,
     pub(crate) initiator: EndKey<'a>,
     pub(crate) responder: EndKey<'a>,
-    /// The catch-all of a level whose keys were too many: only origin, protocol and scopes are left.
-    pub(crate) coarsened: bool,
+    /// What is left of it.
+    pub(crate) shape: Shape,
 }
 
 impl<'a> Key<'a> {
@@ -72,23 +87,65 @@ impl<'a> Key<'a> {
             protocol: partial.protocol,
             initiator: EndKey::of(&partial.initiator),
             responder: EndKey::of(&partial.responder),
-            coarsened: partial.coarsened,
+            shape: Self::shape_of(partial),
         })
+    }
+
+    /// What is left of a partial record's key: a coarsened record knows an end or does not.
+    fn shape_of(partial: &Partial) -> Shape {
+        let present = |side| EndKey::of(side).present;
+        match (partial.coarsened, present(&partial.initiator), present(&partial.responder)) {
+            (false, ..) => Shape::Whole,
+            (true, true, true) => Shape::Pair,
+            (true, true, false) => Shape::Initiator,
+            (true, false, true) => Shape::Responder,
+            (true, false, false) => Shape::Nobody,
+        }
+    }
+
+    /// The key with this much left of it.
+    pub(crate) fn coarsened(&self, shape: Shape) -> Self {
+        if shape == Shape::Whole {
+            return *self;
+        }
+        let port = shape == Shape::Responder && self.level != Level::Three;
+        let left = |end: &EndKey<'a>, initiator| EndKey {
+            present: shape.keeps(initiator),
+            port: end.port.filter(|_| port),
+            ..*end
+        };
+        Self { shape, initiator: left(&self.initiator, true), responder: left(&self.responder, false), ..*self }
+    }
+
+    /// The hashes of the groups that the key is in, for [`crate::coarsen`]; `bytes` is room to work in.
+    pub(crate) fn groups(&self, window: Millis, bytes: &mut Vec<u8>) -> Groups {
+        let mut hash = |shape| {
+            bytes.clear();
+            bytes.extend_from_slice(&window.to_be_bytes());
+            let mut key = self.coarsened(shape);
+            // The other end's scope tells records of a group apart, but not groups.
+            key.initiator.scope = if shape.keeps(true) { key.initiator.scope } else { AddressScope::Private };
+            key.responder.scope = if shape.keeps(false) { key.responder.scope } else { AddressScope::Private };
+            key.write(bytes);
+            xxh3_128(bytes)
+        };
+        Groups { initiator: hash(Shape::Initiator), responder: hash(Shape::Responder), pair: hash(Shape::Pair) }
     }
 
     /// Appends the key's bytes; the first `n` of them, which is the answer, choose the internal partition. At levels 0
     /// and 1 those are the tuple, so that reports that differ in what they know of a pod meet.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> usize {
         let start = bytes.len();
-        bytes.push(if self.coarsened { 0xFF } else { self.level.number() });
-        if self.coarsened {
+        let coarsened = self.shape != Shape::Whole;
+        bytes.push(if coarsened { 0xFF } else { self.level.number() });
+        if coarsened {
             bytes.push(self.level.number());
         }
         bytes.push(origin_number(self.origin));
         bytes.push(self.protocol);
-        if self.coarsened {
-            bytes.push(scope_number(self.initiator.scope));
-            bytes.push(scope_number(self.responder.scope));
+        if coarsened {
+            self.push_left(bytes, &self.initiator);
+            self.push_left(bytes, &self.responder);
             return bytes.len() - start;
         }
         if self.level.keeps_addresses() {
@@ -109,6 +166,24 @@ impl<'a> Key<'a> {
             push_port(bytes, self.responder.port);
         }
         bytes.len() - start
+    }
+}
+
+impl Key<'_> {
+    /// What is left of an end of a coarsened key.
+    fn push_left(&self, bytes: &mut Vec<u8>, end: &EndKey<'_>) {
+        bytes.push(u8::from(end.present));
+        if !end.present {
+            bytes.push(scope_number(end.scope));
+            return;
+        }
+        if self.level.keeps_addresses() {
+            push_address(bytes, end.address);
+            push_text(bytes, end.pod_uid);
+        } else {
+            push_identity(bytes, end);
+        }
+        push_port(bytes, end.port);
     }
 }
 

@@ -11,6 +11,7 @@
 //! transactions.
 #![forbid(unsafe_code)]
 
+mod coarsen;
 #[cfg(test)]
 mod exactness;
 mod filter;
@@ -23,6 +24,7 @@ mod merge;
 mod observe;
 pub mod pipeline;
 pub mod position;
+mod sets;
 pub mod settings;
 pub mod stage1;
 pub mod stage2;

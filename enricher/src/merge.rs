@@ -3,7 +3,6 @@
 //! minima, maxima, unions and intersections, and the smallest members of bounded sets.
 
 use crate::key::scope_number;
-use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, Side};
 use weir_schemas::partial::Partial;
@@ -23,9 +22,6 @@ const REASONS: usize = 14;
 
 /// The reason that stands for all reasons beyond the limit, one of each class.
 pub(crate) const MORE_REASONS: &str = "(more)";
-
-/// The most addresses and the most pods that a partial carries for each of its ends.
-pub(crate) const SET_LIMIT: usize = 10_000;
 
 /// A sum that stops at [`LARGEST`].
 pub(crate) fn sum(a: u64, b: u64) -> u64 {
@@ -119,15 +115,20 @@ pub(crate) fn add_report(a: &mut Option<Report>, b: Option<&Report>) {
     a.forward_tcp_flags |= b.forward_tcp_flags;
     a.reverse_tcp_flags |= b.reverse_tcp_flags;
     a.retransmits = sum(a.retransmits, b.retransmits);
+    a.zero_windows = sum(a.zero_windows, b.zero_windows);
+    a.resets = sum(a.resets, b.resets);
     add_round_trip(&mut a.round_trip, b.round_trip.as_ref());
+    add_round_trip(&mut a.handshake, b.handshake.as_ref());
     a.last_forward = a.last_forward.max(b.last_forward);
     a.sampling = a.sampling.max(b.sampling);
 }
 
-/// Whether a report says anything at all.
+/// Whether all counters of a report are zero. Times are measurements, not counters.
 pub(crate) fn is_empty_report(report: &Report) -> bool {
     report.counters == Counters::default()
         && report.retransmits == 0
+        && report.zero_windows == 0
+        && report.resets == 0
         && report.drops.iter().all(|drop| {
             drop.forward_packets == 0 && drop.forward_bytes == 0 && drop.reverse_packets == 0 && drop.reverse_bytes == 0
         })
@@ -187,7 +188,7 @@ pub(crate) fn merge_side(a: &mut Side, b: &Side) {
     either(&mut a.container, b.container.as_ref());
     either(&mut a.process, b.process.as_ref());
     if a.labels != b.labels {
-        a.labels.retain(|label| b.labels.contains(label));
+        a.labels.retain(|label| b.labels.binary_search(label).is_ok());
     }
 }
 
@@ -213,40 +214,6 @@ pub(crate) fn without_instance(mut side: Side) -> Side {
     side.container = None;
     side.process = None;
     side
-}
-
-/// A set of which the smallest members are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct BoundedSet<T> {
-    members: BTreeSet<T>,
-    /// How many are known not to be listed; a lower bound, because members beyond the limit are not told apart.
-    more: u64,
-}
-
-impl<T> Default for BoundedSet<T> {
-    fn default() -> Self {
-        Self { members: BTreeSet::new(), more: 0 }
-    }
-}
-
-impl<T: Ord> BoundedSet<T> {
-    pub(crate) fn insert(&mut self, member: T) {
-        if self.members.len() < SET_LIMIT {
-            self.members.insert(member);
-        } else if self.members.last().is_some_and(|last| member < *last) {
-            if self.members.insert(member) {
-                self.members.pop_last();
-                self.more = 1;
-            }
-        } else if self.members.last() != Some(&member) {
-            self.more = 1;
-        }
-    }
-
-    /// The members in order, and how many more there are at least.
-    pub(crate) fn into_parts(self) -> (Vec<T>, u64) {
-        (self.members.into_iter().collect(), self.more)
-    }
 }
 
 /// Adds a partial record of the same key to another: counters, reports and sides, but no sets.

@@ -49,6 +49,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) initiator: EndFound<'a>,
     pub(crate) responder: EndFound<'a>,
     pub(crate) policy_drops: bool,
+    /// How many the sample stands for, at least 1: the agent's sampling and filters'.
+    pub(crate) sampling: u32,
 }
 
 /// Whether a sample's point stands for one of the ends; what is seen in transit or under a tunnel is outside totals.
@@ -232,6 +234,7 @@ impl<'a> Asker<'a> {
             untranslated: responder.found.identity.as_ref().is_some_and(is_service),
             initiator,
             responder,
+            sampling: self.sample.sampling.max(1),
             policy_drops: self.sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
         }
     }
@@ -286,6 +289,7 @@ impl EndFound<'_> {
         let workload = if instance { identity } else { identity.or_else(|| shared_workload(&self.found)) };
         let pod = identity.filter(|identity| instance && identity.kind == IdentityKind::Pod);
         EndKey {
+            present: true,
             address: (instance && !self.without_address).then_some(self.ask.address),
             port: self.ask.port,
             scope: self.ask.address.scope(),
@@ -321,6 +325,11 @@ impl EndFound<'_> {
         side = crate::merge::without_instance(side);
         side.port = port;
         side
+    }
+
+    /// Whether no one pod is known, but the workload of all that it may have been.
+    pub(crate) fn shares_workload(&self) -> bool {
+        self.found.identity.is_none() && shared_workload(&self.found).is_some()
     }
 
     /// The pod behind a record of levels 2 and 3, `namespace/name`.

@@ -21,7 +21,9 @@ use weir_schemas::partial::{Marker, PartialBatch};
 use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
+mod conversations;
 mod generation;
+mod record;
 
 #[cfg(test)]
 mod tests;
@@ -82,7 +84,7 @@ pub struct Counts {
     pub clamped: u64,
     /// Samples written in a later generation than their window.
     pub late: u64,
-    /// Samples in the catch-all records of levels with too many keys.
+    /// Samples in the coarsened records of levels with too many keys.
     pub coarsened: u64,
     /// Samples that a filter dropped.
     pub filtered: u64,

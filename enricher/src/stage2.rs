@@ -16,6 +16,7 @@ use weir_schemas::partial::{MissingTicks, Partial, PartialBatch, PartialMessage}
 
 mod arrival;
 mod close;
+mod limit;
 
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,7 @@ pub(crate) struct Slot {
     /// How many bytes of the key are the tuple.
     pub(crate) routing: usize,
     /// At most one partial of each raw partition: a repeat replaces its twin.
-    pub(crate) twins: BTreeMap<i32, Partial>,
+    pub(crate) twins: BTreeMap<i32, Box<Partial>>,
 }
 
 /// One generation that is not closed.
@@ -140,7 +141,7 @@ impl InternalPartition {
             };
             held.memory += memory_of(&partial);
             let slot = held.slots.entry(bytes).or_insert_with(|| Slot { routing, twins: BTreeMap::new() });
-            slot.twins.insert(partition, partial);
+            slot.twins.insert(partition, Box::new(partial));
         }
         self.counts.refused += refused;
     }
@@ -237,6 +238,13 @@ fn key_bytes(partial: &Partial) -> Option<(Box<[u8]>, usize)> {
 
 fn memory_of(partial: &Partial) -> usize {
     let addresses = partial.initiator_addresses.len() + partial.responder_addresses.len();
-    let pods = partial.initiator_pods.len() + partial.responder_pods.len();
-    PARTIAL + addresses * 24 + pods * 64
+    let texts = [
+        &partial.initiator_pods,
+        &partial.responder_pods,
+        &partial.initiator_labels,
+        &partial.responder_labels,
+        &partial.initiator_domains,
+        &partial.responder_domains,
+    ];
+    PARTIAL + addresses * 24 + texts.into_iter().map(Vec::len).sum::<usize>() * 64
 }

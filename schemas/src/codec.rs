@@ -10,8 +10,13 @@ use serde_avro_fast::ser::SerializerConfig;
 use std::sync::LazyLock;
 use thiserror::Error;
 
+mod direct;
+mod flows;
+
 #[cfg(test)]
 mod tests;
+
+use direct::{Input, Output, Put, Take};
 
 /// The two bytes with which every single-object encoding begins.
 const MAGIC: [u8; 2] = [0xC3, 0x01];
@@ -82,10 +87,57 @@ pub trait Message: Serialize + DeserializeOwned {
 
     /// The schemas that this version reads, the writer's own first. What an older one has not is the type's default.
     fn readable() -> Vec<&'static Schema>;
+
+    /// The whole message, where its body is written field by field instead of by its schema.
+    #[doc(hidden)]
+    fn write_direct(&self) -> Option<Result<Vec<u8>, EncodeError>> {
+        None
+    }
+
+    /// A message of the present schema, where its body is read field by field instead of by its schema.
+    #[doc(hidden)]
+    fn read_direct(_body: &[u8], _limits: Limits) -> Option<Result<Self, DecodeError>> {
+        None
+    }
+}
+
+fn write_direct<T: Message + Put>(message: &T) -> Result<Vec<u8>, EncodeError> {
+    let mut output = Output::default();
+    output.bytes.reserve(512);
+    output.bytes.extend_from_slice(&MAGIC);
+    output.bytes.extend_from_slice(T::schema().rabin_fingerprint());
+    message.put(&mut output);
+    if output.too_large {
+        return Err(EncodeError { name: T::NAME, cause: "a number above 2^63 − 1".to_owned() });
+    }
+    Ok(output.bytes)
+}
+
+fn read_direct<'de, T: Message + Take<'de>>(body: &'de [u8], limits: Limits) -> Result<T, DecodeError> {
+    let mut input = Input::new(body, limits.sequence);
+    let message = T::take(&mut input).map_err(|malformed| DecodeError::Body(T::NAME, malformed.to_string()))?;
+    match u64::try_from(input.left()).unwrap_or(u64::MAX) {
+        0 => Ok(message),
+        left => Err(DecodeError::Trailing(T::NAME, left)),
+    }
 }
 
 macro_rules! message {
+    ($type:ty, $name:literal, $file:literal, direct) => {
+        message!(@ $type, $name, $file, [], {
+            fn write_direct(&self) -> Option<Result<Vec<u8>, EncodeError>> {
+                Some(write_direct(self))
+            }
+
+            fn read_direct(body: &[u8], limits: Limits) -> Option<Result<Self, DecodeError>> {
+                Some(read_direct(body, limits))
+            }
+        });
+    };
     ($type:ty, $name:literal, $file:literal $(, older: $older:literal)*) => {
+        message!(@ $type, $name, $file, [$($older),*], {});
+    };
+    (@ $type:ty, $name:literal, $file:literal, [$($older:literal),*], { $($direct:item)* }) => {
         impl Message for $type {
             const NAME: &'static str = $name;
             const SCHEMA: &'static str = include_str!(concat!("../", $file));
@@ -102,14 +154,16 @@ macro_rules! message {
                     &*OLDER
                 })*]
             }
+
+            $($direct)*
         }
     };
 }
 
-message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc");
+message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc", direct);
 message!(metadata::Metadata, "k8s.metadata", "k8s.metadata/v1.avsc");
-message!(enriched::Enriched, "flows.enriched", "flows.enriched/v1.avsc");
-message!(partial::PartialMessage, "flows.partial", "flows.partial/v1.avsc");
+message!(enriched::Enriched, "flows.enriched", "flows.enriched/v1.avsc", direct);
+message!(partial::PartialMessage, "flows.partial", "flows.partial/v1.avsc", direct);
 message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
 message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
@@ -131,6 +185,10 @@ fn parse(name: &str, json: &str) -> Schema {
 /// # Errors
 /// When a value does not fit its schema: a counter above 2^63 − 1.
 pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, EncodeError> {
+    message.write_direct().unwrap_or_else(|| encode_by_schema(message))
+}
+
+fn encode_by_schema<T: Message>(message: &T) -> Result<Vec<u8>, EncodeError> {
     let mut config = SerializerConfig::new(T::schema());
     serde_avro_fast::to_single_object_vec(message, &mut config)
         .map_err(|e| EncodeError { name: T::NAME, cause: e.to_string() })
@@ -149,7 +207,10 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, DecodeError> {
-    decode_as::<T, T>(bytes, limits)
+    let (fingerprint, body) = body_of(bytes, limits)?;
+    let present = T::schema().rabin_fingerprint() == fingerprint;
+    let direct = if present { T::read_direct(body, limits) } else { None };
+    direct.unwrap_or_else(|| decode_as::<T, T>(bytes, limits))
 }
 
 /// A metadata message as the join reads it: its texts stay where they are, and what no flow is named by is read over.
@@ -164,16 +225,19 @@ pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
     decode_as::<metadata::Metadata, _>(bytes, Limits::default())
 }
 
-/// Decodes a message of type `T` as `V`, which has the same fields.
-fn decode_as<'de, T: Message, V: Deserialize<'de>>(bytes: &'de [u8], limits: Limits) -> Result<V, DecodeError> {
+/// The fingerprint of the writer's schema, and the body.
+fn body_of(bytes: &[u8], limits: Limits) -> Result<(&[u8], &[u8]), DecodeError> {
     if bytes.len() > limits.message {
         return Err(DecodeError::TooLong { length: bytes.len(), limit: limits.message });
     }
     let (header, body) = bytes.split_at_checked(HEADER).ok_or(DecodeError::NotSingleObject)?;
     let (magic, fingerprint) = header.split_at(MAGIC.len());
-    if magic != MAGIC {
-        return Err(DecodeError::NotSingleObject);
-    }
+    if magic == MAGIC { Ok((fingerprint, body)) } else { Err(DecodeError::NotSingleObject) }
+}
+
+/// Decodes a message of type `T` as `V`, which has the same fields.
+fn decode_as<'de, T: Message, V: Deserialize<'de>>(bytes: &'de [u8], limits: Limits) -> Result<V, DecodeError> {
+    let (fingerprint, body) = body_of(bytes, limits)?;
     let mut config = DeserializerConfig::new(writer_schema::<T>(fingerprint)?);
     // An array of n elements needs at least n bytes here, so a length bomb is refused before it allocates.
     config.max_seq_size = limits.sequence.min(body.len());

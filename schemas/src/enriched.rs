@@ -63,7 +63,7 @@ pub struct Enriched {
     pub judgements_more: u64,
     /// How what the packets showed fits what policy said.
     pub explanation: Explanation,
-    /// Whether keys were coarsened by a limit.
+    /// Whether a limit left something out of the key, or made a count of what is not listed a lower bound.
     pub coarsened: bool,
     /// How many samples were merged.
     pub samples: u64,

@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::fixtures::{address, answer, arriving, batch, dropped, history, sample, settings, with_round_trip};
+use crate::merge::add_counters;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::Counters;
+use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{DropClass, OpenedBy, Origin, Point, RawBatch, Sample};
 
 fn samples() -> impl Strategy<Value = Sample> {
@@ -119,25 +122,69 @@ fn filters() -> impl Strategy<Value = Vec<weir_flow::settings::FilterRule>> {
         .prop_map(|rules| rules.into_iter().map(|rule| weir_filter::parse_rule(rule).unwrap()).collect())
 }
 
-/// What the samples whose reporter is the authority add up to.
-fn authority(raw: &[Vec<Input>], join: &Fake) -> Counters {
-    let mut sum = Counters::default();
-    for input in raw.iter().flatten() {
-        let stage1::Content::Batch(batch) = &input.content else { continue };
-        for sample in batch.samples.iter().filter(|sample| sample.point != Point::Transit) {
-            let place = crate::observe::Place { tick: batch.tick, tick_length: 1_000, node: &batch.node };
-            let observation = crate::observe::tests::observe(sample, &place, join);
-            let times = u64::from(sample.sampling);
-            if observation.authority && observation.forward {
-                sum.forward_bytes += sample.bytes * times;
-                sum.forward_packets += sample.packets * times;
-            } else if observation.authority {
-                sum.reverse_bytes += sample.bytes * times;
-                sum.reverse_packets += sample.packets * times;
+/// Totals, the initiators' reports and the responders' reports.
+#[derive(Debug, Default, PartialEq)]
+struct Sums([Counters; 3]);
+
+impl Sums {
+    /// What the samples add up to.
+    fn of_samples(raw: &[Vec<Input>], join: &Fake) -> Self {
+        let mut sums = Self::default();
+        for input in raw.iter().flatten() {
+            let stage1::Content::Batch(batch) = &input.content else { continue };
+            for sample in batch.samples.iter().filter(|sample| sample.point != Point::Transit) {
+                let place = crate::observe::Place { tick: batch.tick, tick_length: 1_000, node: &batch.node };
+                let observation = crate::observe::tests::observe(sample, &place, join);
+                let times = u64::from(sample.sampling);
+                let (bytes, packets) = (sample.bytes * times, sample.packets * times);
+                let counters = Counters {
+                    forward_bytes: if observation.forward { bytes } else { 0 },
+                    forward_packets: if observation.forward { packets } else { 0 },
+                    reverse_bytes: if observation.forward { 0 } else { bytes },
+                    reverse_packets: if observation.forward { 0 } else { packets },
+                    started: sample.started * times,
+                    ended: sample.ended * times,
+                };
+                let report = if observation.reporter == Reporter::Initiator { 1 } else { 2 };
+                if observation.authority {
+                    add_counters(&mut sums.0[0], &counters);
+                }
+                add_counters(&mut sums.0[report], &counters);
             }
         }
+        sums
     }
-    sum
+
+    /// What the records of a level add up to.
+    fn of_records(records: &[Enriched], level: Level) -> Self {
+        let mut sums = Self::default();
+        for record in records.iter().filter(|record| record.level == level.number()) {
+            add_counters(&mut sums.0[0], &record.totals);
+            for (sum, report) in sums.0[1..].iter_mut().zip([&record.by_initiator, &record.by_responder]) {
+                add_counters(sum, &report.as_ref().map(|report| report.counters).unwrap_or_default());
+            }
+        }
+        sums
+    }
+}
+
+fn assert_sums(records: &[Enriched], raw: &[Vec<Input>], join: &Fake) {
+    let truth = Sums::of_samples(raw, join);
+    for level in [Level::Zero, Level::One, Level::Two, Level::Three] {
+        assert_eq!(Sums::of_records(records, level), truth, "level {level:?}");
+    }
+}
+
+/// Labels of levels 2 and 3 are those of the pods behind the record: what all have, and what some have.
+fn assert_labels(record: &Enriched, join: &Fake) {
+    for side in [&record.initiator, &record.responder] {
+        let of = |pod: &String| join.pods.values().find(|known| known.qualified_name() == *pod).unwrap();
+        let labels = |pod: &String| of(pod).labels.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+        let all = side.pods.iter().map(labels).reduce(|a, b| &a & &b).unwrap_or_default();
+        let some: BTreeSet<String> = side.pods.iter().flat_map(labels).filter(|label| !all.contains(label)).collect();
+        assert_eq!(side.labels, Vec::from_iter(all), "{record:?}");
+        assert_eq!((side.labels_some.clone(), side.labels_more), (Vec::from_iter(some), 0), "{record:?}");
+    }
 }
 
 proptest! {
@@ -158,16 +205,31 @@ proptest! {
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
-        let sum = authority(&raw, &join);
-        for level in [Level::Zero, Level::One, Level::Two, Level::Three] {
-            let of_level = records.iter().filter(|record| record.level == level.number());
-            let total = of_level.fold((0, 0, 0, 0), |t, record| {
-                let c = &record.totals;
-                (t.0 + c.forward_bytes, t.1 + c.forward_packets, t.2 + c.reverse_bytes, t.3 + c.reverse_packets)
-            });
-            let expected = (sum.forward_bytes, sum.forward_packets, sum.reverse_bytes, sum.reverse_packets);
-            prop_assert_eq!(total, expected, "level {}", level.number());
-        }
+        records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
+        assert_sums(&records, &raw, &join);
+    }
+
+    /// Two partitions of which the first sees a scan: ordinary keys keep their records whenever the scan comes, and
+    /// whatever happens to the owners.
+    #[test]
+    fn a_scan_is_coarsened_whatever_happens(
+        sizes in prop::collection::vec(0..60_u8, 1..5),
+        first in prop::collection::vec(steps(), 2),
+        second in steps(),
+        in_turns in any::<bool>(),
+    ) {
+        let mut settings = settings(2, 2);
+        settings.keys_limit = 24;
+        let (history, join) = (history(settings), Fake::default());
+        let raw = vec![raw_log(scanned(&sizes)), raw_log(vec![batch("node-b", 0, 200_000, vec![])])];
+        let (expected, records) = reference(&history, &join, &raw);
+        prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        assert_sums(&records, &raw, &join);
+        let ordinary = records.iter().filter(|record| record.level == 1 && record.responder.port == Some(80));
+        prop_assert_eq!(ordinary.clone().count(), 4);
+        prop_assert!(ordinary.into_iter().all(|record| !record.coarsened));
+        let coarse = records.iter().filter(|record| record.level == 1 && record.coarsened).count();
+        prop_assert!(coarse <= 4, "{} coarsened records", coarse);
     }
 
     #[test]
@@ -186,4 +248,29 @@ proptest! {
         let (expected, _) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
     }
+}
+
+/// A scan in as many parts, with four ordinary requests behind each; all in one window.
+fn scanned(sizes: &[u8]) -> Vec<RawBatch> {
+    let mut batches = Vec::new();
+    for (number, size) in (0_u8..).zip(sizes) {
+        let scan = (0..*size).map(|n| Sample {
+            source: address("10.0.0.3"),
+            destination: address(&format!("10.9.{number}.{n}")),
+            destination_port: 22,
+            ..sample(60)
+        });
+        let requests = (1..5_u8).flat_map(|n| {
+            let asked = Sample { source: address(&format!("10.1.0.{n}")), ..sample(100) };
+            [asked.clone(), arriving(answer(asked))]
+        });
+        batches.push(batch(
+            "node-a",
+            u64::from(number),
+            100_000 + i64::from(number) * 1_000,
+            scan.chain(requests).collect(),
+        ));
+    }
+    batches.push(batch("node-a", 99, 200_000, vec![]));
+    batches
 }

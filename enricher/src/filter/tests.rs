@@ -8,6 +8,7 @@ use crate::stage1::{Closed, Content, Input, Partition};
 use weir_filter::{Place as Known, parse, parse_rule};
 use weir_flow::{RecordSettings, time::FOR_EVER};
 use weir_schemas::ledger::{Ledger, Received};
+use weir_schemas::raw::Sample;
 use weir_schemas::raw::{OpenedBy, RawBatch};
 
 const PLACE: Place<'static> = Place { tick: 100_000, tick_length: 1_000, node: "node-a" };

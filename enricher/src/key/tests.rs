@@ -4,6 +4,7 @@ use crate::fixtures::address;
 fn end(address_text: &str, port: u16) -> EndKey<'static> {
     let address = address(address_text);
     EndKey {
+        present: true,
         address: Some(address),
         port: Some(port),
         scope: address.scope(),
@@ -28,7 +29,7 @@ fn key(level: Level) -> Key<'static> {
     } else {
         (workload("web"), workload("db"))
     };
-    Key { level, origin: Origin::Ebpf, protocol: 6, initiator: ends.0, responder: ends.1, coarsened: false }
+    Key { level, origin: Origin::Ebpf, protocol: 6, initiator: ends.0, responder: ends.1, shape: Shape::Whole }
 }
 
 fn bytes(key: &Key<'_>) -> (Vec<u8>, usize) {
@@ -121,4 +122,24 @@ fn texts_cannot_run_into_each_other() {
     let mut b = key(Level::Two);
     (b.initiator.namespace, b.initiator.workload) = ("a", "bc");
     assert_ne!(bytes(&a), bytes(&b));
+}
+
+#[test]
+fn coarsened_keys_keep_what_their_shape_says() {
+    let other = |key: Key<'static>| Key {
+        initiator: EndKey { port: Some(1), ..key.initiator },
+        responder: EndKey { port: Some(2), ..key.responder },
+        ..key
+    };
+    let elsewhere = |end: EndKey<'static>| EndKey { address: Some(address("10.7.7.7")), workload: "other", ..end };
+    for level in [Level::Zero, Level::One, Level::Two, Level::Three] {
+        let key = key(level);
+        let differs = |change: Key<'static>| {
+            [Shape::Pair, Shape::Initiator, Shape::Responder, Shape::Nobody]
+                .map(|shape| bytes(&change.coarsened(shape)) != bytes(&key.coarsened(shape)))
+        };
+        assert_eq!(differs(other(key)), [false, false, level != Level::Three, false], "{level:?}");
+        assert_eq!(differs(Key { initiator: elsewhere(key.initiator), ..key }), [true, true, false, false]);
+        assert_eq!(differs(Key { responder: elsewhere(key.responder), ..key }), [true, false, true, false]);
+    }
 }

@@ -31,21 +31,6 @@ fn sums_stop_at_the_largest_number_of_a_topic() {
     assert_eq!(product(u64::MAX, 2), LARGEST);
 }
 
-#[test]
-fn a_bounded_set_keeps_the_smallest_and_says_that_there_are_more() {
-    let mut set = BoundedSet::default();
-    for member in (0..SET_LIMIT + 2).rev() {
-        set.insert(member);
-    }
-    set.insert(0);
-    let (members, more) = set.into_parts();
-    assert_eq!((members.len(), members.first(), more), (SET_LIMIT, Some(&0), 1));
-    let mut full = BoundedSet::default();
-    (0..SET_LIMIT).for_each(|member| full.insert(member));
-    full.insert(SET_LIMIT - 1);
-    assert_eq!(full.into_parts().1, 0, "a member that is listed is not one more");
-}
-
 proptest! {
     #[test]
     fn drops_add_up_in_any_grouping(list in prop::collection::vec((0..30_u8, 1..9_u64), 0..60), cut in 0..60_usize, again in 0..60_usize) {

@@ -63,10 +63,15 @@ fn shrink(partial: &mut Partial) -> bool {
         *more = more.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
         beyond > 0
     }
-    let mut shrunk = halve(&mut partial.initiator_addresses, &mut partial.initiator.addresses_more);
-    shrunk |= halve(&mut partial.initiator_pods, &mut partial.initiator.pods_more);
-    shrunk |= halve(&mut partial.responder_addresses, &mut partial.responder.addresses_more);
-    shrunk |= halve(&mut partial.responder_pods, &mut partial.responder.pods_more);
+    let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
+    let mut shrunk = halve(&mut partial.initiator_addresses, &mut initiator.addresses_more);
+    shrunk |= halve(&mut partial.initiator_pods, &mut initiator.pods_more);
+    shrunk |= halve(&mut partial.initiator_labels, &mut initiator.labels_more);
+    shrunk |= halve(&mut partial.initiator_domains, &mut initiator.domains_more);
+    shrunk |= halve(&mut partial.responder_addresses, &mut responder.addresses_more);
+    shrunk |= halve(&mut partial.responder_pods, &mut responder.pods_more);
+    shrunk |= halve(&mut partial.responder_labels, &mut responder.labels_more);
+    shrunk |= halve(&mut partial.responder_domains, &mut responder.domains_more);
     shrunk
 }
 

@@ -59,7 +59,7 @@ impl Meters {
             ),
             coarsened: m.counter(
                 "weir_enricher_samples_coarsened",
-                "Samples in catch-all records because a level had too many keys",
+                "Samples in coarsened records because a level had too many keys",
             ),
             filtered: m.counter_family(
                 "weir_enricher_samples_filtered",

@@ -1,20 +1,17 @@
 //! Partial records in the making: samples added up by level and key.
 
+use super::conversations::Conversations;
 use super::generation::Of;
+use super::record::{Record, empty_catch_all};
+use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::key::{Key, internal_partition};
-use crate::merge::{
-    BoundedSet, add_counters, add_drops, add_round_trip, empty_report, fold_drops, has_sets, merge_side, product, sum,
-};
-use crate::observe::{EndFound, Observation};
+use crate::observe::Observation;
 use foldhash::HashMap;
 use std::collections::BTreeMap;
-use weir_flow::{Address, Level, Millis, RecordSettings};
-use weir_join::Resolution;
-use weir_schemas::enriched::{Counters, DropCounter, Report, Side};
-use weir_schemas::ledger::Reporter;
+use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::partial::{Partial, PartialBatch};
-use weir_schemas::raw::{Origin, RoundTrip};
+use weir_schemas::raw::Origin;
 
 /// Partials in one message; the edge splits messages that are too large all the same.
 const PARTIALS_PER_MESSAGE: usize = 500;
@@ -26,7 +23,9 @@ const MEMBER: usize = 64;
 
 /// Where an observation is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At {
+pub(super) struct At<'a> {
+    pub(super) settings: &'a RecordSettings,
+    pub(super) cluster_known: bool,
     pub(super) window: Millis,
     pub(super) origin: Origin,
     /// First and last millisecond that the batch may speak of.
@@ -36,7 +35,8 @@ pub(super) struct At {
 /// All records of one generation.
 #[derive(Debug, Default)]
 pub(super) struct Aggregate {
-    levels: BTreeMap<Level, Records>,
+    /// By the level's number.
+    levels: [Records; 4],
     members: usize,
     bytes: Vec<u8>,
 }
@@ -44,26 +44,31 @@ pub(super) struct Aggregate {
 /// The records of one level; a key begins with its window.
 #[derive(Debug, Default)]
 struct Records {
-    records: HashMap<Box<[u8]>, Record>,
-    /// Keys that are not catch-alls.
-    regular: u32,
+    /// Places in the list by key.
+    numbers: HashMap<Box<[u8]>, u32>,
+    /// Nothing stands where a record was that has become part of another.
+    list: Vec<Option<Record>>,
+    /// How many of them are no catch-alls.
+    counted: usize,
+    coarse: Coarse,
+    /// Whether nothing more is worth coarsening: what exceeds the limit goes to the catch-alls.
+    exhausted: bool,
+    /// How often keys were coarsened, so that records are elsewhere than before.
+    rounds: u32,
 }
 
-#[derive(Debug)]
-struct Record {
-    partial: Partial,
-    /// How many bytes of the key choose the internal partition.
-    routing: usize,
-    ends: [End; 2],
+/// Where an observation is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Its record at each level that it is written at.
+    pub(super) records: [Option<u32>; 4],
+    /// At how many levels that is a coarsened one.
+    pub(super) coarse: u64,
 }
 
-/// What is kept beside a side while it is added up.
-#[derive(Debug, Default)]
-struct End {
-    /// The last answer that was merged into the side: the next one is nearly always the same.
-    last: Option<Resolution<'static>>,
-    addresses: BoundedSet<Address>,
-    pods: BoundedSet<String>,
+/// The number of a level, as an index.
+fn index(level: Level) -> usize {
+    usize::from(level.number())
 }
 
 /// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
@@ -78,49 +83,52 @@ fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item =
 }
 
 impl Aggregate {
-    /// Adds an observation at each of its levels. The answer is at how many of them it went to the catch-all.
-    pub(super) fn add(
+    /// Adds an observation at each of its levels. The answer is how many samples became coarse.
+    pub(super) fn add<'a>(
         &mut self,
-        observation: &Observation<'_>,
-        at: &At,
-        settings: &RecordSettings,
-        cluster_known: bool,
+        observation: &Observation<'a>,
+        at: &At<'_>,
+        conversations: &mut Conversations<'a>,
     ) -> u64 {
         let mut coarsened = 0;
-        for level in levels(settings, observation.policy_drops) {
-            coarsened += u64::from(self.add_at(level, observation, at, settings.keys_limit, cluster_known));
+        let known = conversations.places(observation);
+        let places = known.unwrap_or_else(|| {
+            let rounds = self.rounds();
+            let (places, samples) = self.find(observation, at);
+            coarsened = samples;
+            if rounds != self.rounds() {
+                conversations.clear();
+            }
+            conversations.note(observation, places);
+            places
+        });
+        for (records, number) in self.levels.iter_mut().zip(places.records) {
+            if let Some(record) = number.and_then(|number| records.get_mut(number)) {
+                record.count(observation, at);
+            }
         }
-        coarsened
+        coarsened + places.coarse
     }
 
-    fn add_at(&mut self, level: Level, o: &Observation<'_>, at: &At, limit: u32, cluster_known: bool) -> bool {
-        let instance = level.keeps_addresses();
-        let mut key = Key {
-            level,
-            origin: at.origin,
-            protocol: o.sample.protocol,
-            initiator: o.initiator.key(instance),
-            responder: o.responder.key(instance),
-            coarsened: false,
-        };
-        let mut routing = write_key(&mut self.bytes, at.window, &key);
-        let records = self.levels.entry(level).or_default();
-        if !records.records.contains_key(&*self.bytes) {
-            if records.regular >= limit {
-                key.coarsened = true;
-                routing = write_key(&mut self.bytes, at.window, &key);
-            } else {
-                records.regular += 1;
-            }
-            if !records.records.contains_key(&*self.bytes) {
-                let record = Record::new(level, o, at, cluster_known, key.coarsened, routing);
-                records.records.insert(self.bytes.as_slice().into(), record);
+    /// How often keys of any level were coarsened.
+    fn rounds(&self) -> u32 {
+        self.levels.iter().map(|records| records.rounds).fold(0, u32::wrapping_add)
+    }
+
+    /// The records of an observation, which then know its ends; and how many samples became coarse by that.
+    fn find(&mut self, observation: &Observation<'_>, at: &At<'_>) -> (Places, u64) {
+        let (mut places, mut coarsened) = (Places::default(), 0);
+        for level in levels(at.settings, observation.policy_drops) {
+            let Some(records) = self.levels.get_mut(index(level)) else { continue };
+            let (number, coarse, samples) = records.find(level, observation, at, &mut self.bytes);
+            self.members += records.get_mut(number).map_or(0, |record| record.know(level, observation, at));
+            coarsened += samples;
+            places.coarse += u64::from(coarse);
+            if let Some(place) = places.records.get_mut(index(level)) {
+                *place = Some(number);
             }
         }
-        if let Some(record) = records.records.get_mut(&*self.bytes) {
-            self.members += record.add(level, o, at);
-        }
-        key.coarsened
+        (places, coarsened)
     }
 
     pub(super) fn close(
@@ -131,18 +139,20 @@ impl Aggregate {
         batches: &mut Vec<(i32, PartialBatch)>,
     ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
-        for (_, level) in self.levels {
-            let mut records: Vec<(Box<[u8]>, Record)> = level.records.into_iter().collect();
-            records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            for (bytes, record) in records {
+        for (number, mut level) in self.levels.into_iter().enumerate() {
+            let mut numbers: Vec<(Box<[u8]>, u32)> = level.numbers.drain().collect();
+            numbers.sort_unstable();
+            for (bytes, number) in numbers {
+                let Some(record) = level.take(number) else { continue };
                 let key = bytes.get(8..).unwrap_or_default();
-                let routing = key.get(..record.routing).unwrap_or(key);
+                let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
                 let mut partial = record.finish();
                 join.place(settings, &mut partial.initiator);
                 join.place(settings, &mut partial.responder);
                 by_internal.entry(internal).or_default().push(partial);
             }
+            announce(settings.internal_partitions, &mut by_internal, number);
         }
         for (internal, mut partials) in by_internal {
             while !partials.is_empty() {
@@ -159,7 +169,131 @@ impl Aggregate {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.levels.values().map(|level| level.records.len()).sum::<usize>() * RECORD + self.members * MEMBER
+        self.levels.iter().map(|level| level.numbers.len()).sum::<usize>() * RECORD + self.members * MEMBER
+    }
+}
+
+/// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other
+/// coarsened record: a record there that lacks a report must not conclude that nothing arrived.
+fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Vec<Partial>>, level: usize) {
+    let coarse = |partial: &&Partial| partial.coarsened && usize::from(partial.level) == level;
+    let Some(empty) = by_internal.values().flatten().find(coarse).map(empty_catch_all) else { return };
+    for internal in 0..internal_partitions {
+        let partials = by_internal.entry(internal).or_default();
+        if !partials.iter().any(|partial| coarse(&partial)) {
+            partials.push(empty.clone());
+        }
+    }
+}
+
+impl Records {
+    fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
+        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.as_mut())
+    }
+
+    fn take(&mut self, number: u32) -> Option<Record> {
+        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.take())
+    }
+
+    fn insert(&mut self, key: &[u8], record: Record) -> u32 {
+        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.list.push(Some(record));
+        self.numbers.insert(key.into(), number);
+        number
+    }
+
+    /// The record of an observation and whether it is coarse. And how many samples before became coarse.
+    fn find(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>, bytes: &mut Vec<u8>) -> (u32, bool, u64) {
+        let instance = level.keeps_addresses();
+        let key = Key {
+            level,
+            origin: at.origin,
+            protocol: o.sample.protocol,
+            initiator: o.initiator.key(instance),
+            responder: o.responder.key(instance),
+            shape: Shape::Whole,
+        };
+        write_key(bytes, at.window, &key);
+        if let Some(number) = self.numbers.get(&**bytes) {
+            return (*number, false, 0);
+        }
+        let limit = usize::try_from(at.settings.keys_limit).unwrap_or(usize::MAX);
+        let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
+        let routing = write_key(bytes, at.window, &key.coarsened(shape));
+        let known = self.numbers.get(&**bytes).copied();
+        let number = known.unwrap_or_else(|| {
+            self.counted += usize::from(shape != Shape::Nobody);
+            self.insert(bytes, Record::new(level, o, at, shape, routing))
+        });
+        (number, shape != Shape::Whole, coarsened)
+    }
+
+    /// What is left of a key that has no record: as much as there is place for, after the noisiest keys were coarsened
+    /// if they had to be. And how many samples became coarse by that.
+    fn make_place(&mut self, key: &Key<'_>, window: Millis, limit: usize, bytes: &mut Vec<u8>) -> (Shape, u64) {
+        let full = self.counted >= limit;
+        if !full && self.coarse.is_empty() {
+            return (Shape::Whole, 0);
+        }
+        let groups = key.groups(window, bytes);
+        let mut coarsened = 0;
+        loop {
+            let shape = shape_of(&self.coarse, groups.initiator, groups.responder);
+            write_key(bytes, window, &key.coarsened(shape));
+            if self.counted < limit || self.numbers.contains_key(&**bytes) {
+                return (shape, coarsened);
+            }
+            if self.exhausted {
+                return (Shape::Nobody, coarsened);
+            }
+            coarsened += self.coarsen(limit, bytes);
+        }
+    }
+
+    /// Coarsens the noisiest keys. An eighth of the limit or nothing at all is freed, so that looking for them is rare.
+    fn coarsen(&mut self, limit: usize, bytes: &mut Vec<u8>) -> u64 {
+        let goal = (limit / 8).max(1);
+        let members: Vec<Member> = self.list.iter().flatten().filter_map(|record| record.member(bytes)).collect();
+        let found = noisiest(&members, &self.coarse, goal);
+        self.exhausted = found.freed < goal;
+        self.rounds = self.rounds.wrapping_add(1);
+        self.coarse.extend(found.groups);
+        let coarse = &self.coarse;
+        let shape = |record: &Record, bytes: &mut Vec<u8>| {
+            let member = record.member(bytes)?;
+            let shape = shape_of(coarse, member.initiator, member.responder);
+            (shape != Shape::Whole && !(shape == Shape::Pair && member.is_pair)).then_some(shape)
+        };
+        let list = &self.list;
+        let of = |number: u32| usize::try_from(number).ok().and_then(|number| list.get(number)?.as_ref());
+        let shapes: Vec<(Box<[u8]>, u32, Shape)> = self
+            .numbers
+            .iter()
+            .filter_map(|(key, number)| Some((key.clone(), *number, shape(of(*number)?, bytes)?)))
+            .collect();
+        // All are taken out before the first is put back, because it may get the key of one that is still to be.
+        let mut taken = Vec::with_capacity(shapes.len());
+        for (key, number, shape) in shapes {
+            self.numbers.remove(&key);
+            taken.extend(self.take(number).map(|record| (record, shape)));
+        }
+        let mut coarsened = 0;
+        for (mut record, shape) in taken {
+            coarsened += if record.is_coarse() { 0 } else { record.samples() };
+            record.coarsen(shape);
+            record.write_key(bytes);
+            let known = self.numbers.get(&**bytes).copied();
+            match known.and_then(|number| self.get_mut(number)) {
+                Some(known) => {
+                    known.merge(record);
+                    self.counted -= 1;
+                }
+                None => {
+                    self.insert(bytes, record);
+                }
+            }
+        }
+        coarsened
     }
 }
 
@@ -168,176 +302,4 @@ fn write_key(bytes: &mut Vec<u8>, window: Millis, key: &Key<'_>) -> usize {
     bytes.clear();
     bytes.extend_from_slice(&window.to_be_bytes());
     key.write(bytes)
-}
-
-fn side_at(level: Level, end: &EndFound<'_>, initiator: bool) -> Side {
-    let mut side = end.side(level.keeps_addresses());
-    let port = match level {
-        Level::Zero => true,
-        Level::One | Level::Two => !initiator,
-        Level::Three => false,
-    };
-    if !port {
-        side.port = None;
-    }
-    side
-}
-
-/// The side of a catch-all: nothing but where its addresses belong.
-fn nobody(end: &EndFound<'_>) -> Side {
-    let mut side = Resolution::none(None).to_side(&weir_join::Ask::address(0, end.ask.address));
-    side.address = None;
-    side
-}
-
-impl Record {
-    fn new(level: Level, o: &Observation<'_>, at: &At, cluster_known: bool, coarsened: bool, routing: usize) -> Self {
-        let side = |end, initiator| if coarsened { nobody(end) } else { side_at(level, end, initiator) };
-        let partial = Partial {
-            responder_domains: Vec::new(),
-            responder_labels: Vec::new(),
-            initiator_domains: Vec::new(),
-            initiator_labels: Vec::new(),
-            judgements: Vec::new(),
-            window: at.window,
-            level: level.number(),
-            origin: at.origin,
-            cluster_known,
-            initiator: side(&o.initiator, true),
-            responder: side(&o.responder, false),
-            initiator_addresses: Vec::new(),
-            responder_addresses: Vec::new(),
-            initiator_pods: Vec::new(),
-            responder_pods: Vec::new(),
-            protocol: o.sample.protocol,
-            orientation_guessed: false,
-            untranslated: false,
-            first_seen: Millis::MAX,
-            last_seen: Millis::MIN,
-            totals: Counters::default(),
-            by_initiator: None,
-            by_responder: None,
-            initiator_covered: true,
-            responder_covered: true,
-            coarsened,
-            samples: 0,
-        };
-        Self { partial, routing, ends: Default::default() }
-    }
-
-    /// Adds an observation; the answer is how many members the sets may have gained.
-    fn add(&mut self, level: Level, o: &Observation<'_>, at: &At) -> usize {
-        let mut members = 0;
-        if !self.partial.coarsened {
-            let [initiator, responder] = &mut self.ends;
-            members += initiator.merge(&mut self.partial.initiator, level, &o.initiator, true);
-            members += responder.merge(&mut self.partial.responder, level, &o.responder, false);
-        }
-        let partial = &mut self.partial;
-        let clamp = |time: Millis| time.clamp(at.times.0, at.times.1);
-        partial.orientation_guessed |= o.guessed;
-        partial.untranslated |= o.untranslated;
-        partial.first_seen = partial.first_seen.min(clamp(o.sample.first_seen));
-        partial.last_seen = partial.last_seen.max(clamp(o.sample.last_seen));
-        partial.initiator_covered &= o.initiator.covered;
-        partial.responder_covered &= o.responder.covered;
-        partial.samples = sum(partial.samples, 1);
-        let counters = counters(o);
-        if o.authority {
-            add_counters(&mut partial.totals, &counters);
-        }
-        let report = match o.reporter {
-            Reporter::Initiator => &mut partial.by_initiator,
-            Reporter::Responder => &mut partial.by_responder,
-        };
-        add_sample(report.get_or_insert_with(empty_report), o, &counters, clamp(o.sample.last_seen));
-        members
-    }
-
-    fn finish(self) -> Partial {
-        let Self { mut partial, ends: [initiator, responder], .. } = self;
-        (partial.initiator_addresses, partial.initiator.addresses_more) = initiator.addresses.into_parts();
-        (partial.initiator_pods, partial.initiator.pods_more) = initiator.pods.into_parts();
-        (partial.responder_addresses, partial.responder.addresses_more) = responder.addresses.into_parts();
-        (partial.responder_pods, partial.responder.pods_more) = responder.pods.into_parts();
-        for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
-            fold_drops(&mut report.drops);
-        }
-        partial
-    }
-}
-
-impl End {
-    fn merge(&mut self, side: &mut Side, level: Level, end: &EndFound<'_>, initiator: bool) -> usize {
-        let mut members = 0;
-        let known = self.last.as_ref() == Some(&end.found);
-        let instance = level.keeps_addresses();
-        if !known || instance && (end.ask.container.is_some() || end.ask.process.is_some()) {
-            merge_side(side, &side_at(level, end, initiator));
-        }
-        if has_sets(level) {
-            if !end.without_address {
-                self.addresses.insert(end.ask.address);
-            }
-            members += usize::from(!known);
-            if let Some(pod) = end.pod().filter(|_| !known) {
-                self.pods.insert(pod);
-                members += 1;
-            }
-        }
-        if !known {
-            self.last = Some(end.found.keep());
-        }
-        members
-    }
-}
-
-/// A sample's counters, corrected for sampling and turned to the record's directions.
-fn counters(o: &Observation<'_>) -> Counters {
-    let factor = u64::from(o.sample.sampling.max(1));
-    let (bytes, packets) = (product(o.sample.bytes, factor), product(o.sample.packets, factor));
-    let (started, ended) = (product(o.sample.started, factor), product(o.sample.ended, factor));
-    let mut counters = Counters { started, ended, ..Counters::default() };
-    if o.forward {
-        (counters.forward_bytes, counters.forward_packets) = (bytes, packets);
-    } else {
-        (counters.reverse_bytes, counters.reverse_packets) = (bytes, packets);
-    }
-    counters
-}
-
-fn add_sample(report: &mut Report, o: &Observation<'_>, counters: &Counters, last_seen: Millis) {
-    let sample = o.sample;
-    let factor = u64::from(sample.sampling.max(1));
-    add_counters(&mut report.counters, counters);
-    for drop in &sample.drops {
-        let (packets, bytes) = (product(drop.packets, factor), product(drop.bytes, factor));
-        let (forward, reverse) = if o.forward { ((packets, bytes), (0, 0)) } else { ((0, 0), (packets, bytes)) };
-        let counter = DropCounter {
-            reason: drop.reason.clone(),
-            class: drop.class,
-            forward_packets: forward.0,
-            forward_bytes: forward.1,
-            reverse_packets: reverse.0,
-            reverse_bytes: reverse.1,
-        };
-        add_drops(&mut report.drops, &counter);
-    }
-    if o.forward {
-        report.forward_tcp_flags |= sample.tcp_flags;
-        if sample.packets > 0 {
-            report.last_forward = report.last_forward.max(Some(last_seen));
-        }
-    } else {
-        report.reverse_tcp_flags |= sample.tcp_flags;
-    }
-    report.retransmits = sum(report.retransmits, product(sample.retransmits, factor));
-    let bounded = sample.round_trip.map(|r| RoundTrip {
-        sum: sum(r.sum, 0),
-        count: sum(r.count, 0),
-        min: sum(r.min, 0),
-        max: sum(r.max, 0),
-    });
-    add_round_trip(&mut report.round_trip, bounded.as_ref());
-    report.sampling = report.sampling.max(sample.sampling.max(1));
 }

@@ -1,6 +1,7 @@
 //! One open generation of a raw partition.
 
 use super::aggregate::Aggregate;
+use super::conversations::Conversations;
 use super::{Closed, Counts};
 use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
@@ -155,14 +156,19 @@ impl Generation {
             let place = Place { tick: next.tick, tick_length: settings.tick, node: &next.batch.node };
             let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
-            let at = super::aggregate::At { window: next.window, origin: next.batch.origin, times };
-            let mut tally = Tally::default();
+            let at = super::aggregate::At {
+                settings,
+                cluster_known: join.cluster_known(),
+                window: next.window,
+                origin: next.batch.origin,
+                times,
+            };
+            let (mut tally, mut conversations) = (Tally::default(), Conversations::new(settings));
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             observe_all(samples, &place, join, |observation| {
-                let mut changed = None;
-                let taken = crate::filter::apply(rules, observation, at.origin, &mut changed, &mut tally);
+                let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
                 let Some(observation) = taken else { return };
-                counts.coarsened += self.aggregate.add(&observation, &at, settings, join.cluster_known());
+                counts.coarsened += self.aggregate.add(&observation, &at, &mut conversations);
                 self.samples += 1;
             });
             self.book_filtered(&next.batch, &tally, counts);

@@ -1,9 +1,9 @@
 use super::*;
-use crate::fixtures::{Fake, batch, dropped, history, sample, settings};
+use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, sample, settings};
 use weir_flow::Level;
 use weir_schemas::enriched::Attribution;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DropClass, Point, RawBatch};
+use weir_schemas::raw::{DropClass, Point, RawBatch, RoundTrip, Sample};
 
 fn partition(settings: RecordSettings) -> Partition {
     Partition::new("local", 0, history(settings), Stage1Position::START)
@@ -16,6 +16,10 @@ fn feed(partition: &mut Partition, append_time: Millis, batch: RawBatch) {
 
 /// Reads batches, each appended when its tick is over, and closes everything.
 fn run(settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
+    run_with(&Fake::default(), settings, batches)
+}
+
+fn run_with(join: &Fake, settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
     let mut partition = partition(settings);
     let end = batch("node-a", 99, 200_000, vec![]);
     let mut now = 0;
@@ -24,7 +28,7 @@ fn run(settings: RecordSettings, batches: Vec<RawBatch>) -> Closed {
         feed(&mut partition, now, batch);
     }
     let last = partition.ready(FOR_EVER, usize::MAX).unwrap();
-    partition.close(last, &Fake::default())
+    partition.close(last, join)
 }
 
 fn partials(closed: &Closed, level: u8) -> Vec<&Partial> {
@@ -149,32 +153,84 @@ fn sampled_counters_are_multiplied() {
     }
 }
 
-#[test]
-fn keys_beyond_the_limit_are_coarsened_in_the_order_of_the_log() {
-    let mut settings = settings(1, 1);
-    settings.keys_limit = 2;
-    let with_port = |port| {
-        let mut one = sample(1);
-        one.destination_port = port;
-        one
+/// A scan of a network from 10.0.0.3, in which nobody answers.
+fn scan(count: u8) -> Vec<Sample> {
+    let one = |n: u8| Sample {
+        source: address("10.0.0.3"),
+        destination: address(&format!("10.9.0.{n}")),
+        destination_port: 22,
+        ..sample(60)
     };
-    let closed = run(
-        settings,
-        vec![
-            batch("node-a", 0, 100_000, vec![with_port(443), with_port(80), with_port(22)]),
-            batch("node-a", 1, 101_000, vec![with_port(80), with_port(23)]),
-        ],
-    );
+    (0..count).map(one).collect()
+}
+
+/// A request of 10.0.0.1 to this port, and its answer.
+fn answered(port: u16) -> [Sample; 2] {
+    let asked = Sample { destination_port: port, ..sample(100) };
+    [asked.clone(), arriving(answer(asked))]
+}
+
+#[test]
+fn a_scan_is_coarsened_and_ordinary_keys_survive_it() {
+    let mut settings = settings(1, 1);
+    settings.keys_limit = 40;
+    let before: Vec<Sample> = (80..90).flat_map(answered).chain(scan(60)).collect();
+    let after: Vec<Sample> = scan(60).into_iter().chain((80..100).flat_map(answered)).collect();
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, before), batch("node-a", 1, 101_000, after)]);
+    for level in [0, 1] {
+        let all = partials(&closed, level);
+        let ordinary: Vec<_> = all.iter().filter(|partial| !partial.coarsened).collect();
+        assert_eq!(ordinary.len(), 20, "level {level}");
+        assert!(ordinary.iter().all(|partial| partial.totals.reverse_packets > 0));
+        let coarse: Vec<_> = all.iter().filter(|partial| partial.coarsened).collect();
+        assert_eq!(coarse.len(), 1, "level {level}");
+        let scan = coarse[0];
+        assert_eq!((scan.initiator.pod.as_deref(), scan.initiator.port), (Some("web-2"), None));
+        assert_eq!((scan.responder.address, scan.responder.attribution), (None, Attribution::None));
+        assert_eq!((scan.samples, scan.totals.forward_bytes, scan.totals.started), (120, 7_200, 120));
+    }
+}
+
+#[test]
+fn a_scan_of_one_hosts_ports_keeps_the_host() {
+    let mut settings = settings(1, 1);
+    settings.keys_limit = 8;
+    let ports = (1..40).map(|port| Sample { destination_port: port, ..sample(60) }).collect();
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, ports)]);
     let one = partials(&closed, 1);
-    let regular: Vec<_> =
-        one.iter().filter(|partial| !partial.coarsened).map(|p| (p.responder.port, p.samples)).collect();
-    assert_eq!(regular, [(Some(80), 2), (Some(443), 1)]);
+    assert_eq!((one.len(), one[0].coarsened, one[0].samples), (1, true, 39));
+    assert_eq!((one[0].responder.pod.as_deref(), one[0].responder.port), (Some("db-1"), None));
+}
+
+/// Where every end is as noisy as the next, the first keys of the log keep their records.
+#[test]
+fn what_cannot_be_coarsened_by_its_ends_goes_to_a_catch_all() {
+    let mut settings = settings(1, 1);
+    settings.keys_limit = 10;
+    let strangers = (0..30).map(|n| Sample {
+        source: address(&format!("10.8.0.{n}")),
+        destination: address(&format!("10.9.0.{n}")),
+        ..sample(60)
+    });
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, strangers.collect())]);
+    let one = partials(&closed, 1);
+    let kept: Vec<_> = one.iter().filter(|partial| !partial.coarsened).map(|p| p.initiator.address.unwrap()).collect();
+    assert_eq!(kept, (0..10).map(|n| address(&format!("10.8.0.{n}"))).collect::<Vec<_>>());
     let catch_all: Vec<_> = one.iter().filter(|partial| partial.coarsened).collect();
-    assert_eq!(catch_all.len(), 1);
-    let catch_all = catch_all[0];
-    assert_eq!((catch_all.samples, catch_all.responder.port, catch_all.responder.address), (2, None, None));
-    assert_eq!(catch_all.initiator.attribution, Attribution::None);
-    assert_eq!(catch_all.totals.forward_bytes, 2, "nothing is lost");
+    assert_eq!((catch_all.len(), catch_all[0].samples, catch_all[0].initiator.address), (1, 20, None));
+}
+
+/// Internal partitions without any coarsened record must hear of it, too.
+#[test]
+fn every_internal_partition_hears_that_keys_were_coarsened() {
+    let mut settings = settings(1, 4);
+    (settings.keys_limit, settings.levels_allowed) = (8, vec![Level::One]);
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, scan(60))]);
+    let coarse = |(internal, batch): &(i32, PartialBatch)| {
+        batch.partials.iter().any(|partial| partial.coarsened).then_some(*internal)
+    };
+    assert_eq!(closed.partials.iter().filter_map(coarse).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(partials(&closed, 1).iter().map(|partial| partial.samples).sum::<u64>(), 60);
 }
 
 #[test]
@@ -202,14 +258,54 @@ fn transit_and_underlay_are_outside_totals_and_in_the_ledger() {
 #[test]
 fn workload_records_carry_their_pods_addresses_and_common_labels() {
     let mut other = sample(1);
-    other.source = crate::fixtures::address("10.0.0.3");
+    other.source = address("10.0.0.3");
     let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sample(1), other])]);
     let two = partials(&closed, 2);
     assert_eq!(two.len(), 1);
     assert_eq!(two[0].initiator_pods, ["shop/web-1", "shop/web-2"]);
-    assert_eq!(two[0].initiator_addresses, ["10.0.0.1", "10.0.0.3"].map(crate::fixtures::address));
+    assert_eq!(two[0].initiator_addresses, ["10.0.0.1", "10.0.0.3"].map(address));
     assert_eq!(two[0].initiator.labels, ["app=web"]);
+    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1", "pod=web-2"]);
     assert_eq!((two[0].initiator.pod.as_deref(), two[0].initiator.address), (None, None));
+}
+
+#[test]
+fn records_carry_the_labels_that_the_settings_name() {
+    let settings = RecordSettings { labels_keep: vec!["pod".to_owned()], ..settings(1, 1) };
+    let closed = run(settings, vec![batch("node-a", 0, 100_000, vec![sample(1)])]);
+    assert_eq!(partials(&closed, 1)[0].initiator.labels, ["pod=web-1"]);
+    assert_eq!(partials(&closed, 2)[0].initiator_labels, ["pod=web-1"]);
+}
+
+/// Which of the two pods it was is not known, but whichever it was had the label that both have.
+#[test]
+fn an_end_of_which_only_the_workload_is_known_has_the_labels_of_all_its_pods() {
+    let mut join = Fake::default();
+    let candidates = ["10.0.0.1", "10.0.0.3"].map(|a| join.pods[&address(a)].clone());
+    join.ambiguous.insert(address("10.0.0.9"), candidates.to_vec());
+    let mut unknown = sample(1);
+    unknown.source = address("10.0.0.9");
+    let closed = run_with(&join, settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sample(1), unknown])]);
+    let two = partials(&closed, 2);
+    assert_eq!((two.len(), two[0].initiator.attribution), (1, Attribution::Ambiguous));
+    assert_eq!(two[0].initiator.labels, ["app=web"]);
+    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1"]);
+}
+
+#[test]
+fn statistics_of_tcp_are_added_up_and_corrected_for_sampling() {
+    let one = |sampling, micros| {
+        let times = Some(RoundTrip { sum: micros, count: 1, min: micros, max: micros });
+        let statistics = Sample { retransmits: 1, zero_windows: 2, resets: 3, handshake: times, ..sample(1) };
+        Sample { sampling, round_trip: times, ..statistics }
+    };
+    let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![one(1, 500), one(4, 100)])]);
+    for partial in closed.partials.iter().flat_map(|(_, batch)| &batch.partials) {
+        let report = partial.by_initiator.as_ref().unwrap();
+        assert_eq!((report.retransmits, report.zero_windows, report.resets), (5, 10, 15));
+        let times = Some(RoundTrip { sum: 900, count: 5, min: 100, max: 500 });
+        assert_eq!((report.round_trip, report.handshake), (times, times));
+    }
 }
 
 #[test]

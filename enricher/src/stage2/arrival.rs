@@ -1,6 +1,6 @@
 //! What a record says of its packets: whether they arrived, and whether policies let them pass.
 
-use super::close::Missing;
+use super::close::Heard;
 use crate::merge::policy_drops;
 use weir_flow::Millis;
 use weir_schemas::enriched::{Action, Arrival, Report};
@@ -23,14 +23,14 @@ fn reverse(report: Option<&Report>) -> u64 {
 /// * `Ok`: both reporters counted packets of the same direction.
 /// * `Never`: the initiator's side sent packets, the last of them at least 1 s before the window's end; the responder's
 ///   side counted none in either direction although its end was covered at every tick, its node is known and reported
-///   every tick of the window in time; nothing was sampled or coarsened, the tuple was translated where it had to be,
-///   and the record is of the window's own generation.
+///   every tick of the window in time; nothing was sampled, and nothing of its level coarsened; the tuple was translated
+///   where it had to be, and the record is of the window's own generation.
 /// * `Unknown`: anything else, with the first reason that applies.
 pub(super) fn arrival(
     partial: &Partial,
     generation: Millis,
     window_length: Millis,
-    missing: &Missing,
+    heard: &Heard,
 ) -> (Arrival, &'static str) {
     let (initiator, responder) = (partial.by_initiator.as_ref(), partial.by_responder.as_ref());
     let both = |count: fn(Option<&Report>) -> u64| count(initiator) > 0 && count(responder) > 0;
@@ -54,7 +54,7 @@ pub(super) fn arrival(
     if reverse(responder) > 0 || reverse(initiator) > 0 {
         return unknown("one direction only");
     }
-    if partial.coarsened {
+    if partial.coarsened || heard.coarsened.contains(&partial.level) {
         return unknown("coarsened");
     }
     if partial.untranslated {
@@ -70,7 +70,7 @@ pub(super) fn arrival(
     if initiator.and_then(|report| report.last_forward).is_none_or(|last| last > end.saturating_sub(SETTLING)) {
         return unknown("sent at the end of the window");
     }
-    match partial.responder.node.as_ref().map(|node| missing.get(node)) {
+    match partial.responder.node.as_ref().map(|node| heard.missing.get(node)) {
         None => unknown("responder's node not known"),
         Some(None) => unknown("responder's node did not report"),
         Some(Some(0)) => (Arrival::Never, ""),

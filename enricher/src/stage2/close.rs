@@ -2,8 +2,10 @@
 
 use super::arrival::{action, arrival};
 use super::{Closed, Held, Slot};
+use crate::coarsen::{Shape, leave_out};
 use crate::key::record_id;
 use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
+use crate::sets::{Listed, Union};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Address, Level, Millis, RecordSettings};
@@ -23,44 +25,55 @@ pub(super) struct Of<'a> {
     pub(super) reports: Option<weir_filter::Sameness>,
 }
 
+/// The records of a generation by window (8 bytes, big-endian) and key, with the length of the key's tuple.
+pub(super) type Records = BTreeMap<Box<[u8]>, (usize, Box<Merged>)>;
+
 /// A record with all its partials merged.
-struct Merged {
-    partial: Partial,
+pub(super) struct Merged {
+    pub(super) partial: Partial,
     sets: [Sets; 2],
 }
 
-/// What stands behind one end.
+/// What stands behind one end, whole.
 #[derive(Default)]
 struct Sets {
-    addresses: BTreeSet<Address>,
-    pods: BTreeSet<String>,
-    addresses_more: u64,
-    pods_more: u64,
+    addresses: Union<Address>,
+    pods: Union<String>,
+    labels: Union<String>,
+    domains: Union<String>,
 }
 
-/// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
-pub(super) type Missing = BTreeMap<String, u32>;
+/// What is known of the reports that a generation lacks.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Ticks that were missing of each node that reported in the generation's window; absent = the node did not.
+    pub(super) missing: BTreeMap<String, u32>,
+    /// Levels at which stage 1 has coarsened keys: a report that is not in a record may be in a coarsened one.
+    pub(super) coarsened: BTreeSet<u8>,
+}
 
 pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
     closed.generations += 1;
-    let mut missing = Missing::new();
+    let mut heard = Heard::default();
     for node in held.missing.into_values().flatten() {
         // A node whose key moved to another partition within the window has ticks in both; the fewer are missing.
-        let ticks = missing.entry(node.node).or_insert(node.ticks);
+        let ticks = heard.missing.entry(node.node).or_insert(node.ticks);
         *ticks = (*ticks).min(node.ticks);
     }
-    let mut records: BTreeMap<Box<[u8]>, (usize, Merged)> = BTreeMap::new();
+    let mut records = Records::new();
     for (key, Slot { routing, twins }) in held.slots {
         closed.partials += u64::try_from(twins.len()).unwrap_or(u64::MAX);
+        heard.coarsened.extend(twins.values().filter(|partial| partial.coarsened).map(|partial| partial.level));
         if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
-            records.insert(key, (routing, merged));
+            records.insert(key, (routing, Box::new(merged)));
         }
     }
     join_ambiguous(&mut records);
+    super::limit::coarsen(&mut records, of);
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
     for (key, (_, merged)) in records {
         let key = key.get(8..).unwrap_or_default();
-        if let Some(record) = merged.finish(key, of, &missing) {
+        if let Some(record) = merged.finish(key, of, &heard) {
             book(&record, &mut stored);
             closed.records.push(record);
         }
@@ -98,7 +111,7 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
 
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
-fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
+fn join_ambiguous(records: &mut Records) {
     let (mut from_keys, mut to_keys) = (Vec::new(), Vec::new());
     for (key, (routing, merged)) in records.iter() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
@@ -123,6 +136,9 @@ fn join_ambiguous(records: &mut BTreeMap<Box<[u8]>, (usize, Merged)>) {
             && let Some((_, target)) = records.get_mut(&to)
         {
             merge_counts(&mut target.partial, &merged.partial);
+            for (mine, theirs) in target.sets.iter_mut().zip(merged.sets) {
+                mine.merge(theirs);
+            }
         }
     }
 }
@@ -144,35 +160,60 @@ fn allows(side: &Side, target: &Side) -> bool {
 
 impl Sets {
     fn merge(&mut self, other: Self) {
-        self.addresses.extend(other.addresses);
-        self.pods.extend(other.pods);
-        self.addresses_more = sum(self.addresses_more, other.addresses_more);
-        self.pods_more = sum(self.pods_more, other.pods_more);
+        self.addresses.merge(other.addresses);
+        self.pods.merge(other.pods);
+        self.labels.merge(other.labels);
+        self.domains.merge(other.domains);
     }
 
-    fn put(self, side: &mut Side, limit: usize) {
-        let beyond = |length: usize| u64::try_from(length.saturating_sub(limit)).unwrap_or(u64::MAX);
-        side.addresses_more = sum(self.addresses_more, beyond(self.addresses.len()));
-        side.pods_more = sum(self.pods_more, beyond(self.pods.len()));
-        side.addresses = self.addresses.into_iter().take(limit).collect();
-        side.pods = self.pods.into_iter().take(limit).collect();
+    /// Puts what a record lists on its side; whether a count of what is not listed is a lower bound only.
+    fn put(self, side: &mut Side, limit: usize) -> bool {
+        let addresses = self.addresses.list(limit, &[]);
+        let pods = self.pods.list(limit, &[]);
+        let labels = self.labels.list(limit, &side.labels);
+        let domains = self.domains.list(limit, &[]);
+        let bounds = addresses.at_least || pods.at_least || labels.at_least || domains.at_least;
+        Listed { members: side.addresses, more: side.addresses_more, .. } = addresses;
+        Listed { members: side.pods, more: side.pods_more, .. } = pods;
+        Listed { members: side.labels_some, more: side.labels_more, .. } = labels;
+        Listed { members: side.domains, more: side.domains_more, .. } = domains;
+        bounds
     }
 }
 
 impl Merged {
-    fn new(mut partial: Partial) -> Self {
-        let take = |addresses: &mut Vec<Address>, pods: &mut Vec<String>, side: &mut Side| Sets {
-            addresses: std::mem::take(addresses).into_iter().collect(),
-            pods: std::mem::take(pods).into_iter().collect(),
-            addresses_more: std::mem::take(&mut side.addresses_more),
-            pods_more: std::mem::take(&mut side.pods_more),
-        };
-        let initiator = take(&mut partial.initiator_addresses, &mut partial.initiator_pods, &mut partial.initiator);
-        let responder = take(&mut partial.responder_addresses, &mut partial.responder_pods, &mut partial.responder);
-        Self { partial, sets: [initiator, responder] }
+    fn new(partial: Box<Partial>) -> Self {
+        let mut partial = *partial;
+        use std::mem::take;
+        let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
+        let sets = [
+            Sets {
+                addresses: Union::new(take(&mut partial.initiator_addresses), take(&mut initiator.addresses_more)),
+                pods: Union::new(take(&mut partial.initiator_pods), take(&mut initiator.pods_more)),
+                labels: Union::new(take(&mut partial.initiator_labels), take(&mut initiator.labels_more)),
+                domains: Union::new(take(&mut partial.initiator_domains), take(&mut initiator.domains_more)),
+            },
+            Sets {
+                addresses: Union::new(take(&mut partial.responder_addresses), take(&mut responder.addresses_more)),
+                pods: Union::new(take(&mut partial.responder_pods), take(&mut responder.pods_more)),
+                labels: Union::new(take(&mut partial.responder_labels), take(&mut responder.labels_more)),
+                domains: Union::new(take(&mut partial.responder_domains), take(&mut responder.domains_more)),
+            },
+        ];
+        Self { partial, sets }
     }
 
-    fn merge(mut self, other: Self) -> Self {
+    /// Leaves out what this shape does not keep.
+    pub(super) fn leave_out(&mut self, shape: Shape) {
+        leave_out(&mut self.partial, shape);
+        for (sets, initiator) in self.sets.iter_mut().zip([true, false]) {
+            if !shape.keeps(initiator) {
+                *sets = Sets::default();
+            }
+        }
+    }
+
+    pub(super) fn merge(mut self, other: Self) -> Self {
         merge_record(&mut self.partial, &other.partial);
         for (mine, theirs) in self.sets.iter_mut().zip(other.sets) {
             mine.merge(theirs);
@@ -181,19 +222,18 @@ impl Merged {
     }
 
     /// The record; nothing when all its counters are zero.
-    fn finish(self, key: &[u8], of: &Of<'_>, missing: &Missing) -> Option<Enriched> {
+    fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<Enriched> {
         let Self { partial, sets: [initiator_sets, responder_sets] } = self;
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
             return None;
         }
-        let arrival = arrival(&partial, of.generation, of.settings.window, missing);
+        let arrival = arrival(&partial, of.generation, of.settings.window, heard);
         let (arrival, reason) = crate::filter::doubted(arrival, of.reports, &partial);
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);
-        initiator_sets.put(&mut initiator, limit);
-        responder_sets.put(&mut responder, limit);
+        let bounds = initiator_sets.put(&mut initiator, limit) | responder_sets.put(&mut responder, limit);
         settle_side(&mut initiator);
         settle_side(&mut responder);
         let community_id = community_id_of(&initiator, &responder, partial.protocol);
@@ -226,7 +266,7 @@ impl Merged {
             arrival,
             arrival_reason: reason.to_owned(),
             action,
-            coarsened: partial.coarsened,
+            coarsened: partial.coarsened || bounds,
             samples: partial.samples,
         })
     }

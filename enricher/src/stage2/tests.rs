@@ -5,7 +5,7 @@ use crate::stage1::{Content, Input, Partition};
 use weir_flow::RecordSettings;
 use weir_schemas::enriched::{Action, Arrival, Attribution};
 use weir_schemas::partial::Marker;
-use weir_schemas::raw::{DropClass, RawBatch};
+use weir_schemas::raw::{DropClass, RawBatch, Sample};
 
 /// Both stages over one raw partition; every node's ticks of the window 100 000 are there.
 fn records(settings: RecordSettings, join: &Fake, batches: Vec<RawBatch>) -> Vec<Enriched> {
@@ -149,6 +149,36 @@ fn sets_are_cut_and_counted_exactly() {
     let side = &at(&all, 2).initiator;
     assert_eq!(side.addresses, ["10.1.0.1", "10.1.0.2"].map(address));
     assert_eq!((side.addresses_more, side.pods.len(), side.pods_more), (3, 2, 3));
+    assert_eq!(side.labels, ["app=web"]);
+    assert_eq!((side.labels_some.clone(), side.labels_more), (vec!["pod=web-1".to_owned(), "pod=web-2".to_owned()], 3));
+    assert!(all.iter().all(|record| !record.coarsened));
+    assert!(all.iter().filter(|record| record.level < 2).all(|record| record.initiator.labels.len() == 2));
+}
+
+/// Where a partial could not carry its whole set, the count of the rest is the largest that is certain, and flagged.
+#[test]
+fn a_count_that_is_not_exact_is_flagged() {
+    let history = history(settings(2, 1));
+    let mut first = Partition::new("local", 0, history.clone(), Stage1Position::START);
+    for (offset, tick) in [(0, 100_000), (1, 200_000)] {
+        let content = Content::Batch(batch("node-a", 0, tick, vec![sample(1)]));
+        first.read(Input { offset, append_time: tick + 1_000, size: 1, content });
+    }
+    let last = first.ready(Millis::MAX, usize::MAX).unwrap();
+    let mut batch = first.close(last, &Fake::default()).partials.remove(0).1;
+    batch.partials.retain(|partial| partial.level == 2);
+    batch.partials[0].initiator.pods_more = 4;
+    let mut second = InternalPartition::new("local", 0, history, Stage2Position::START);
+    for partition in 0..2 {
+        second.read(i64::from(partition), PartialMessage::Partials(PartialBatch { partition, ..batch.clone() }));
+    }
+    for (offset, partition) in [(2, 0), (3, 1)] {
+        let marker = Marker { cluster: "local".to_owned(), partition, generation: 100_000, missing: Vec::new() };
+        second.read(offset, PartialMessage::Marker(marker));
+    }
+    let records = second.close(100_000).records;
+    let side = &records[0].initiator;
+    assert_eq!((records.len(), side.pods.len(), side.pods_more, records[0].coarsened), (1, 1, 4, true));
 }
 
 #[test]
@@ -187,4 +217,36 @@ fn a_report_that_a_filter_may_have_left_out_is_not_said_to_be_missing() {
         let record = at(&all, level);
         assert_eq!((record.arrival, record.arrival_reason.as_str()), (Arrival::Unknown, "filtered"), "level {level}");
     }
+}
+
+/// Many keys of node-b's partition, the last of which are the responder's reports of what node-a has seen.
+#[test]
+fn a_report_that_was_coarsened_elsewhere_is_no_report_that_never_came() {
+    let mut settings = settings(2, 1);
+    (settings.keys_limit, settings.levels_allowed) = (4, vec![weir_flow::Level::One]);
+    let history = history(settings);
+    let mut many: Vec<_> = (1..40).map(|port| arriving(Sample { destination_port: port, ..sample(60) })).collect();
+    many.push(arriving(sample(60)));
+    let mut second = InternalPartition::new("local", 0, history.clone(), Stage2Position::START);
+    let mut offset = 0;
+    for (number, node, list) in [(0, "node-a", vec![sample(60)]), (1, "node-b", many)] {
+        let mut first = Partition::new("local", number, history.clone(), Stage1Position::START);
+        let ticks = (0..5).map(|tick| batch(node, 0, 100_000 + tick * 1_000, vec![]));
+        let all = [batch(node, 0, 100_000, list)].into_iter().chain(ticks).chain([batch(node, 9, 200_000, vec![])]);
+        for (offset, batch) in (0..).zip(all) {
+            first.read(Input { offset, append_time: 110_000, size: 1, content: Content::Batch(batch) });
+        }
+        let closed = first.close(first.ready(Millis::MAX, usize::MAX).unwrap(), &Fake::default());
+        let partials = closed.partials.into_iter().map(|(_, batch)| PartialMessage::Partials(batch));
+        let markers = closed.markers.into_iter().map(|(_, marker)| PartialMessage::Marker(marker));
+        for message in partials.chain(markers) {
+            second.read(offset, message);
+            offset += 1;
+        }
+    }
+    let records = second.close(second.ready(usize::MAX).unwrap()).records;
+    let whole = records.iter().find(|record| !record.coarsened).unwrap();
+    assert_eq!((whole.arrival, whole.arrival_reason.as_str()), (Arrival::Unknown, "coarsened"));
+    let coarse: Vec<_> = records.iter().filter(|record| record.coarsened).collect();
+    assert_eq!((coarse.len(), coarse[0].samples, coarse[0].responder.pod.as_deref()), (1, 40, Some("db-1")));
 }

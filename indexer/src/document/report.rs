@@ -28,8 +28,14 @@ pub(super) struct Report<'a> {
     ended: u64,
     #[serde(skip_serializing_if = "is_zero")]
     retransmits: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    zero_windows: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    resets: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     round_trip: Option<RoundTrip>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake: Option<RoundTrip>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_forward: Option<Time>,
     sampling: u32,
@@ -71,7 +77,10 @@ impl<'a> Report<'a> {
             started: counters.started,
             ended: counters.ended,
             retransmits: report.retransmits,
+            zero_windows: report.zero_windows,
+            resets: report.resets,
             round_trip: report.round_trip,
+            handshake: report.handshake,
             last_forward: report.last_forward.map(Time),
             sampling: report.sampling,
             dropped: Dropped {

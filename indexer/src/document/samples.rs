@@ -16,10 +16,10 @@ fn text(value: &str) -> Option<String> {
 /// A side with every field set, though no real one could have them all.
 pub(crate) fn full_side(name: &str, last: u8) -> Side {
     Side {
-        labels_some: Vec::new(),
-        domains: Vec::new(),
-        domains_more: 0,
-        labels_more: 0,
+        labels_some: vec!["pod-template-hash=1".into(), "pod-template-hash=2".into()],
+        domains: vec!["db.example.com".into()],
+        domains_more: 5,
+        labels_more: 6,
         as_number: Some(64_496),
         as_organization: text("Example Net"),
         country: text("NL"),
@@ -62,9 +62,9 @@ fn full_report() -> Report {
         reverse_bytes: 60,
     };
     Report {
-        handshake: None,
-        resets: 0,
-        zero_windows: 0,
+        handshake: Some(RoundTrip { sum: 90, count: 1, min: 90, max: 90 }),
+        resets: 4,
+        zero_windows: 5,
         counters: Counters {
             forward_bytes: 1_000,
             forward_packets: 10,

@@ -12,6 +12,8 @@ pub(super) struct Party<'a> {
     ip: Option<Ip>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    domain: &'a [String],
     bytes: u64,
     packets: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +68,8 @@ struct Kubernetes<'a> {
     service_account: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     labels: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    labels_some: &'a [String],
 }
 
 #[derive(PartialEq, Default, Serialize)]
@@ -102,6 +106,7 @@ impl<'a> Party<'a> {
         Self {
             ip: side.address.map(Ip),
             port: side.port,
+            domain: &side.domains,
             bytes,
             packets,
             host: name(&side.host),
@@ -127,6 +132,7 @@ impl<'a> Kubernetes<'a> {
             service: side.service.as_deref(),
             service_account: side.service_account.as_deref(),
             labels: &side.labels,
+            labels_some: &side.labels_some,
         }
     }
 }
@@ -149,6 +155,10 @@ pub(super) struct Identity<'a> {
     addresses_more: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pods_more: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    labels_more: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    domains_more: u64,
 }
 
 impl<'a> Identity<'a> {
@@ -164,6 +174,8 @@ impl<'a> Identity<'a> {
             addresses: ips(&side.addresses),
             addresses_more: side.addresses_more,
             pods_more: side.pods_more,
+            labels_more: side.labels_more,
+            domains_more: side.domains_more,
         }
     }
 }

@@ -221,18 +221,24 @@ fn shrink<T: Default + PartialEq>(column: &mut Vec<T>) {
 
 impl From<RawBatch> for ColumnBatch {
     fn from(batch: RawBatch) -> Self {
+        Self::from(&batch)
+    }
+}
+
+impl From<&RawBatch> for ColumnBatch {
+    fn from(batch: &RawBatch) -> Self {
         let mut strings = Dictionary::new();
         let mut addresses = Dictionary::new();
         let mut columns = Columns::default();
         let count = u32::try_from(batch.samples.len()).unwrap_or(u32::MAX);
-        for (index, sample) in (0u32..).zip(batch.samples) {
+        for (index, sample) in (0u32..).zip(&batch.samples) {
             columns.push(index, sample, batch.tick, &mut strings, &mut addresses);
         }
         columns.shrink();
         Self {
-            cluster: batch.cluster,
-            node: batch.node,
-            boot: batch.boot,
+            cluster: batch.cluster.clone(),
+            node: batch.node.clone(),
+            boot: batch.boot.clone(),
             sequence: batch.sequence,
             tick: batch.tick,
             tick_length: batch.tick_length,
@@ -242,12 +248,12 @@ impl From<RawBatch> for ColumnBatch {
             origin: batch.origin,
             seen: batch.seen,
             published: batch.published,
-            lost: batch.lost,
+            lost: batch.lost.clone(),
             count,
             strings: strings.values,
             addresses: addresses.values,
             columns,
-            dns: batch.dns,
+            dns: batch.dns.clone(),
         }
     }
 }
@@ -256,7 +262,7 @@ impl Columns {
     fn push(
         &mut self,
         index: u32,
-        sample: Sample,
+        sample: &Sample,
         tick: Millis,
         strings: &mut Dictionary<String>,
         addresses: &mut Dictionary<Address>,
@@ -299,7 +305,7 @@ impl Columns {
             Coarsening::Prefix => 2,
         });
         self.translated.extend(sample.translated.map(|tuple| TranslatedAt { sample: index, tuple }));
-        self.drops.extend(sample.drops.into_iter().map(|drop| DropAt { sample: index, drop }));
+        self.drops.extend(sample.drops.iter().map(|drop| DropAt { sample: index, drop: drop.clone() }));
         self.round_trips.extend(sample.round_trip.map(|round_trip| RoundTripAt { sample: index, round_trip }));
         self.handshakes.extend(sample.handshake.map(|round_trip| RoundTripAt { sample: index, round_trip }));
     }

@@ -1,0 +1,303 @@
+//! The whole path over a Kafka, real or embedded: enrichers as processes of their own, of which only the processor time counts.
+
+use crate::cluster::Cluster;
+use crate::traffic::{Expected, Timing, Window, add};
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+use weir_embedded_broker::{Broker, BrokerSettings};
+use weir_flow::{Millis, RecordSettings, time};
+use weir_schemas::enriched::Enriched;
+use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::settings::Settings;
+use weir_schemas::{decode, encode, topics};
+use weir_stream::{
+    KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Reader, Start, StreamError, TopicSpec,
+};
+
+/// Nothing takes longer.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A broker, and what is written to it.
+pub(crate) struct Stage {
+    broker: Option<(Broker, tempfile::TempDir)>,
+    address: String,
+    log: Log,
+    pub(crate) producer: Producer,
+}
+
+pub(crate) fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Millis::try_from(since.as_millis()).unwrap()
+}
+
+impl Stage {
+    /// Connects to a Kafka, or starts the embedded broker.
+    pub(crate) async fn new(kafka: Option<&str>) -> Self {
+        let broker = if kafka.is_none() {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = BrokerSettings::new(folder.path().to_path_buf(), "127.0.0.1:0".parse().unwrap());
+            Some((Broker::start(settings).await.unwrap(), folder))
+        } else {
+            None
+        };
+        let address = match (&broker, kafka) {
+            (Some((broker, _)), _) => broker.address().to_string(),
+            (None, address) => address.unwrap_or_default().to_owned(),
+        };
+        let log = Log::kafka(&KafkaSettings::at(address.clone())).unwrap();
+        log.check(Duration::from_secs(60)).await.unwrap();
+        let producer = log.producer(&ProducerSettings::new("load")).unwrap();
+        Self { broker, address, log, producer }
+    }
+
+    /// Creates a cluster's topics and writes its settings and metadata.
+    pub(crate) async fn prepare(&self, cluster: &Cluster, settings: &RecordSettings) {
+        let topics = topics::of(&cluster.name, settings.raw_partitions, settings.internal_partitions, 16);
+        let spec =
+            |topic: topics::Topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs };
+        self.log.ensure_topics(&topics.into_iter().map(spec).collect::<Vec<_>>()).await.unwrap();
+        let value = encode(&Settings::from(settings)).unwrap();
+        self.send(NewRecord::new(topics::SETTINGS, cluster.name.clone(), value)).await;
+        for message in cluster.metadata() {
+            self.send(NewRecord::new(topics::METADATA, message.key(0), encode(&message).unwrap())).await;
+        }
+        self.producer.flush(PATIENCE).await.unwrap();
+    }
+
+    pub(crate) async fn send(&self, record: NewRecord) {
+        loop {
+            match self.producer.send(record.clone()) {
+                Ok(_) => return,
+                Err(StreamError::QueueFull { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub(crate) async fn records(&self, cluster: &Cluster) -> Records {
+        let reader = self.log.reader(topics::ENRICHED, Partitions::All, Start::End).await.unwrap();
+        Records { reader, cluster: cluster.name.clone(), sums: BTreeMap::new() }
+    }
+
+    pub(crate) async fn end(self) {
+        let Self { broker, log, producer, .. } = self;
+        let clients = log.clients();
+        drop((producer, log));
+        clients.gone(Duration::from_secs(10)).await;
+        if let Some((broker, _)) = broker {
+            let _ = broker.shutdown().await;
+        }
+    }
+}
+
+/// What enrichers write for one cluster, added up.
+pub(crate) struct Records {
+    reader: Reader,
+    cluster: String,
+    pub(crate) sums: BTreeMap<u8, Expected>,
+}
+
+impl Records {
+    /// The next records, as they come.
+    pub(crate) async fn next(&mut self, timeout: Duration) -> Vec<Enriched> {
+        let records = self.reader.next(timeout).await.unwrap();
+        let decoded = records.iter().map(|record| decode::<Enriched>(record.value.as_ref().unwrap()).unwrap());
+        let ours: Vec<Enriched> = decoded.filter(|record| record.cluster == self.cluster).collect();
+        for record in &ours {
+            let sums = self.sums.entry(record.level).or_default();
+            sums.samples += record.samples;
+            add(&mut sums.totals, &record.totals);
+            let [initiator, responder] = [&record.by_initiator, &record.by_responder];
+            initiator.iter().for_each(|report| add(&mut sums.by_initiator, &report.counters));
+            responder.iter().for_each(|report| add(&mut sums.by_responder, &report.counters));
+        }
+        ours
+    }
+
+    /// Whether every level has all samples. More would be an error.
+    pub(crate) fn complete(&self, levels: usize, expected: &Expected) -> bool {
+        let complete = self.sums.len() == levels && self.sums.values().all(|sums| sums.samples >= expected.samples);
+        if complete {
+            for (level, sums) in &self.sums {
+                assert_eq!(sums, expected, "level {level} does not add up to what was sent");
+            }
+        }
+        complete
+    }
+}
+
+/// Enrichers as processes.
+pub(crate) struct Enrichers(Vec<Child>);
+
+impl Enrichers {
+    pub(crate) fn start(stage: &Stage, cluster: &Cluster, count: u32) -> Self {
+        let start = |number: u32| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_weir-enricher"));
+            command.args(["--kafka", &stage.address, "--cluster", &cluster.name, "--log", "warn"]);
+            command.args(["--instance", &format!("load-{number}"), "--enricher-memory-limit", "4GiB"]);
+            command.stdin(Stdio::null()).spawn().unwrap()
+        };
+        Self((0..count).map(start).collect())
+    }
+
+    /// Seconds of processor time of all of them, user and system.
+    pub(crate) fn seconds(&self) -> f64 {
+        let ticks = |child: &Child| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+            let after = stat.rsplit(')').next().unwrap();
+            let field = |number: usize| after.split_whitespace().nth(number).unwrap().parse::<u32>().unwrap();
+            f64::from(field(11) + field(12))
+        };
+        self.0.iter().map(ticks).sum::<f64>() / 100.0
+    }
+
+    /// Waits until they have joined their groups and have nothing to do.
+    pub(crate) async fn settle(&self) -> f64 {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let mut before = self.seconds();
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let after = self.seconds();
+            if after - before < 0.15 * f64::from(u32::try_from(self.0.len()).unwrap()) {
+                return after;
+            }
+            before = after;
+        }
+    }
+}
+
+impl Drop for Enrichers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A backlog of windows, and how much processor time enrichers take for a flow of it.
+pub(crate) async fn throughput(
+    stage: &Stage,
+    cluster: &Cluster,
+    settings: &RecordSettings,
+    window: &mut Window<'_>,
+    (windows, processes): (u32, u32),
+) {
+    let timing = Timing { tick: settings.tick, window: settings.window };
+    stage.prepare(cluster, settings).await;
+    let mut records = stage.records(cluster).await;
+    let (mut expected, mut messages) = (Expected::default(), Vec::new());
+    let partitions = u32::try_from(settings.raw_partitions).unwrap();
+    let mut message = |node: u32, batch: &RawBatch| {
+        let partition = i32::try_from(node % partitions).unwrap();
+        let record = NewRecord::new(topics::raw(&cluster.name), batch.node.clone(), encode(batch).unwrap());
+        messages.push(record.to_partition(partition));
+    };
+    let begin = time::floor_to(now(), timing.window) - timing.window * Millis::from(windows + 2);
+    for number in 0..windows {
+        for index in 0..window.ticks() {
+            let tick = begin + timing.window * Millis::from(number) + timing.tick * Millis::from(index);
+            for (node, batch) in window.batches(index, tick, &mut expected) {
+                message(node, &batch);
+            }
+        }
+    }
+    for partition in 0..partitions {
+        let end = begin + timing.window * Millis::from(windows + 1);
+        message(partition, &RawBatch { origin: Origin::Owner, ..window.empty(partition, end) });
+    }
+    let enrichers = Enrichers::start(stage, cluster, processes);
+    let before = enrichers.settle().await;
+    let begun = Instant::now();
+    for record in messages {
+        stage.send(record).await;
+    }
+    while !records.complete(settings.levels_allowed.len(), &expected) {
+        assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {expected:?}", records.sums);
+        records.next(Duration::from_millis(500)).await;
+    }
+    let (seconds, wall) = (enrichers.seconds() - before, begun.elapsed());
+    let flows = f64::from(u32::try_from(expected.samples).unwrap());
+    println!(
+        "{processes} processes, {} partitions: {flows} flows, {:.0} flows/s a core ({:.2} s of processor time a million), {:.1} s in all, sums exact",
+        settings.raw_partitions,
+        flows / seconds,
+        seconds * 1e6 / flows,
+        wall.as_secs_f64(),
+    );
+}
+
+/// Traffic as it happens, and how long a record takes from the last batch that completes its generation.
+pub(crate) async fn latency(
+    stage: &Stage,
+    cluster: &Cluster,
+    settings: &RecordSettings,
+    window: &mut Window<'_>,
+    windows: u32,
+) {
+    let timing = Timing { tick: settings.tick, window: settings.window };
+    stage.prepare(cluster, settings).await;
+    let mut records = stage.records(cluster).await;
+    let enrichers = Enrichers::start(stage, cluster, 1);
+    let before = enrichers.settle().await;
+    let (mut expected, mut completed) = (Expected::default(), BTreeMap::new());
+    let (mut latencies, mut sent) = (Vec::new(), 0_u64);
+    let partitions = u32::try_from(settings.raw_partitions).unwrap();
+    let begin = time::floor_to(now(), timing.window) + timing.window;
+    let ticks = Millis::from(window.ticks()) * Millis::from(windows);
+    let after = (timing.window + settings.grace) / timing.tick;
+    let begun = Instant::now();
+    for number in 0..ticks + after {
+        let tick = begin + timing.tick * number;
+        let batches: Vec<(u32, RawBatch)> = if number < ticks {
+            let index = u32::try_from(number % Millis::from(window.ticks())).unwrap();
+            window.batches(index, tick, &mut expected)
+        } else {
+            (0..cluster.nodes()).map(|node| (node, window.empty(node, tick))).collect()
+        };
+        let messages: Vec<NewRecord> = batches
+            .iter()
+            .map(|(node, batch)| {
+                let record = NewRecord::new(topics::raw(&cluster.name), batch.node.clone(), encode(batch).unwrap());
+                record.to_partition(i32::try_from(node % partitions).unwrap())
+            })
+            .collect();
+        drop(batches);
+        while now() < tick + timing.tick {
+            let left = u64::try_from((tick + timing.tick - now()).max(1)).unwrap();
+            let seen = records.next(Duration::from_millis(left)).await;
+            note(&seen, &completed, &mut latencies);
+        }
+        for message in messages {
+            stage.send(message).await;
+            sent += 1;
+        }
+        completed.insert(tick + timing.tick - settings.grace - timing.window, Instant::now());
+    }
+    while !records.complete(settings.levels_allowed.len(), &expected) {
+        assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {expected:?}", records.sums);
+        let seen = records.next(Duration::from_millis(100)).await;
+        note(&seen, &completed, &mut latencies);
+    }
+    let busy = (enrichers.seconds() - before) / begun.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    let at = |share: usize| latencies.get(latencies.len() * share / 100).copied().unwrap_or_default();
+    println!(
+        "{} flows in {sent} batches over {windows} windows, {:.0} % of a core; {} records visible after p50 {:?}, p99 {:?}, longest {:?}; sums exact",
+        expected.samples,
+        busy * 100.0,
+        latencies.len(),
+        at(50),
+        at(99),
+        latencies.last().copied().unwrap_or_default()
+    );
+}
+
+fn note(seen: &[Enriched], completed: &BTreeMap<Millis, Instant>, latencies: &mut Vec<Duration>) {
+    let now = Instant::now();
+    latencies.extend(seen.iter().filter_map(|record| {
+        let completed = completed.get(&record.generation)?;
+        Some(now.saturating_duration_since(*completed))
+    }));
+}
