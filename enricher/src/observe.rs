@@ -160,24 +160,8 @@ impl<'a> Asker<'a, '_> {
         EndFound { ask, found, covered }
     }
 
-    /// Asks as of the tick's start; for who came only within the tick, as of its end.
     fn resolve(&self, ask: &weir_join::Ask<'_>, join: &impl Join) -> Resolution {
-        let found = join.resolve(ask);
-        let may_come = matches!(
-            found.reason,
-            Some(
-                NoneReason::UnknownPodAddress
-                    | NoneReason::NotYetReported
-                    | NoneReason::BeforeHistory
-                    | NoneReason::Outside
-            )
-        );
-        if found.attribution != Attribution::None || !may_come {
-            return found;
-        }
-        let end = self.place.tick.saturating_add(self.place.tick_length).saturating_sub(1);
-        let later = join.resolve(&weir_join::Ask { at: end, ..*ask });
-        if later.attribution == Attribution::None { found } else { later }
+        resolve_at(ask, self.place, join)
     }
 
     /// Where the connection is translated, the service is known by the responder's address in the other tuple.
@@ -198,6 +182,26 @@ impl<'a> Asker<'a, '_> {
             if same { None } else { join.service(self.place.tick, address, port, self.sample.protocol) }
         });
     }
+}
+
+/// Asks as of the tick's start; for who came only within the tick, as of its end.
+pub(crate) fn resolve_at(ask: &weir_join::Ask<'_>, place: &Place<'_>, join: &impl Join) -> Resolution {
+    let found = join.resolve(ask);
+    let may_come = matches!(
+        found.reason,
+        Some(
+            NoneReason::UnknownPodAddress
+                | NoneReason::NotYetReported
+                | NoneReason::BeforeHistory
+                | NoneReason::Outside
+        )
+    );
+    if found.attribution != Attribution::None || !may_come {
+        return found;
+    }
+    let end = place.tick.saturating_add(place.tick_length).saturating_sub(1);
+    let later = join.resolve(&weir_join::Ask { at: end, ..*ask });
+    if later.attribution == Attribution::None { found } else { later }
 }
 
 /// The workload that all candidates of an ambiguous end belong to.

@@ -17,11 +17,13 @@ use weir_flow::{Frontier, Millis, RecordSettings};
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::Ledger;
-use weir_schemas::partial::{Marker, PartialBatch};
+use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
 use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
+mod dns;
 mod generation;
+mod names;
 mod record;
 
 #[cfg(test)]
@@ -56,6 +58,8 @@ pub struct Input {
 pub struct Closed {
     /// Partial records by internal partition.
     pub partials: Vec<(i32, PartialBatch)>,
+    /// Partial DNS records by internal partition.
+    pub dns: Vec<(i32, DnsBatch)>,
     /// Markers by internal partition, in ascending order of generation for each.
     pub markers: Vec<(i32, Marker)>,
     /// Where the partition stands.
@@ -85,6 +89,16 @@ pub struct Counts {
     pub late: u64,
     /// Samples in the coarsened records of levels with too many keys.
     pub coarsened: u64,
+    /// DNS samples taken.
+    pub dns: u64,
+    /// DNS samples below the late bound.
+    pub dns_too_late: u64,
+    /// DNS samples that do not count, because another node's report of the same question does or they were seen in transit.
+    pub dns_outside: u64,
+    /// DNS samples in records whose question stands for several.
+    pub dns_coarsened: u64,
+    /// DNS samples whose names were left out of flow records, because there were too many.
+    pub names_left_out: u64,
 }
 
 /// One raw partition in memory.
@@ -157,6 +171,7 @@ impl Partition {
         let too_late = tick < bound.saturating_sub(settings.late_bound);
         if too_late {
             self.counts.too_late += samples;
+            self.counts.dns_too_late += u64::try_from(batch.dns.len()).unwrap_or(u64::MAX);
         } else if generation > window {
             self.counts.late += samples;
         }

@@ -282,6 +282,11 @@ impl<'a> Work<'a> {
             meters.late.inc_by(now.late - before.late);
             meters.clamped.inc_by(now.clamped - before.clamped);
             meters.coarsened.inc_by(now.coarsened - before.coarsened);
+            meters.dns_samples.inc_by(now.dns - before.dns);
+            meters.dns_too_late.inc_by(now.dns_too_late - before.dns_too_late);
+            meters.dns_outside.inc_by(now.dns_outside - before.dns_outside);
+            meters.dns_coarsened.inc_by(now.dns_coarsened - before.dns_coarsened);
+            meters.names_left_out.inc_by(now.names_left_out - before.names_left_out);
             owned.counted = now;
         }
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
@@ -332,6 +337,10 @@ fn write_closed(shared: &Shared, closed: Closed, records: &mut Vec<NewRecord>) -
     for (internal, batch) in closed.partials {
         meters.partials_written.inc_by(u64::try_from(batch.partials.len()).unwrap_or(0));
         encode::partials(&topic, internal, batch, records)?;
+    }
+    for (internal, batch) in closed.dns {
+        meters.partials_written.inc_by(u64::try_from(batch.dns.len()).unwrap_or(0));
+        encode::questions(&topic, internal, batch, records)?;
     }
     for (internal, marker) in closed.markers {
         records.push(encode::message(&topic, internal, &PartialMessage::Marker(marker))?);
