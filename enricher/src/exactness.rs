@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_schemas::checkpoint::Checkpoint;
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{Attribution, Enriched, Side};
 use weir_schemas::partial::PartialMessage;
 
@@ -115,6 +116,9 @@ fn messages(history: &SettingsHistory, closed: stage1::Closed) -> Transaction {
     for (internal, batch) in closed.partials {
         transaction[at(internal)].push(PartialMessage::Partials(batch));
     }
+    for (internal, batch) in closed.dns {
+        transaction[at(internal)].push(PartialMessage::Dns(batch));
+    }
     for (internal, marker) in closed.markers {
         transaction[at(internal)].push(PartialMessage::Marker(marker));
     }
@@ -127,13 +131,20 @@ struct Stage2<'a> {
     number: i32,
     committed: Stage2Position,
     owner: InternalPartition,
-    written: Vec<Enriched>,
+    written: Written,
+}
+
+/// Records of both kinds.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) flows: Vec<Enriched>,
+    pub(crate) dns: Vec<Dns>,
 }
 
 impl<'a> Stage2<'a> {
     fn new(history: &'a Arc<SettingsHistory>, number: i32, log: &'a [PartialMessage]) -> Self {
         let owner = InternalPartition::new("local", number, history.clone(), Stage2Position::START);
-        Self { history, log, number, committed: Stage2Position::START, owner, written: Vec::new() }
+        Self { history, log, number, committed: Stage2Position::START, owner, written: Written::default() }
     }
 
     fn restart(&mut self) {
@@ -165,13 +176,14 @@ impl<'a> Stage2<'a> {
     fn close(&mut self, most: usize, commit: bool) {
         let Some(last) = self.owner.ready(most) else { return };
         let closed: stage2::Closed = self.owner.close(last);
-        self.written.extend(closed.records);
+        self.written.flows.extend(closed.records);
+        self.written.dns.extend(closed.dns);
         if commit {
             self.committed = self.owner.position();
         }
     }
 
-    fn finish(mut self) -> Vec<Enriched> {
+    fn finish(mut self) -> Written {
         while self.next() < self.log.len() {
             self.take(Step::Read);
         }
@@ -183,11 +195,12 @@ impl<'a> Stage2<'a> {
 /// What a consumer of the enriched topic holds: by id; a repeat must be byte-identical.
 pub(crate) type Stored = BTreeMap<String, Vec<u8>>;
 
-fn store(stored: &mut Stored, records: &[Enriched]) {
-    for record in records {
-        let bytes = weir_schemas::encode(record).unwrap();
-        let before = stored.insert(record.id.clone(), bytes.clone());
-        assert!(before.is_none_or(|before| before == bytes), "an id was used again with other content: {record:?}");
+fn store(stored: &mut Stored, written: &Written) {
+    let flows = written.flows.iter().map(|record| (&record.id, weir_schemas::encode(record).unwrap()));
+    let dns = written.dns.iter().map(|record| (&record.id, weir_schemas::encode(record).unwrap()));
+    for (id, bytes) in flows.chain(dns) {
+        let before = stored.insert(id.clone(), bytes.clone());
+        assert!(before.is_none_or(|before| before == bytes), "the id {id} was used again with other content");
     }
 }
 
@@ -203,33 +216,40 @@ fn internal_logs(count: i32, transactions: impl IntoIterator<Item = Transaction>
 }
 
 /// The records of a run in which nothing goes wrong and everything is read before anything is closed.
-pub(crate) fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Vec<Enriched>) {
+pub(crate) fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Written) {
     let transactions = raw
         .iter()
         .enumerate()
         .flat_map(|(number, log)| Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish());
     let logs = internal_logs(history.latest().internal_partitions, transactions);
-    let mut records = Vec::new();
+    let mut records = Written::default();
     for (number, log) in logs.iter().enumerate() {
         let written = Stage2::new(history, i32::try_from(number).unwrap(), log).finish();
         assert_bounded(&written, history.latest().keys_limit);
-        records.extend(written);
+        records.flows.extend(written.flows);
+        records.dns.extend(written.dns);
     }
     let mut stored = Stored::new();
     store(&mut stored, &records);
-    assert_eq!(stored.len(), records.len(), "ids are unique");
+    assert_eq!(stored.len(), records.flows.len() + records.dns.len(), "ids are unique");
     (stored, records)
 }
 
 /// No record is of nothing, and no level of a generation has more keys than it may, but for those of which nothing is left.
-fn assert_bounded(records: &[Enriched], limit: u32) {
+fn assert_bounded(written: &Written, limit: u32) {
     let left = |side: &Side| side.attribution != Attribution::None || side.reason.is_some();
     let mut counts: BTreeMap<(Millis, u8), u32> = BTreeMap::new();
-    for record in records {
+    for record in &written.flows {
         let reports = [&record.by_initiator, &record.by_responder].into_iter().flatten();
         assert!(reports.clone().any(|report| !is_empty_report(report)), "nothing is in {record:?}");
         if left(&record.initiator) || left(&record.responder) {
             *counts.entry((record.generation, record.level)).or_default() += 1;
+        }
+    }
+    for record in &written.dns {
+        assert!(record.count > 0, "nothing is in {record:?}");
+        if record.question != crate::dns::MORE {
+            *counts.entry((record.generation, crate::dns::LEVEL)).or_default() += 1;
         }
     }
     assert!(counts.values().all(|count| *count <= limit), "{counts:?} of {limit}");

@@ -12,7 +12,7 @@ use weir_schemas::metadata::{
     Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision, Service, ServicePort,
 };
 use weir_schemas::raw::{
-    Coarsening, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
+    Coarsening, DnsSample, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
 };
 
 pub(crate) const CLUSTER: &str = "local";
@@ -97,6 +97,34 @@ pub(crate) fn dropped(mut sample: Sample, class: DropClass, packets: u64) -> Sam
 pub(crate) fn with_round_trip(mut sample: Sample, micros: u64) -> Sample {
     sample.round_trip = Some(RoundTrip { sum: micros, count: 1, min: micros, max: micros });
     sample
+}
+
+/// A question of 10.0.0.1 to 10.0.0.53 that was answered with 10.0.0.2, seen leaving the client's pod.
+pub(crate) fn question(name: &str) -> DnsSample {
+    DnsSample {
+        point: Point::Pod,
+        end: End::Source,
+        interface: "veth0".to_owned(),
+        client: address("10.0.0.1"),
+        server: address("10.0.0.53"),
+        server_port: 53,
+        protocol: protocol::UDP,
+        question: name.to_owned(),
+        question_type: 1,
+        response_code: Some(0),
+        count: 1,
+        latency: Some(RoundTrip { sum: 400, count: 1, min: 400, max: 400 }),
+        answers: vec![address("10.0.0.2")],
+        answers_more: 0,
+        pod_uid: None,
+        container: None,
+        process: None,
+    }
+}
+
+/// A batch of one tick with these questions besides.
+pub(crate) fn asking(node: &str, sequence: u64, tick: Millis, samples: Vec<Sample>, dns: Vec<DnsSample>) -> RawBatch {
+    RawBatch { dns, ..batch(node, sequence, tick, samples) }
 }
 
 /// A batch of one tick.

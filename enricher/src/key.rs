@@ -187,6 +187,14 @@ impl Key<'_> {
     }
 }
 
+/// Appends what is left of a DNS record's key beside its texts: the client by identity, the server by address and port.
+pub(crate) fn write_question(bytes: &mut Vec<u8>, origin: Origin, client: &EndKey<'_>, server: &EndKey<'_>) {
+    bytes.push(origin_number(origin));
+    push_identity(bytes, client);
+    push_address(bytes, server.address);
+    push_port(bytes, server.port);
+}
+
 /// The internal partition of a key: an explicit hash of the bytes that [`Key::write`] named, modulo R.
 pub(crate) fn internal_partition(bytes: &[u8], partitions: i32) -> i32 {
     let count = u64::try_from(partitions).unwrap_or(1).max(1);
@@ -227,7 +235,7 @@ fn push_identity(bytes: &mut Vec<u8>, end: &EndKey<'_>) {
     bytes.push(end.reason.map_or(0, reason_number));
 }
 
-fn push_text(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
 }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod coarsen;
+mod dns;
 #[cfg(test)]
 mod exactness;
 mod filter;

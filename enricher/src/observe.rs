@@ -267,6 +267,13 @@ impl<'a> Asker<'a> {
     }
 }
 
+/// One question, as of the tick's start; for who came only within the tick, as of its end.
+pub(crate) fn resolve_at<'a>(ask: &Ask<'a>, place: &Place<'a>, join: &'a impl Join) -> Resolution<'a> {
+    let mut answers = Vec::new();
+    resolve(std::slice::from_ref(ask), place, join, &mut answers);
+    answers.pop().unwrap_or_else(|| Resolution::none(None))
+}
+
 /// The workload that all candidates of an ambiguous end belong to.
 fn shared_workload<'f>(found: &'f Resolution<'_>) -> Option<&'f Identity> {
     let first: &Identity = found.candidates.first()?;

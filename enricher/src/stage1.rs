@@ -17,12 +17,14 @@ use weir_flow::{Frontier, Millis, RecordSettings};
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::Ledger;
-use weir_schemas::partial::{Marker, PartialBatch};
+use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
 use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
 mod conversations;
+mod dns;
 mod generation;
+mod names;
 mod record;
 
 #[cfg(test)]
@@ -57,6 +59,8 @@ pub struct Input {
 pub struct Closed {
     /// Partial records by internal partition.
     pub partials: Vec<(i32, PartialBatch)>,
+    /// Partial DNS records by internal partition.
+    pub dns: Vec<(i32, DnsBatch)>,
     /// Markers by internal partition, in ascending order of generation for each.
     pub markers: Vec<(i32, Marker)>,
     /// Where the partition stands.
@@ -94,6 +98,16 @@ pub struct Counts {
     pub sampled: u64,
     /// Samples that were taken with fields emptied.
     pub redacted: u64,
+    /// DNS samples taken.
+    pub dns: u64,
+    /// DNS samples below the late bound.
+    pub dns_too_late: u64,
+    /// DNS samples that do not count, because another node's report of the same question does or they were seen in transit.
+    pub dns_outside: u64,
+    /// DNS samples in records whose question stands for several.
+    pub dns_coarsened: u64,
+    /// DNS samples whose names were left out of flow records, because there were too many.
+    pub names_left_out: u64,
 }
 
 /// One raw partition in memory.
@@ -166,6 +180,7 @@ impl Partition {
         let too_late = tick < bound.saturating_sub(settings.late_bound);
         if too_late {
             self.counts.too_late += samples;
+            self.counts.dns_too_late += u64::try_from(batch.dns.len()).unwrap_or(u64::MAX);
         } else if generation > window {
             self.counts.late += samples;
         }

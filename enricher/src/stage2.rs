@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Enriched;
 use weir_schemas::ledger::Ledger;
-use weir_schemas::partial::{MissingTicks, Partial, PartialBatch, PartialMessage};
+use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, PartialMessage};
 
 mod arrival;
 mod close;
+mod dns;
 mod limit;
 
 #[cfg(test)]
@@ -23,12 +25,16 @@ mod tests;
 
 /// Memory of a partial record without its sets, roughly.
 const PARTIAL: usize = 1_500;
+/// Memory of a partial DNS record without its answers, roughly.
+const DNS: usize = 1_200;
 
 /// What is written when generations are closed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Closed {
     /// The records, in the order of generation, window, level and key.
     pub records: Vec<Enriched>,
+    /// The DNS records, in the same order.
+    pub dns: Vec<Dns>,
     /// Lines of the ledger.
     pub ledger: Vec<Ledger>,
     /// How many partial records were merged.
@@ -65,6 +71,7 @@ pub(crate) struct Held {
     first_offset: i64,
     /// By window (8 bytes, big-endian) and key.
     pub(crate) slots: BTreeMap<Box<[u8]>, Slot>,
+    dns: dns::Slots,
     /// Ticks that were missing by node, by raw partition.
     pub(crate) missing: BTreeMap<i32, Vec<MissingTicks>>,
     memory: usize,
@@ -104,7 +111,7 @@ impl InternalPartition {
         self.next_offset = offset.saturating_add(1);
         match message {
             PartialMessage::Partials(batch) => self.read_partials(offset, batch),
-            PartialMessage::Dns(_) => {}
+            PartialMessage::Dns(batch) => self.read_dns(offset, batch),
             PartialMessage::Marker(marker) => {
                 self.counts.markers += 1;
                 if marker.generation <= self.written || *marker.cluster != *self.cluster {
@@ -119,21 +126,26 @@ impl InternalPartition {
         }
     }
 
-    fn read_partials(&mut self, offset: i64, batch: PartialBatch) {
-        let count = u64::try_from(batch.partials.len()).unwrap_or(u64::MAX);
+    /// Whether a message of `count` partial records is to be held: of this cluster, and neither written nor marked.
+    fn is_new(&mut self, cluster: &str, partition: i32, generation: Millis, count: usize) -> bool {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.counts.partials += count;
-        let (partition, generation) = (batch.partition, batch.generation);
-        if *batch.cluster != *self.cluster {
+        if *cluster != *self.cluster {
             self.counts.refused += count;
-            return;
+            return false;
         }
         let marked = self.markers.get(&partition).copied().unwrap_or(NEVER);
-        if generation <= self.written || generation <= marked {
-            self.counts.repeated += count;
+        let repeated = generation <= self.written || generation <= marked;
+        self.counts.repeated += if repeated { count } else { 0 };
+        !repeated
+    }
+
+    fn read_partials(&mut self, offset: i64, batch: PartialBatch) {
+        if !self.is_new(&batch.cluster, batch.partition, batch.generation, batch.partials.len()) {
             return;
         }
         let mut refused = 0;
-        let held = self.hold(generation, offset);
+        let held = self.hold(batch.generation, offset);
         for partial in batch.partials {
             let Some((bytes, routing)) = key_bytes(&partial) else {
                 refused += 1;
@@ -141,15 +153,27 @@ impl InternalPartition {
             };
             held.memory += memory_of(&partial);
             let slot = held.slots.entry(bytes).or_insert_with(|| Slot { routing, twins: BTreeMap::new() });
-            slot.twins.insert(partition, Box::new(partial));
+            slot.twins.insert(batch.partition, Box::new(partial));
         }
         self.counts.refused += refused;
+    }
+
+    fn read_dns(&mut self, offset: i64, batch: DnsBatch) {
+        if !self.is_new(&batch.cluster, batch.partition, batch.generation, batch.dns.len()) {
+            return;
+        }
+        let held = self.hold(batch.generation, offset);
+        for partial in batch.dns {
+            held.memory += DNS + partial.answers.len() * 64;
+            held.dns.entry(dns::key_bytes(&partial)).or_default().insert(batch.partition, partial);
+        }
     }
 
     fn hold(&mut self, generation: Millis, offset: i64) -> &mut Held {
         self.held.entry(generation).or_insert_with(|| Held {
             first_offset: offset,
             slots: BTreeMap::new(),
+            dns: dns::Slots::new(),
             missing: BTreeMap::new(),
             memory: 256,
         })

@@ -6,9 +6,10 @@
 
 use weir_flow::{Millis, time};
 use weir_schemas::metadata::{Heartbeat, Metadata, Proof};
-use weir_schemas::raw::{Origin, RawBatch, Sample, Totals};
+use weir_schemas::raw::{DnsSample, Origin, RawBatch, Sample, Totals};
 
 mod cluster;
+mod dns;
 mod publish;
 mod traffic;
 
@@ -63,10 +64,9 @@ impl Demo {
         let number = u64::try_from((at - self.started) / self.tick_length).unwrap_or(0);
         let seconds = u64::try_from((at - self.started) / 1_000).unwrap_or(0);
         let changed = self.cluster.advance(seconds, at);
-        let mut samples = traffic::samples(
-            &self.cluster,
-            &traffic::Moment { seed: self.seed, tick: number, at, length: self.tick_length, seconds },
-        );
+        let moment = traffic::Moment { seed: self.seed, tick: number, at, length: self.tick_length, seconds };
+        let mut samples = traffic::samples(&self.cluster, &moment);
+        let mut questions = dns::questions(&self.cluster, &moment);
         let mut metadata: Vec<Metadata> = changed.into_iter().map(Metadata::Revision).collect();
         metadata.push(Metadata::Heartbeat(Heartbeat {
             cluster: CLUSTER.to_owned(),
@@ -74,14 +74,16 @@ impl Demo {
             proof: Proof::Manifests,
             cluster_known: true,
         }));
-        let batches = (0..cluster::NODES).map(|node| self.batch(node, at, samples.remove(&node).unwrap_or_default()));
+        let of = |node| (samples.remove(&node).unwrap_or_default(), questions.remove(&node).unwrap_or_default());
+        let by_node: Vec<_> = (0..cluster::NODES).map(of).collect();
+        let batches = by_node.into_iter().enumerate().map(|(node, (samples, dns))| self.batch(node, at, samples, dns));
         let batches = batches.collect();
         Tick { metadata, batches }
     }
 }
 
 impl Demo {
-    fn batch(&mut self, node: usize, at: Millis, samples: Vec<Sample>) -> RawBatch {
+    fn batch(&mut self, node: usize, at: Millis, samples: Vec<Sample>, dns: Vec<DnsSample>) -> RawBatch {
         let state = &mut self.nodes[node];
         for sample in &samples {
             state.seen.packets += sample.packets;
@@ -91,7 +93,7 @@ impl Demo {
         let sequence = state.sequence;
         state.sequence += 1;
         RawBatch {
-            dns: Vec::new(),
+            dns,
             cluster: CLUSTER.to_owned(),
             node: cluster::node_name(node),
             boot: state.boot.clone(),

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod community_id;
+pub mod dns;
 pub mod level;
 pub mod protocol;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! Every schedule of small logs.
 
 use super::*;
-use crate::fixtures::{answer, arriving, batch, history, sample, settings};
+use crate::fixtures::{answer, arriving, asking, batch, history, question, sample, settings};
 use std::collections::{BTreeSet, HashSet};
 
 /// Schedules that lead to the same state are followed once.
@@ -113,9 +113,9 @@ fn merges(a: &[Transaction], b: &[Transaction]) -> Vec<Vec<Transaction>> {
 /// Two windows, one batch that comes late, a heartbeat that proves a tick, and one that ends it all.
 fn first_log() -> Vec<Input> {
     raw_log(vec![
-        batch("node-a", 0, 100_000, vec![sample(100)]),
+        asking("node-a", 0, 100_000, vec![sample(100)], vec![question("db.shop")]),
         batch("node-a", 1, 107_000, vec![]),
-        batch("node-a", 2, 101_000, vec![sample(7), answer(arriving(sample(3)))]),
+        asking("node-a", 2, 101_000, vec![sample(7), answer(arriving(sample(3)))], vec![question("late.shop")]),
         batch("node-a", 3, 115_000, vec![]),
     ])
 }
@@ -136,8 +136,10 @@ fn every_schedule_of_both_stages_stores_the_same() {
     let (history, join) = (history(settings), Fake::default());
     let (first, second) = (first_log(), second_log());
     let (expected, records) = reference(&history, &join, &[first.clone(), second.clone()]);
-    let generations: BTreeSet<_> = records.iter().map(|record| (record.window, record.generation)).collect();
+    let generations: BTreeSet<_> = records.flows.iter().map(|record| (record.window, record.generation)).collect();
     assert_eq!(generations, BTreeSet::from([(100_000, 100_000), (100_000, 105_000), (105_000, 105_000)]));
+    let questions: Vec<_> = records.dns.iter().map(|record| (&*record.question, record.generation)).collect();
+    assert_eq!(questions, [("db.shop", 100_000), ("late.shop", 105_000)]);
     let disturbed = stage1_runs(&history, &join, 0, &first, 2);
     assert!(disturbed.len() > 5, "{} ways to write", disturbed.len());
     let mut seen = HashSet::new();

@@ -1,14 +1,16 @@
 //! Any log, any schedule.
 
 use super::*;
-use crate::fixtures::{address, answer, arriving, batch, dropped, history, sample, settings, with_round_trip};
+use crate::fixtures::{
+    address, answer, arriving, asking, batch, dropped, history, question, sample, settings, with_round_trip,
+};
 use crate::merge::add_counters;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::Counters;
 use weir_schemas::ledger::Reporter;
-use weir_schemas::raw::{DropClass, OpenedBy, Origin, Point, RawBatch, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point, RawBatch, Sample};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];
@@ -43,17 +45,44 @@ impl Variety for Sample {
     }
 }
 
+fn questions() -> impl Strategy<Value = DnsSample> {
+    let (names, codes) =
+        (prop_oneof![Just("db.shop"), Just("a.x.org"), Just("b.x.org")], prop_oneof![Just(None), Just(Some(0))]);
+    (names, codes, 1..4_u8, 1..5_u8, any::<bool>(), 0..3_u64).prop_map(|(name, code, client, told, here, count)| {
+        DnsSample {
+            response_code: code,
+            client: address(&format!("10.0.0.{client}")),
+            answers: if code.is_some() { vec![address(&format!("10.0.0.{told}"))] } else { vec![] },
+            end: if here { End::Source } else { End::Destination },
+            count,
+            ..question(name)
+        }
+    })
+}
+
+/// How often was asked, by whom the client's node is the one to say so if it is covered, else the server's.
+fn asked(raw: &[Vec<Input>], join: &Fake) -> u64 {
+    let of = |input: &Input| match &input.content {
+        stage1::Content::Batch(batch) => batch.dns.clone(),
+        stage1::Content::Undecodable(_) => Vec::new(),
+    };
+    let covered = |sample: &DnsSample| join.covered.contains(&join.pods[&sample.client].node.to_string());
+    let counts = raw.iter().flatten().flat_map(of).filter(|sample| (sample.end == End::Source) == covered(sample));
+    counts.map(|sample| sample.count).sum()
+}
+
 pub(crate) fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
-    let one = ((100..125_i64), 0..5_u8, prop::collection::vec(samples(), 0..4));
+    let dns = prop::collection::vec(questions(), 0..3);
+    let one = ((100..125_i64), 0..5_u8, prop::collection::vec(samples(), 0..4), dns);
     prop::collection::vec(one, 0..8).prop_map(|list| {
         let mut batches: Vec<RawBatch> = Vec::new();
-        for (sequence, (tick, node, samples)) in list.into_iter().enumerate() {
-            let sequence = u64::try_from(sequence).unwrap();
+        for (sequence, (tick, node, samples, dns)) in list.into_iter().enumerate() {
+            let (sequence, tick) = (u64::try_from(sequence).unwrap(), tick * 1_000);
             batches.push(match node {
                 // An enricher's own heartbeat moves the watermark and holds nothing.
-                4 => RawBatch { origin: Origin::Owner, ..batch("owner/0", sequence, tick * 1_000, vec![]) },
-                0 | 2 => batch("node-a", sequence, tick * 1_000, samples),
-                _ => batch("node-b", sequence, tick * 1_000, samples),
+                4 => RawBatch { origin: Origin::Owner, ..batch("owner/0", sequence, tick, vec![]) },
+                0 | 2 => asking("node-a", sequence, tick, samples, dns),
+                _ => asking("node-b", sequence, tick, samples, dns),
             });
         }
         batches.push(batch("node-a", 99, 200_000, vec![]));
@@ -205,6 +234,8 @@ proptest! {
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        prop_assert_eq!(records.dns.iter().map(|record| record.count).sum::<u64>(), asked(&raw, &join));
+        let records = records.flows;
         records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
         assert_sums(&records, &raw, &join);
     }
@@ -224,6 +255,7 @@ proptest! {
         let raw = vec![raw_log(scanned(&sizes)), raw_log(vec![batch("node-b", 0, 200_000, vec![])])];
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        let records = records.flows;
         assert_sums(&records, &raw, &join);
         let ordinary = records.iter().filter(|record| record.level == 1 && record.responder.port == Some(80));
         prop_assert_eq!(ordinary.clone().count(), 4);

@@ -206,7 +206,7 @@ fn candidates_without_a_name_are_none() {
         other => panic!("{other:?}"),
     };
     redact::redact(&mut observation, &subjects("redact src.namespace: true"));
-    assert_eq!(observation.initiator.side(true).candidates, ["web-1", "db-1", "web-2"]);
+    assert_eq!(observation.initiator.side(true).candidates, ["db-1", "web-1", "web-2"]);
     redact::redact(&mut observation, &subjects("redact src.pod: true"));
     assert!(observation.initiator.side(true).candidates.is_empty());
 }

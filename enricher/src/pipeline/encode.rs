@@ -1,11 +1,13 @@
 //! Values as records of topics, within the size that a broker takes.
 
+use crate::dns::MORE;
 use anyhow::Context as _;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Enriched;
 use weir_schemas::ledger::Ledger;
-use weir_schemas::partial::{Partial, PartialBatch, PartialMessage};
+use weir_schemas::partial::{DnsBatch, Partial, PartialBatch, PartialMessage};
 use weir_schemas::{encode, topics};
 use weir_stream::{NewRecord, Record};
 
@@ -73,6 +75,40 @@ fn shrink(partial: &mut Partial) -> bool {
     shrunk |= halve(&mut partial.responder_labels, &mut responder.labels_more);
     shrunk |= halve(&mut partial.responder_domains, &mut responder.domains_more);
     shrunk
+}
+
+/// A batch of partial DNS records, in as many messages as it takes.
+pub(super) fn questions(
+    topic: &str,
+    partition: i32,
+    batch: DnsBatch,
+    records: &mut Vec<NewRecord>,
+) -> anyhow::Result<()> {
+    let mut waiting = vec![batch];
+    while let Some(batch) = waiting.pop() {
+        let mut message = PartialMessage::Dns(batch);
+        let value = encode(&message).context("internal message")?;
+        let PartialMessage::Dns(batch) = &mut message else { continue };
+        if value.len() <= LARGEST {
+            records.push(internal(topic, partition, value));
+        } else if let [partial] = batch.dns.as_mut_slice() {
+            anyhow::ensure!(partial.answers.len() > 1, "a DNS record without answers takes {} bytes", value.len());
+            partial.answers.truncate(partial.answers.len() / 2);
+            partial.answers.push(MORE.to_owned());
+            partial.answers.sort_unstable();
+            partial.answers.dedup();
+            waiting.push(batch.clone());
+        } else {
+            let half = batch.dns.split_off(batch.dns.len() / 2);
+            waiting.push(DnsBatch { dns: half, ..batch.clone() });
+            waiting.push(batch.clone());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn dns(record: &Dns) -> anyhow::Result<NewRecord> {
+    Ok(NewRecord::new(topics::DNS, record.id.clone(), encode(record).context("DNS record")?))
 }
 
 pub(super) fn enriched(record: &Enriched) -> anyhow::Result<NewRecord> {

@@ -14,6 +14,12 @@ pub(super) struct Meters {
     pub(super) clamped: Counter,
     pub(super) coarsened: Counter,
     pub(super) filtered: Family<Label, Counter>,
+    pub(super) dns_samples: Counter,
+    pub(super) dns_too_late: Counter,
+    pub(super) dns_outside: Counter,
+    pub(super) dns_coarsened: Counter,
+    pub(super) dns_records: Counter,
+    pub(super) names_left_out: Counter,
     pub(super) dead_letters: Counter,
     pub(super) heartbeats: Counter,
     pub(super) heartbeat_errors: Counter,
@@ -64,6 +70,24 @@ impl Meters {
             filtered: m.counter_family(
                 "weir_enricher_samples_filtered",
                 "Samples that a filter changed or left out, by what became of them",
+            ),
+            dns_samples: m.counter("weir_enricher_dns_samples", "DNS samples read"),
+            dns_too_late: m.counter(
+                "weir_enricher_dns_samples_too_late",
+                "DNS samples lost because they came after the late bound",
+            ),
+            dns_outside: m.counter(
+                "weir_enricher_dns_samples_outside",
+                "DNS samples that do not count: another node's report of the same question does, or they were seen in transit",
+            ),
+            dns_coarsened: m.counter(
+                "weir_enricher_dns_samples_coarsened",
+                "DNS samples in records whose question stands for several, because there were too many",
+            ),
+            dns_records: m.counter("weir_enricher_dns_records", "DNS records written"),
+            names_left_out: m.counter(
+                "weir_enricher_dns_names_left_out",
+                "DNS samples whose names are on no flow record, because one window had too many",
             ),
             dead_letters: m.counter(
                 "weir_enricher_dead_letters",

@@ -108,6 +108,11 @@ impl First {
             meters.late.inc_by(now.late - before.late);
             meters.clamped.inc_by(now.clamped - before.clamped);
             meters.coarsened.inc_by(now.coarsened - before.coarsened);
+            meters.dns_samples.inc_by(now.dns - before.dns);
+            meters.dns_too_late.inc_by(now.dns_too_late - before.dns_too_late);
+            meters.dns_outside.inc_by(now.dns_outside - before.dns_outside);
+            meters.dns_coarsened.inc_by(now.dns_coarsened - before.dns_coarsened);
+            meters.names_left_out.inc_by(now.names_left_out - before.names_left_out);
             for (outcome, count) in [
                 ("dropped", now.filtered - before.filtered),
                 ("sampled_out", now.sampled_out - before.sampled_out),
@@ -137,6 +142,10 @@ fn write(cluster: &str, meters: &Meters, closed: stage1::Closed, records: &mut V
     for (internal, batch) in closed.partials {
         meters.partials_written.inc_by(u64::try_from(batch.partials.len()).unwrap_or(0));
         encode::partials(&topic, internal, batch, records)?;
+    }
+    for (internal, batch) in closed.dns {
+        meters.partials_written.inc_by(u64::try_from(batch.dns.len()).unwrap_or(0));
+        encode::questions(&topic, internal, batch, records)?;
     }
     for (internal, marker) in closed.markers {
         records.push(encode::message(&topic, internal, &PartialMessage::Marker(marker))?);

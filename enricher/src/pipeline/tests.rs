@@ -14,6 +14,7 @@ use weir_schemas::{Message, encode};
 use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
+mod dns;
 mod places;
 mod replayed;
 mod stalls;

@@ -2,6 +2,7 @@
 
 use super::conversations::Conversations;
 use super::generation::Of;
+use super::names::Names;
 use super::record::{Record, empty_catch_all};
 use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
@@ -9,7 +10,9 @@ use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
 use foldhash::HashMap;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use weir_flow::{Level, Millis, RecordSettings};
+use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
 
@@ -30,6 +33,35 @@ pub(super) struct At<'a> {
     pub(super) origin: Origin,
     /// First and last millisecond that the batch may speak of.
     pub(super) times: (Millis, Millis),
+    pub(super) domains: Domains<'a>,
+}
+
+/// The names by which the end that made the report had asked for the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Domains<'a> {
+    of_initiator: bool,
+    /// By the address behind a service and by the address that was asked for: they may be the same.
+    names: [&'a [Arc<str>]; 2],
+}
+
+impl<'a> Domains<'a> {
+    /// The names that a sample's reporter knew.
+    pub(super) fn of(o: &Observation<'_>, names: &'a Names) -> Self {
+        let of_initiator = o.reporter == Reporter::Responder;
+        let (local, far) = if of_initiator { (&o.responder, &o.initiator) } else { (&o.initiator, &o.responder) };
+        let seen = if o.forward == of_initiator { o.sample.source } else { o.sample.destination };
+        let real = far.ask.address;
+        let seen = if seen == real { &[] } else { names.of(local.ask.address, seen) };
+        Self { of_initiator, names: [names.of(local.ask.address, real), seen] }
+    }
+
+    pub(super) fn initiator(&self) -> impl Iterator<Item = &'a Arc<str>> {
+        self.names.into_iter().flatten().filter(|_| self.of_initiator)
+    }
+
+    pub(super) fn responder(&self) -> impl Iterator<Item = &'a Arc<str>> {
+        self.names.into_iter().flatten().filter(|_| !self.of_initiator)
+    }
 }
 
 /// All records of one generation.
@@ -87,11 +119,11 @@ impl Aggregate {
     pub(super) fn add<'a>(
         &mut self,
         observation: &Observation<'a>,
-        at: &At<'_>,
+        at: &At<'a>,
         conversations: &mut Conversations<'a>,
     ) -> u64 {
         let mut coarsened = 0;
-        let known = conversations.places(observation);
+        let known = conversations.places(observation, &at.domains);
         let places = known.unwrap_or_else(|| {
             let rounds = self.rounds();
             let (places, samples) = self.find(observation, at);
@@ -99,7 +131,7 @@ impl Aggregate {
             if rounds != self.rounds() {
                 conversations.clear();
             }
-            conversations.note(observation, places);
+            conversations.note(observation, at.domains, places);
             places
         });
         for (records, number) in self.levels.iter_mut().zip(places.records) {

@@ -1,7 +1,7 @@
 //! What samples of one batch have in common: most of them speak of ends that a sample before has spoken of, and go to the
 //! same records. What decides that is compared; making keys and merging what is known of the ends is done once.
 
-use super::aggregate::Places;
+use super::aggregate::{Domains, Places};
 use crate::observe::{EndFound, Observation};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -15,6 +15,7 @@ struct Conversation<'a> {
     responder: EndFound<'a>,
     protocol: u8,
     policy_drops: bool,
+    domains: Domains<'a>,
     places: Places,
 }
 
@@ -41,11 +42,12 @@ impl<'a> Conversations<'a> {
     }
 
     /// The records of an observation with these ends before.
-    pub(super) fn places(&self, o: &Observation<'_>) -> Option<Places> {
+    pub(super) fn places(&self, o: &Observation<'_>, domains: &Domains<'_>) -> Option<Places> {
         let hash = self.hash(&o.initiator, &o.responder, o.sample.protocol);
         let equal = |known: &Conversation<'_>| {
             known.protocol == o.sample.protocol
                 && known.policy_drops == o.policy_drops
+                && known.domains == *domains
                 && known.responder.ask.port == o.responder.ask.port
                 && (!self.ports || known.initiator.ask.port == o.initiator.ask.port)
                 && same(&known.initiator, &o.initiator)
@@ -55,13 +57,14 @@ impl<'a> Conversations<'a> {
     }
 
     /// Notes the records of an observation.
-    pub(super) fn note(&mut self, o: &Observation<'a>, places: Places) {
+    pub(super) fn note(&mut self, o: &Observation<'a>, domains: Domains<'a>, places: Places) {
         let hash = self.hash(&o.initiator, &o.responder, o.sample.protocol);
         let conversation = Conversation {
             initiator: o.initiator.clone(),
             responder: o.responder.clone(),
             protocol: o.sample.protocol,
             policy_drops: o.policy_drops,
+            domains,
             places,
         };
         let mut seen = std::mem::take(&mut self.seen);

@@ -1,7 +1,9 @@
 //! One open generation of a raw partition.
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, At, Domains};
 use super::conversations::Conversations;
+use super::dns::{Questions, Taken};
+use super::names::Names;
 use super::{Closed, Counts};
 use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
@@ -14,7 +16,7 @@ use weir_flow::{Millis, RecordSettings};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::{Ledger, Received};
 use weir_schemas::partial::MissingTicks;
-use weir_schemas::raw::{Loss, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{DnsSample, End, Loss, Point, RawBatch, Sample, Totals};
 
 /// Reason in the ledger: below the late bound.
 const TOO_LATE: &str = "too_late";
@@ -67,6 +69,8 @@ pub(super) struct Generation {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     aggregate: Aggregate,
+    questions: Questions,
+    names: Names,
     lines: BTreeMap<(String, String), NodeLine>,
     /// Parts that arrived by node and tick of the generation's own window.
     ticks: BTreeMap<String, BTreeMap<Millis, BTreeSet<u32>>>,
@@ -84,6 +88,8 @@ impl Generation {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             aggregate: Aggregate::default(),
+            questions: Questions::default(),
+            names: Names::default(),
             lines: BTreeMap::new(),
             ticks: BTreeMap::new(),
             parts: BTreeMap::new(),
@@ -97,7 +103,9 @@ impl Generation {
         if waiting.window == generation && !waiting.too_late {
             self.note_ticks(&waiting, settings);
         }
-        if !waiting.too_late && !waiting.batch.samples.is_empty() {
+        let batch = &waiting.batch;
+        let is_empty = batch.samples.is_empty() && batch.dns.is_empty();
+        if !waiting.too_late && !is_empty {
             self.waiting_bytes += waiting.size;
             self.waiting.push_back(waiting);
         }
@@ -156,21 +164,25 @@ impl Generation {
             let place = Place { tick: next.tick, tick_length: settings.tick, node: &next.batch.node };
             let span = settings.tick.saturating_mul(i64::from(next.batch.ticks.max(1)));
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
-            let at = super::aggregate::At {
+            let at = At {
                 settings,
                 cluster_known: join.cluster_known(),
                 window: next.window,
                 origin: next.batch.origin,
                 times,
+                domains: Domains::default(),
             };
+            self.take_questions(&next.batch.dns, &place, &at, join, counts);
             let (mut tally, mut conversations) = (Tally::default(), Conversations::new(settings));
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             observe_all(samples, &place, join, |observation| {
                 let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
                 let Some(observation) = taken else { return };
-                counts.coarsened += self.aggregate.add(&observation, &at, &mut conversations);
+                let domains = Domains::of(&observation, &self.names);
+                counts.coarsened += self.aggregate.add(&observation, &At { domains, ..at }, &mut conversations);
                 self.samples += 1;
             });
+            drop(conversations);
             self.book_filtered(&next.batch, &tally, counts);
         }
     }
@@ -191,6 +203,28 @@ impl Generation {
             line.received.bytes = line.received.bytes.saturating_sub(totals.bytes);
             line.received.samples = line.received.samples.saturating_sub(totals.samples);
             add_totals(line.lost.entry(reason).or_default(), totals);
+        }
+    }
+
+    /// Questions before the flows of the same batch: who asks for a name connects to the answer.
+    fn take_questions(
+        &mut self,
+        questions: &[DnsSample],
+        place: &Place<'_>,
+        at: &At<'_>,
+        join: &impl Join,
+        counts: &mut Counts,
+    ) {
+        for sample in questions {
+            counts.dns += 1;
+            if sample.end == End::Source || sample.point == Point::Capture {
+                counts.names_left_out += u64::from(!self.names.learn(sample));
+            }
+            match self.questions.add(sample, place, at, join) {
+                Taken::Whole => {}
+                Taken::Coarsened(samples) => counts.dns_coarsened += samples,
+                Taken::Outside => counts.dns_outside += 1,
+            }
         }
     }
 
@@ -225,13 +259,19 @@ impl Generation {
         closed.samples = sum(closed.samples, self.samples);
         closed.dead.append(&mut self.dead);
         self.aggregate.close(of, settings, join, &mut closed.partials);
+        self.questions.close(of, settings, join, &mut closed.dns);
         for ((node, boot), line) in self.lines {
             closed.ledger.push(Ledger::Received(line.into_received(of, node, boot)));
         }
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.waiting_bytes.saturating_mul(DECODED) + self.aggregate.memory() + self.lines.len() * 512 + 256
+        self.waiting_bytes.saturating_mul(DECODED)
+            + self.aggregate.memory()
+            + self.questions.memory()
+            + self.names.memory()
+            + self.lines.len() * 512
+            + 256
     }
 }
 

@@ -39,6 +39,7 @@ struct End {
     addresses: BoundedSet<Address>,
     pods: BoundedSet<String>,
     labels: BoundedSet<Arc<str>>,
+    domains: BoundedSet<Arc<str>>,
 }
 
 /// What was merged into a side.
@@ -52,7 +53,7 @@ struct Last {
 
 /// The labels that an end certainly had and that records carry: its pod's; where only the workload is known, those that
 /// all pods had that it may have been.
-fn labels(level: Level, end: &EndFound<'_>, keep: &[String]) -> Vec<Arc<str>> {
+pub(super) fn labels(level: Level, end: &EndFound<'_>, keep: &[String]) -> Vec<Arc<str>> {
     let found = &end.found;
     let carried = |label: &&Arc<str>| {
         keep.is_empty() || label.split('=').next().is_some_and(|key| keep.iter().any(|kept| kept == key))
@@ -71,7 +72,7 @@ fn labels(level: Level, end: &EndFound<'_>, keep: &[String]) -> Vec<Arc<str>> {
     labels
 }
 
-fn side_at(level: Level, end: &EndFound<'_>, initiator: bool, labels: &[Arc<str>]) -> Side {
+pub(super) fn side_at(level: Level, end: &EndFound<'_>, initiator: bool, labels: &[Arc<str>]) -> Side {
     let mut side = end.side(level.keeps_addresses());
     side.labels = labels.iter().map(ToString::to_string).collect();
     let port = match level {
@@ -141,9 +142,11 @@ impl Record {
         let keep = &at.settings.labels_keep;
         if self.shape.keeps(true) {
             members += initiator.merge(&mut self.partial.initiator, level, &o.initiator, true, keep);
+            members += at.domains.initiator().filter(|name| initiator.domains.insert(Arc::clone(name))).count();
         }
         if self.shape.keeps(false) {
             members += responder.merge(&mut self.partial.responder, level, &o.responder, false, keep);
+            members += at.domains.responder().filter(|name| responder.domains.insert(Arc::clone(name))).count();
         }
         members
     }
@@ -212,6 +215,7 @@ impl Record {
             mine.addresses.merge(theirs.addresses);
             mine.pods.merge(theirs.pods);
             mine.labels.merge(theirs.labels);
+            mine.domains.merge(theirs.domains);
             mine.last = None;
         }
     }
@@ -221,9 +225,11 @@ impl Record {
         (partial.initiator_addresses, partial.initiator.addresses_more) = initiator.addresses.into_parts();
         (partial.initiator_pods, partial.initiator.pods_more) = initiator.pods.into_parts();
         (partial.initiator_labels, partial.initiator.labels_more) = texts(initiator.labels);
+        (partial.initiator_domains, partial.initiator.domains_more) = texts(initiator.domains);
         (partial.responder_addresses, partial.responder.addresses_more) = responder.addresses.into_parts();
         (partial.responder_pods, partial.responder.pods_more) = responder.pods.into_parts();
         (partial.responder_labels, partial.responder.labels_more) = texts(responder.labels);
+        (partial.responder_domains, partial.responder.domains_more) = texts(responder.domains);
         for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
             fold_drops(&mut report.drops);
         }

@@ -1,9 +1,9 @@
 use super::*;
-use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, sample, settings};
+use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, question, sample, settings};
 use weir_flow::Level;
 use weir_schemas::enriched::Attribution;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DropClass, Point, RawBatch, RoundTrip, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, Point, RawBatch, RoundTrip, Sample};
 
 fn partition(settings: RecordSettings) -> Partition {
     Partition::new("local", 0, history(settings), Stage1Position::START)
@@ -337,4 +337,43 @@ fn missing_ticks_are_known_per_node_also_after_a_restart() {
         let missing: Vec<_> = closed.markers.iter().filter(|(_, marker)| marker.generation == 100_000).collect();
         assert_eq!((missing.len(), missing[0].1.missing[0].ticks), (1, 1));
     }
+}
+
+/// Only names that a new owner would read again: those of the same generation, before the flow.
+#[test]
+fn flows_name_what_their_client_had_asked_for_in_the_same_window() {
+    let external = |tick, n, dns| {
+        let to = Sample { destination: address("203.0.113.40"), ..sample(1) };
+        crate::fixtures::asking("node-a", n, tick, vec![to], dns)
+    };
+    let asked = |name| vec![DnsSample { answers: vec![address("203.0.113.40")], ..question(name) }];
+    let closed = run(
+        settings(1, 1),
+        vec![external(100_000, 0, asked("api.example")), external(101_000, 1, vec![]), external(106_000, 2, vec![])],
+    );
+    for level in 0..4 {
+        let names: Vec<_> =
+            partials(&closed, level).iter().map(|p| (p.window, p.responder_domains.join(" "))).collect();
+        assert_eq!(names, [(100_000, "api.example".to_owned()), (105_000, String::new())], "level {level}");
+    }
+    assert!(partials(&closed, 0).iter().all(|partial| partial.initiator_domains.is_empty()));
+}
+
+/// The client asked for the service and was told its address; what it talks to is a pod behind it.
+#[test]
+fn a_services_name_is_known_behind_translation() {
+    let mut behind = Sample { destination: address("10.96.0.1"), ..sample(1) };
+    behind.translated = Some(weir_schemas::raw::Tuple {
+        source: behind.source,
+        destination: address("10.0.0.2"),
+        source_port: behind.source_port,
+        destination_port: behind.destination_port,
+    });
+    let told = DnsSample { answers: vec![address("10.96.0.1")], ..question("db.shop") };
+    let closed = run(settings(1, 1), vec![crate::fixtures::asking("node-a", 0, 100_000, vec![behind], vec![told])]);
+    let one = partials(&closed, 1);
+    assert_eq!(
+        (one[0].responder.address, &one[0].responder_domains[..]),
+        (Some(address("10.0.0.2")), &["db.shop".to_owned()][..])
+    );
 }

@@ -54,6 +54,8 @@ pub(super) struct Heard {
 
 pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
     closed.generations += 1;
+    closed.partials += held.dns.values().map(|twins| u64::try_from(twins.len()).unwrap_or(u64::MAX)).sum::<u64>();
+    super::dns::close(held.dns, of, &mut closed.dns);
     let mut heard = Heard::default();
     for node in held.missing.into_values().flatten() {
         // A node whose key moved to another partition within the window has ticks in both; the fewer are missing.

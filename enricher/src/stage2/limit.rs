@@ -35,9 +35,12 @@ pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) {
     }
 }
 
-/// The keys of a level in order, and its records as far as coarsening is concerned, if there are more than the limit.
+/// Keys in order.
+type Keys = Vec<Box<[u8]>>;
+
+/// The keys of a level, and its records as far as coarsening is concerned, if there are more than the limit.
 /// Catch-alls do not count.
-fn too_many(records: &Records, level: u8, limit: usize) -> Option<(Vec<Box<[u8]>>, Vec<Member>)> {
+fn too_many(records: &Records, level: u8, limit: usize) -> Option<(Keys, Vec<Member>)> {
     let counted = || records.iter().filter(|(_, (_, merged))| merged.partial.level == level && !is_catch_all(merged));
     if counted().count() <= limit {
         return None;

@@ -64,3 +64,14 @@ fn samples_lie_in_their_tick_and_account_for_everything() {
     }
     assert!(denied > 0, "the scan is denied");
 }
+
+#[test]
+fn pods_ask_for_the_names_of_what_they_talk_to() {
+    let (_, batches) = run(3, 130);
+    let questions: Vec<_> = batches.iter().flat_map(|batch| &batch.dns).collect();
+    for name in ["cart.shop.svc.cluster.local", "api.payments.example", "files.dropzone.example"] {
+        let asked: Vec<_> = questions.iter().filter(|q| q.question == name && q.question_type == 1).collect();
+        assert!(asked.iter().all(|q| q.answers.len() == 1) && !asked.is_empty(), "{name}");
+    }
+    assert!(questions.iter().any(|q| q.response_code == Some(3)), "some name does not exist");
+}

@@ -16,7 +16,7 @@ pub(super) struct Moment {
 }
 
 /// Who talks to whom: client, server, connections per client pod and tick, bytes asked, bytes answered.
-const CONVERSATIONS: [(&str, &str, u64, u64, u64); 12] = [
+pub(super) const CONVERSATIONS: [(&str, &str, u64, u64, u64); 12] = [
     ("loadgenerator", "frontend", 6, 480, 14_000),
     ("frontend", "cart", 3, 620, 1_900),
     ("frontend", "catalog", 4, 310, 5_200),
@@ -32,9 +32,9 @@ const CONVERSATIONS: [(&str, &str, u64, u64, u64); 12] = [
 ];
 
 /// A payment provider outside the cluster (TEST-NET-3, RFC 5737).
-const EXTERNAL_API: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 40);
+pub(super) const EXTERNAL_API: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 40);
 /// Where the exfiltration goes (TEST-NET-2, RFC 5737).
-const DROP_ZONE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
+pub(super) const DROP_ZONE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
 /// Largest TCP payload of a packet here.
 const SEGMENT: u64 = 1_448;
 
@@ -145,7 +145,7 @@ fn outside(from: &RunningPod, server: (Ipv4Addr, u16), random: u64, moment: &Mom
     }
 }
 
-fn pods<'a>(cluster: &'a Cluster, workload: &str) -> Vec<&'a RunningPod> {
+pub(super) fn pods<'a>(cluster: &'a Cluster, workload: &str) -> Vec<&'a RunningPod> {
     cluster.pods.iter().filter(|p| WORKLOADS[p.workload].name == workload).collect()
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{Fake, batch, history, sample, settings};
+use crate::fixtures::{Fake, asking, batch, history, question, sample, settings};
 use crate::position::Stage1Position;
 use crate::stage1::{Content, Input, Partition};
 use std::net::Ipv6Addr;
@@ -48,4 +48,27 @@ fn a_record_with_enormous_sets_is_shortened_and_says_so() {
     let partial = &decoded(&records)[0];
     assert_eq!((partial.initiator_pods.len(), partial.initiator.pods_more), (5_000, 5_000));
     assert_eq!((partial.initiator_addresses.len(), partial.initiator.addresses_more), (5_000, 5_000));
+}
+
+#[test]
+fn a_dns_record_with_enormous_answers_is_shortened_and_says_so() {
+    let mut partition = Partition::new("local", 0, history(settings(1, 1)), Stage1Position::START);
+    for (offset, tick, dns) in [(0, 100_000, vec![question("db.shop")]), (1, 200_000, vec![])] {
+        let content = Content::Batch(asking("node-a", 0, tick, vec![], dns));
+        partition.read(Input { offset, append_time: tick + 1_000, size: 1, content });
+    }
+    let last = partition.ready(i64::MAX, 8).unwrap();
+    let mut batch = partition.close(last, &Fake::default()).dns.remove(0).1;
+    let mut large = batch.dns[0].clone();
+    large.answers = (0..40_000_u128).map(|n| Ipv6Addr::from(u128::MAX - n).to_string()).collect();
+    batch.dns.push(large);
+    let mut records = Vec::new();
+    questions("t", 0, batch, &mut records).unwrap();
+    let decoded = records.iter().map(|record| weir_schemas::decode(record.value.as_ref().unwrap()).unwrap());
+    let mut lengths: Vec<(usize, String)> = decoded
+        .flat_map(|message| if let PartialMessage::Dns(batch) = message { batch.dns } else { panic!("no DNS") })
+        .map(|partial| (partial.answers.len(), partial.answers[0].clone()))
+        .collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [(1, "10.0.0.2".to_owned()), (20_001, MORE.to_owned())]);
 }

@@ -106,7 +106,7 @@ proptest! {
         let windows = Windows { first: first * WINDOW, last: (first + more) * WINDOW };
         let starts = starts_of(&history, known, &raw, &schedules, windows.first);
         let (_, live) = reference(&history, &join, &raw);
-        let expected = by_id(live.iter().filter(|record| windows.contains(record.window)));
+        let expected = by_id(live.flows.iter().filter(|record| windows.contains(record.window)));
         let records = replay(&history, &join, &raw, &starts, windows, size);
         prop_assert_eq!(records.len(), expected.len(), "each record once");
         prop_assert_eq!(by_id(&records), expected);

@@ -1,0 +1,26 @@
+//! DNS from raw batches to its topic.
+
+use super::*;
+use crate::fixtures::{asking, question};
+use weir_schemas::dns::Dns;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_become_records_and_name_what_was_talked_to() {
+    let world = World::new(2, 2).await;
+    world.metadata(&heartbeat(FOR_EVER)).await;
+    world.raw(0, &asking("node-a", 0, 100_000, vec![sample(1)], vec![question("db.shop"); 3])).await;
+    for (partition, node) in [(0, "node-a"), (1, "node-b")] {
+        world.raw(partition, &batch(node, 1, 120_000, vec![])).await;
+    }
+    let running = world.start("one");
+    let done = |world: &World| !world.read::<Dns>(topics::DNS).is_empty() && world.enriched().len() >= 4;
+    world.until("a DNS record and four levels", done).await;
+    running.stop().await.unwrap();
+    let records = world.read::<Dns>(topics::DNS);
+    assert_eq!((records.len(), records[0].count, records[0].answers.as_slice()), (1, 3, &["10.0.0.2".to_owned()][..]));
+    assert_eq!((records[0].window, records[0].client.workload.as_deref()), (100_000, Some("web")));
+    assert!(world.enriched().iter().all(|record| record.responder.domains == ["db.shop"]));
+    let metric = |name| world.metrics.value(name, &[]);
+    assert_eq!(metric("weir_enricher_dns_samples_total"), Some(3.0));
+    assert_eq!(metric("weir_enricher_dns_records_total"), Some(1.0));
+}
