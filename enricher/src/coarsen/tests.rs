@@ -12,10 +12,12 @@ fn ordinary() -> Vec<Member> {
     (0..200_u8).map(|n| record(n % 20, 100 + n / 40, 80, 1)).collect()
 }
 
+/// One that scrapes everybody, more than the scan scans.
 #[test]
 fn a_scan_goes_before_what_is_answered() {
     let scan = (0..60_u8).map(|n| record(99, 100 + n, 22, UNANSWERED));
-    let members: Vec<Member> = ordinary().into_iter().chain(scan).collect();
+    let scraped = (0..200_u8).map(|n| record(98, n, 9_090, 1));
+    let members: Vec<Member> = ordinary().into_iter().chain(scraped).chain(scan).collect();
     let found = noisiest(&members, &Coarse::default(), 20);
     assert_eq!((found.groups, found.freed), (vec![(99 << 64, Shape::Initiator)], 59));
 }

@@ -219,6 +219,46 @@ fn a_report_that_a_filter_may_have_left_out_is_not_said_to_be_missing() {
     }
 }
 
+/// Two raw partitions, each within the cap, both together not; the internal partition's own coarsened records have their own
+/// ids, because another internal partition may have coarsened the same ends.
+#[test]
+fn the_cap_holds_for_all_partitions_together() {
+    let mut settings = settings(2, 1);
+    (settings.keys_limit, settings.levels_allowed) = (30, vec![weir_flow::Level::One]);
+    let history = history(settings);
+    let scan = |network: u8| {
+        let to = move |n: u8| Sample { destination: address(&format!("10.9.{network}.{n}")), ..sample(60) };
+        let ordinary = Sample { source: address("10.0.0.3"), ..sample(1) };
+        (0..20).map(to).chain([arriving(answer(ordinary))]).collect::<Vec<_>>()
+    };
+    let ids = |internal: i32| {
+        let mut second = InternalPartition::new("local", internal, history.clone(), Stage2Position::START);
+        let mut offset = 0;
+        for number in 0..2 {
+            let mut first = Partition::new("local", i32::from(number), history.clone(), Stage1Position::START);
+            let batches = [batch("node-a", 0, 100_000, scan(number)), batch("node-a", 1, 200_000, vec![])];
+            for (offset, batch) in (0..).zip(batches) {
+                first.read(Input { offset, append_time: 110_000, size: 1, content: Content::Batch(batch) });
+            }
+            let closed = first.close(first.ready(Millis::MAX, usize::MAX).unwrap(), &Fake::default());
+            assert!(closed.partials.iter().flat_map(|(_, batch)| &batch.partials).all(|partial| !partial.coarsened));
+            let partials = closed.partials.into_iter().map(|(_, batch)| PartialMessage::Partials(batch));
+            for message in partials.chain(closed.markers.into_iter().map(|(_, m)| PartialMessage::Marker(m))) {
+                second.read(offset, message);
+                offset += 1;
+            }
+        }
+        let records = second.close(second.ready(usize::MAX).unwrap()).records;
+        let found: Vec<_> = records.iter().map(|record| (record.coarsened, record.totals.forward_bytes)).collect();
+        assert_eq!(found, [(false, 0), (true, 40 * 60)]);
+        assert_eq!(records[1].initiator.pod.as_deref(), Some("web-1"));
+        records.into_iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    let (here, there) = (ids(0), ids(1));
+    assert_eq!(here[0], there[0]);
+    assert_ne!(here[1], there[1]);
+}
+
 /// Many keys of node-b's partition, the last of which are the responder's reports of what node-a has seen.
 #[test]
 fn a_report_that_was_coarsened_elsewhere_is_no_report_that_never_came() {

@@ -1,4 +1,4 @@
-use crate::harness::{Engines, Up, bytes_by_window, number, raw_by_window, weir};
+use crate::harness::{Engines, Up, bytes_by_window, number, questions, raw_by_window, weir};
 use serde_json::json;
 use std::time::Instant;
 
@@ -71,6 +71,22 @@ fn the_denied_scan_is_shown_as_denied() {
     assert_eq!(found["source"]["kubernetes"]["pod"]["name"], "debug-shell");
     assert_eq!(found["destination"]["kubernetes"]["namespace"], "payments");
     assert!(number(&found, "weir.initiator.dropped.policy.forward_packets") > 0);
+    assert_eq!(up.interrupt(), Some(0));
+}
+
+#[test]
+fn what_pods_ask_for_is_on_its_topic_and_names_their_flows() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &Engines::Embedded, None, &["--demo"]);
+    let named = json!({"term": {"destination.domain": "api.payments.example"}});
+    let found = up.wait_for("a flow with a name", 60, |up| up.documents(2, std::slice::from_ref(&named)).pop());
+    assert_eq!(found["source"]["kubernetes"]["workload"]["name"], "gateway");
+    assert_eq!(found["source"]["kubernetes"]["labels"], json!(["app=gateway", "team=payments"]));
+    let asked = up.wait_for("a name that does not exist", 60, |up| {
+        questions(&up.kafka()).into_iter().find(|record| record.response_code == "NXDOMAIN")
+    });
+    assert_eq!((asked.client.workload.as_deref(), asked.question_type.as_str()), (Some("gateway"), "A"));
+    assert_eq!(asked.server.service.as_deref(), Some("kube-system/coredns"));
     assert_eq!(up.interrupt(), Some(0));
 }
 

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use weir_schemas::dns::Dns;
 use weir_schemas::raw::{End, OpenedBy, RawBatch};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
@@ -225,6 +226,16 @@ pub(crate) fn raw_by_window(kafka: &str, topic: &str, window: i64) -> (BTreeMap<
             }
         }
         (sums, last)
+    })
+}
+
+/// What is on the topic of DNS records.
+pub(crate) fn questions(kafka: &str) -> Vec<Dns> {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let log = Log::kafka(&KafkaSettings::at(kafka)).unwrap();
+        let mut reader = log.reader(weir_schemas::topics::DNS, Partitions::All, Start::Beginning).await.unwrap();
+        let records = reader.read_to_end(Duration::from_secs(10)).await.unwrap();
+        records.iter().map(|record| weir_schemas::decode(record.value.as_ref().unwrap()).unwrap()).collect()
     })
 }
 
