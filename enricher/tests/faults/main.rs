@@ -35,7 +35,7 @@ async fn an_enricher_that_is_killed_loses_nothing_and_repeats_nothing() {
     let _alone = ALONE.lock().await;
     let mut world = World::new("kill", 6, 60).await;
     let mut random = SmallRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
-    let mut enrichers = vec![world.start.enricher("one"), world.start.enricher("two")];
+    let mut enrichers = [world.start.enricher("one"), world.start.enricher("two")];
     world.until_newer(now(), USUAL).await;
     let mut slowest = Duration::ZERO;
     for kill in 1..=number("WEIR_TEST_FAULT_KILLS", 4) {
@@ -101,7 +101,7 @@ async fn a_stopped_enricher_that_wakes_up_writes_nothing_twice() {
     let _alone = ALONE.lock().await;
     let mut world = World::new("zombie", 6, 60).await;
     let mut random = SmallRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
-    let mut enrichers = vec![world.start.enricher("one"), world.start.enricher("two")];
+    let mut enrichers = [world.start.enricher("one"), world.start.enricher("two")];
     world.until_newer(now(), USUAL).await;
     for stop in 1..=number("WEIR_TEST_FAULT_STOPS", 2) {
         let victim = random.random_range(0..2);
@@ -124,7 +124,7 @@ async fn a_killed_broker_loses_nothing() {
     let _alone = ALONE.lock().await;
     let mut world = World::new("broker", 6, 60).await;
     let mut random = SmallRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
-    let mut enrichers = vec![world.start.enricher("one"), world.start.enricher("two")];
+    let mut enrichers = [world.start.enricher("one"), world.start.enricher("two")];
     world.until_newer(now(), USUAL).await;
     for kill in 1..=number("WEIR_TEST_FAULT_KILLS", 4).div_ceil(4) + 1 {
         if !world.until_writing().await {
