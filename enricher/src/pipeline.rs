@@ -17,6 +17,7 @@ mod first;
 mod heartbeat;
 mod metadata;
 mod meters;
+mod pace;
 mod places;
 pub mod replay;
 mod second;
@@ -27,6 +28,7 @@ mod stages;
 mod tests;
 
 use meters::Meters;
+use pace::Pace;
 
 /// How long a small topic may take to read to its end.
 const IDLE: Duration = Duration::from_secs(30);
@@ -39,6 +41,7 @@ struct Shared {
     places: Places,
     log: Log,
     meters: Meters,
+    pace: Pace,
     health: Health,
     token: CancellationToken,
 }
@@ -72,6 +75,7 @@ pub async fn run(
         places,
         log,
         meters,
+        pace: Pace::default(),
         health: health.clone(),
         token: token.clone(),
     });

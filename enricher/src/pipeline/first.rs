@@ -46,6 +46,8 @@ struct Work<'a> {
     group: Option<GroupMetadata>,
     first: First,
     paused: BTreeSet<i32>,
+    /// Whether all wait because memory is full.
+    held: bool,
     silence: Silence,
     waiting: bool,
 }
@@ -67,6 +69,7 @@ impl<'a> Work<'a> {
             group: None,
             first: First::new(&shared.settings.cluster, shared.history.clone(), shared.meters.clone()),
             paused: BTreeSet::new(),
+            held: false,
             silence: Silence::new(shared.instance.clone()),
             waiting: false,
         }
@@ -133,6 +136,7 @@ impl<'a> Work<'a> {
     fn forget(&mut self) {
         self.first.owned.clear();
         self.paused.clear();
+        self.held = false;
         self.silence.assign(std::iter::empty(), Instant::now());
     }
 
@@ -202,7 +206,8 @@ impl<'a> Work<'a> {
     }
 
     /// While windows that are over wait for metadata, keeps memory within its limit by pausing all partitions. Windows
-    /// that are not over cannot be waited for: they need what comes next.
+    /// that are not over cannot be waited for: they need what comes next. While stage 2's memory is full, those partitions are
+    /// paused that are ahead of others.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
         let memory = self.first.memory();
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
@@ -211,14 +216,23 @@ impl<'a> Work<'a> {
         if memory > limit && !stalled {
             weir_service::rate_limited!(warn, memory, limit, "one window's samples take more memory than the limit");
         }
-        if stalled && memory > limit && self.paused.len() < self.first.owned.len() {
-            consumer.pause(&self.first.owned.keys().map(named).collect::<Vec<_>>()).await?;
-            self.paused = self.first.owned.keys().copied().collect();
+        let held = stalled && memory > if self.held { limit / 2 } else { limit };
+        if held && !self.held {
             tracing::warn!(memory, limit, "partitions are paused until their windows can be closed");
-        } else if (!stalled || memory <= limit / 2) && !self.paused.is_empty() {
-            consumer.resume(&self.paused.iter().map(named).collect::<Vec<_>>()).await?;
-            self.paused.clear();
         }
+        self.held = held;
+        let pace = &self.shared.pace;
+        let waits = self.first.owned.iter().filter(|(_, it)| held || pace.is_ahead(it.partition.written()));
+        let wanted: BTreeSet<i32> = waits.map(|(number, _)| *number).collect();
+        let pause: Vec<_> = wanted.difference(&self.paused).map(named).collect();
+        let resume: Vec<_> = self.paused.difference(&wanted).map(named).collect();
+        if !pause.is_empty() {
+            consumer.pause(&pause).await?;
+        }
+        if !resume.is_empty() {
+            consumer.resume(&resume).await?;
+        }
+        self.paused = wanted;
         self.measure(memory);
         Ok(())
     }
@@ -245,7 +259,7 @@ impl<'a> Work<'a> {
         self.shared.meters.metadata_behind.set(behind);
         // Paused partitions are not read, so that event time stands still however long metadata does.
         let alarm = Millis::try_from(self.shared.settings.metadata_alarm.as_millis()).unwrap_or(Millis::MAX);
-        let waiting = behind > alarm.saturating_add(settings.grace) || !self.paused.is_empty();
+        let waiting = behind > alarm.saturating_add(settings.grace) || self.held;
         if waiting != self.waiting {
             self.waiting = waiting;
             let text = complete_text(complete_to);
