@@ -37,6 +37,10 @@ pub struct Closed {
     pub dns: Vec<Dns>,
     /// Lines of the ledger.
     pub ledger: Vec<Ledger>,
+    /// How many records were coarsened because a level had too many keys.
+    pub coarsened: u64,
+    /// On how many records a count of what is not listed is a lower bound only.
+    pub inexact: u64,
     /// How many partial records were merged.
     pub partials: u64,
     /// How many generations held something.

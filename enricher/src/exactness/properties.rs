@@ -8,13 +8,13 @@ use crate::merge::add_counters;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use weir_flow::Level;
-use weir_schemas::enriched::Counters;
+use weir_schemas::enriched::{Attribution, Counters};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point, RawBatch, Sample};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];
-    (0..6_u8, 1..4_u8, 1..4_u8, ports, 0..1_000_u64, 1..3_u32).prop_map(|(kind, from, to, port, bytes, sampling)| {
+    (0..6_u8, 1..7_u8, 1..7_u8, ports, 0..1_000_u64, 1..3_u32).prop_map(|(kind, from, to, port, bytes, sampling)| {
         let mut one = sample(bytes);
         one.source = address(&format!("10.0.0.{from}"));
         one.destination = address(&format!("10.0.0.{to}"));
@@ -206,7 +206,7 @@ fn assert_sums(records: &[Enriched], raw: &[Vec<Input>], join: &Fake) {
 
 /// Labels of levels 2 and 3 are those of the pods behind the record: what all have, and what some have.
 fn assert_labels(record: &Enriched, join: &Fake) {
-    for side in [&record.initiator, &record.responder] {
+    for side in [&record.initiator, &record.responder].into_iter().filter(|s| s.attribution != Attribution::Ambiguous) {
         let of = |pod: &String| join.pods.values().find(|known| known.qualified_name() == *pod).unwrap();
         let labels = |pod: &String| of(pod).labels.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
         let all = side.pods.iter().map(labels).reduce(|a, b| &a & &b).unwrap_or_default();
@@ -231,6 +231,10 @@ proptest! {
         settings.keys_limit = limit;
         let (history, mut join) = (history(settings), Fake::default());
         join.covered = vec!["node-a".to_owned()];
+        for (of, pods) in [("10.0.0.5", ["10.0.0.1", "10.0.0.2"]), ("10.0.0.6", ["10.0.0.1", "10.0.0.3"])] {
+            let candidates = pods.map(|pod| join.pods[&address(pod)].clone());
+            join.ambiguous.insert(address(of), candidates.to_vec());
+        }
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);

@@ -29,6 +29,8 @@ pub(super) struct Meters {
     pub(super) partials_repeated: Counter,
     pub(super) partials_refused: Counter,
     pub(super) records: Counter,
+    pub(super) records_coarsened: Counter,
+    pub(super) records_inexact: Counter,
     pub(super) generations: Family<Label, Counter>,
     pub(super) transactions: Family<Label, Counter>,
     pub(super) transaction_seconds: HistogramFamily<Label>,
@@ -112,6 +114,14 @@ impl Meters {
             partials_refused: m
                 .counter("weir_enricher_partials_refused", "Partial records of another cluster or of no known level"),
             records: m.counter("weir_enricher_records", "Enriched records written"),
+            records_coarsened: m.counter(
+                "weir_enricher_records_coarsened",
+                "Records that stage 2 coarsened because a level had too many keys",
+            ),
+            records_inexact: m.counter(
+                "weir_enricher_records_inexact",
+                "Records on which the count of what is not listed is a lower bound",
+            ),
             generations: m
                 .counter_family("weir_enricher_generations", "Generations closed that held something, by stage"),
             transactions: m.counter_family("weir_enricher_transactions", "Transactions committed, by stage"),

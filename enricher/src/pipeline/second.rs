@@ -122,7 +122,10 @@ impl Work<'_> {
             for record in &closed.records {
                 transaction.records.push(encode::enriched(record)?);
             }
-            self.shared.meters.dns_records.inc_by(u64::try_from(closed.dns.len()).unwrap_or(0));
+            let meters = &self.shared.meters;
+            meters.records_coarsened.inc_by(closed.coarsened);
+            meters.records_inexact.inc_by(closed.inexact);
+            meters.dns_records.inc_by(u64::try_from(closed.dns.len()).unwrap_or(0));
             for record in &closed.dns {
                 transaction.records.push(encode::dns(record)?);
             }

@@ -180,6 +180,7 @@ impl Aggregate {
                 let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
                 let mut partial = record.finish();
+                debug_assert!(is_key_of(&partial, &bytes), "stage 2 would take {partial:?} for another record");
                 join.place(settings, &mut partial.initiator);
                 join.place(settings, &mut partial.responder);
                 by_internal.entry(internal).or_default().push(partial);
@@ -203,6 +204,15 @@ impl Aggregate {
     pub(super) fn memory(&self) -> usize {
         self.levels.iter().map(|level| level.numbers.len()).sum::<usize>() * RECORD + self.members * MEMBER
     }
+}
+
+/// Whether stage 2 will find this key, which begins with its window, in the record's fields.
+fn is_key_of(partial: &Partial, key: &[u8]) -> bool {
+    let mut bytes = Vec::new();
+    Key::of(partial).is_some_and(|found| {
+        write_key(&mut bytes, partial.window, &found);
+        bytes == key
+    })
 }
 
 /// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other

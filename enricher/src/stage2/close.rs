@@ -55,7 +55,7 @@ pub(super) struct Heard {
 pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
     closed.generations += 1;
     closed.partials += held.dns.values().map(|twins| u64::try_from(twins.len()).unwrap_or(u64::MAX)).sum::<u64>();
-    super::dns::close(held.dns, of, &mut closed.dns);
+    super::dns::close(held.dns, of, closed);
     let mut heard = Heard::default();
     for node in held.missing.into_values().flatten() {
         // A node whose key moved to another partition within the window has ticks in both; the fewer are missing.
@@ -71,11 +71,12 @@ pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
         }
     }
     join_ambiguous(&mut records);
-    super::limit::coarsen(&mut records, of);
+    closed.coarsened += super::limit::coarsen(&mut records, of);
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
     for (key, (_, merged)) in records {
         let key = key.get(8..).unwrap_or_default();
-        if let Some(record) = merged.finish(key, of, &heard) {
+        if let Some((record, inexact)) = merged.finish(key, of, &heard) {
+            closed.inexact += u64::from(inexact);
             book(&record, &mut stored);
             closed.records.push(record);
         }
@@ -223,8 +224,8 @@ impl Merged {
         self
     }
 
-    /// The record; nothing when all its counters are zero.
-    fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<Enriched> {
+    /// The record, and whether a count of what it does not list is a lower bound; nothing when all its counters are zero.
+    fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<(Enriched, bool)> {
         let Self { partial, sets: [initiator_sets, responder_sets] } = self;
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
@@ -239,7 +240,7 @@ impl Merged {
         settle_side(&mut initiator);
         settle_side(&mut responder);
         let community_id = community_id_of(&initiator, &responder, partial.protocol);
-        Some(Enriched {
+        let record = Enriched {
             judgements_more: 0,
             community_id,
             explanation: weir_schemas::enriched::Explanation::NotJudged,
@@ -270,7 +271,8 @@ impl Merged {
             action,
             coarsened: partial.coarsened || bounds,
             samples: partial.samples,
-        })
+        };
+        Some((record, bounds))
     }
 }
 

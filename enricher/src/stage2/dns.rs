@@ -1,5 +1,6 @@
 //! Closing a generation's DNS records.
 
+use super::Closed;
 use super::close::Of;
 use crate::dns::{self, DnsKey, LEVEL, MORE, write_key};
 use crate::key::record_id;
@@ -35,23 +36,24 @@ pub(super) fn key_bytes(partial: &DnsPartial) -> Box<[u8]> {
 }
 
 /// Merges, caps and writes the records of a generation.
-pub(super) fn close(slots: Slots, of: &Of<'_>, written: &mut Vec<Dns>) {
+pub(super) fn close(slots: Slots, of: &Of<'_>, closed: &mut Closed) {
     let mut records = Records::new();
     for (key, twins) in slots {
         if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
             records.insert(key, merged);
         }
     }
-    cap(&mut records, of);
+    closed.coarsened += cap(&mut records, of);
     for (key, merged) in records {
         if merged.partial.count > 0 {
-            written.push(merged.finish(key.get(8..).unwrap_or_default(), of));
+            closed.dns.push(merged.finish(key.get(8..).unwrap_or_default(), of));
         }
     }
 }
 
-/// Coarsens the noisiest domains while there are too many keys, then what comes last.
-fn cap(records: &mut Records, of: &Of<'_>) {
+/// Coarsens the noisiest domains while there are too many keys, then what comes last; the answer is how many records were.
+fn cap(records: &mut Records, of: &Of<'_>) -> u64 {
+    let mut coarsened = 0;
     let limit = usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
     let mut coarse: HashSet<u128> = HashSet::default();
@@ -59,21 +61,23 @@ fn cap(records: &mut Records, of: &Of<'_>) {
         let counted = || records.iter().filter(|(_, merged)| merged.partial.question != MORE);
         let count = counted().count();
         if count <= limit {
-            return;
+            return coarsened;
         }
         let partials = counted().map(|(_, merged)| &merged.partial);
         let (groups, freed) = dns::noisiest_groups(partials, count - limit, &mut bytes);
         if freed == 0 {
             for key in counted().map(|(key, _)| key.clone()).skip(limit).collect::<Vec<_>>() {
                 replace(records, &key, dns::leave_out, of);
+                coarsened += 1;
             }
-            return;
+            return coarsened;
         }
         coarse.extend(groups);
         let noisy = counted()
             .filter(|(_, merged)| dns::group(&merged.partial, &mut bytes).is_some_and(|group| coarse.contains(&group)));
         for key in noisy.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             replace(records, &key, dns::coarsen, of);
+            coarsened += 1;
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::key::Key;
 /// The first byte of keys that were coarsened here.
 const HERE: u8 = 0xFE;
 
-/// Coarsens each level of which there are too many keys.
-pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) {
+/// Coarsens each level of which there are too many keys; the answer is how many records were.
+pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) -> u64 {
+    let mut coarsened = 0;
     let limit = usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX);
     for level in 0..=3 {
         let mut coarse = Coarse::default();
@@ -19,6 +20,7 @@ pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) {
             let found = noisiest(&members, &coarse, keys.len().saturating_sub(limit));
             if found.freed == 0 {
                 for key in keys.into_iter().skip(limit) {
+                    coarsened += 1;
                     replace(records, &key, Shape::Nobody, of);
                 }
                 break;
@@ -28,11 +30,13 @@ pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) {
             for key in keys {
                 let shape = records.get(&key).and_then(|(_, merged)| next_shape(merged, &coarse, &mut bytes));
                 if let Some(shape) = shape {
+                    coarsened += 1;
                     replace(records, &key, shape, of);
                 }
             }
         }
     }
+    coarsened
 }
 
 /// Keys in order.

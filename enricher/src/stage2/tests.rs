@@ -176,7 +176,9 @@ fn a_count_that_is_not_exact_is_flagged() {
         let marker = Marker { cluster: "local".to_owned(), partition, generation: 100_000, missing: Vec::new() };
         second.read(offset, PartialMessage::Marker(marker));
     }
-    let records = second.close(100_000).records;
+    let closed = second.close(100_000);
+    assert_eq!(closed.inexact, 1);
+    let records = closed.records;
     let side = &records[0].initiator;
     assert_eq!((records.len(), side.pods.len(), side.pods_more, records[0].coarsened), (1, 1, 4, true));
 }
@@ -248,7 +250,9 @@ fn the_cap_holds_for_all_partitions_together() {
                 offset += 1;
             }
         }
-        let records = second.close(second.ready(usize::MAX).unwrap()).records;
+        let closed = second.close(second.ready(usize::MAX).unwrap());
+        assert_eq!(closed.coarsened, 40);
+        let records = closed.records;
         let found: Vec<_> = records.iter().map(|record| (record.coarsened, record.totals.forward_bytes)).collect();
         assert_eq!(found, [(false, 0), (true, 40 * 60)]);
         assert_eq!(records[1].initiator.pod.as_deref(), Some("web-1"));
