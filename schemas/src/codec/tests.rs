@@ -148,7 +148,70 @@ fn a_length_bomb_is_refused() {
     assert!(matches!(decode::<RawBatch>(&bytes), Err(DecodeError::Body(..))));
 }
 
+/// A message written field by field is what the encoder that goes by the schema writes, and both readers read it alike.
+fn as_by_schema<T: Message + PartialEq + std::fmt::Debug>(message: &T) {
+    let bytes = message.write_direct().unwrap().unwrap();
+    assert_eq!(bytes, encode_by_schema(message).unwrap());
+    let by_schema = decode_as::<T, T>(&bytes, Limits::default()).unwrap();
+    assert_eq!(T::read_direct(&bytes[HEADER..], Limits::default()).unwrap().unwrap(), by_schema);
+    assert_eq!(by_schema, *message);
+}
+
+fn report(counts: [u64; 4], text: &str, some: bool) -> enriched::Report {
+    let [a, b, c, d] = counts;
+    let times = RoundTrip { sum: a, count: b, min: c, max: d };
+    let drop = enriched::DropCounter {
+        reason: text.to_owned(),
+        class: if some { DropClass::Policy } else { DropClass::Other },
+        forward_packets: d,
+        forward_bytes: c,
+        reverse_packets: b,
+        reverse_bytes: a,
+    };
+    enriched::Report {
+        counters: enriched::Counters { forward_bytes: a, reverse_packets: b, ended: c, ..Default::default() },
+        drops: if some { vec![drop.clone(), drop] } else { vec![] },
+        forward_tcp_flags: u16::MAX,
+        reverse_tcp_flags: 1,
+        retransmits: d,
+        round_trip: some.then_some(times),
+        handshake: (!some).then_some(times),
+        zero_windows: a,
+        resets: b,
+        last_forward: some.then_some(-1),
+        sampling: u32::MAX,
+    }
+}
+
 proptest! {
+    #[test]
+    fn raw_batches_are_written_as_by_schema(
+        numbers in prop::collection::vec(0..=i64::MAX.unsigned_abs(), 0..70), tick in any::<i64>(), text in ".{0,9}",
+    ) {
+        let mut batch = batch(numbers.into_iter().map(sample).collect());
+        (batch.tick_length, batch.node) = (tick, text);
+        as_by_schema(&batch);
+    }
+
+    #[test]
+    fn reports_are_read_back(
+        counts in prop::array::uniform4(0..=i64::MAX.unsigned_abs()), text in ".{0,200}", some in any::<bool>(),
+    ) {
+        let report = report(counts, &text, some);
+        let mut output = direct::Output::default();
+        direct::Put::put(&report, &mut output);
+        let mut input = direct::Input::new(&output.bytes, 100);
+        let read: enriched::Report = direct::Take::take(&mut input).unwrap();
+        prop_assert_eq!((read, input.left()), (report, 0));
+    }
+
+    #[test]
+    fn markers_are_written_as_by_schema(nodes in prop::collection::vec((".{0,9}", any::<u32>()), 0..70), n in any::<i64>()) {
+        let missing = nodes.into_iter().map(|(node, ticks)| partial::MissingTicks { node, ticks }).collect();
+        let marker = partial::Marker { cluster: "c".to_owned(), partition: -1, generation: n, missing };
+        as_by_schema(&partial::PartialMessage::Marker(marker));
+    }
+
     #[test]
     fn no_bytes_make_the_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let mut bytes = encode(&batch(vec![])).unwrap()[..HEADER].to_vec();
