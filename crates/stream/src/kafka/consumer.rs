@@ -16,6 +16,9 @@ use super::poller::{Command, MemberContext, Poller, Told};
 use super::{REQUEST_TIMEOUT, blocking, convert, lookup};
 use crate::{Event, GroupMetadata, GroupSettings, OffsetAndMetadata, Record, Result, StreamError, TopicPartition};
 
+/// How long a member may take to leave its group.
+const CLOSE: Duration = Duration::from_secs(30);
+
 /// Batches that wait for the owner, beside the one that the thread holds.
 const WAITING_BATCHES: usize = 2;
 
@@ -186,8 +189,13 @@ impl KafkaGroupConsumer {
         // A thread that waits to tell something must not wait for ever.
         self.told.close();
         let closed = std::mem::replace(&mut self.closed, oneshot::channel().1);
-        // An error only says that the thread is gone, which is what is waited for.
-        let _ = closed.await;
+        // An error of the channel only says that the thread is gone, which is what is waited for.
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::error!(
+                group = self.group,
+                "the member does not leave its group; it is left behind, and the next one of its name takes its place"
+            );
+        }
     }
 }
 

@@ -161,6 +161,11 @@ impl Poller {
             }
         }
         self.consumer.context().closing.store(true, Ordering::Release);
+        // The library waits for an answer to every rebalance that it has called back, while it closes too: one may have come
+        // that the owner has not answered.
+        if let Err(error) = self.consumer.unassign() {
+            tracing::warn!(%error, "unassign before closing");
+        }
     }
 
     fn turn(&mut self) -> Result<(), Ended> {
