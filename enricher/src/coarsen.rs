@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_flow::{Address, AddressScope, protocol};
 use weir_join::{Ask, Resolution};
-use weir_schemas::enriched::{Attribution, IdentifiedBy, Report, Side};
+use weir_schemas::enriched::{Report, Side};
 use weir_schemas::partial::Partial;
 
 #[cfg(test)]
@@ -80,18 +80,7 @@ pub(crate) fn weight(partial: &Partial) -> u64 {
 
 /// A side of which nothing is left but where its addresses belong.
 pub(crate) fn nobody(scope: AddressScope) -> Side {
-    let mut side = Resolution {
-        attribution: Attribution::None,
-        by: IdentifiedBy::Nothing,
-        reason: None,
-        identity: None,
-        candidates: Vec::new(),
-        zone: None,
-        service: None,
-        host: None,
-        network_set: None,
-    }
-    .to_side(&Ask::address(0, Address::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED))));
+    let mut side = Resolution::none(None).to_side(&Ask::address(0, Address::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED))));
     (side.address, side.scope) = (None, scope);
     side
 }

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_filter::{Action, End, EndField, Facts, Field, FlowField, Rules, Sameness, Subject, Value};
-use weir_flow::{AddressScope, protocol};
+use weir_flow::protocol;
 use weir_join::{Identity, IdentityKind};
-use weir_schemas::enriched::{Arrival, Attribution, NoneReason};
+use weir_schemas::enriched::{self, Arrival, Attribution, NoneReason};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::{DropClass, Origin, Point, Totals};
@@ -212,7 +212,7 @@ fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
     let pod = || identity.filter(|identity| identity.kind == IdentityKind::Pod);
     let known = |text: &'a Option<Cow<'_, Arc<str>>>| text.as_ref().map(|text| &***text);
     match field {
-        EndField::Scope => Some(scope(end.ask.address.scope())),
+        EndField::Scope => Some(end.ask.address.scope().name()),
         EndField::Namespace => identity.map(|identity| &*identity.namespace),
         EndField::Pod => pod().map(|identity| &*identity.name),
         EndField::PodUid => pod().map(|identity| &*identity.uid),
@@ -226,12 +226,8 @@ fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
         EndField::Host => end.found.host.as_deref(),
         EndField::Container => end.ask.container,
         EndField::Process => end.ask.process,
-        EndField::Attribution => Some(match end.found.attribution {
-            Attribution::Exact => "exact",
-            Attribution::Ambiguous => "ambiguous",
-            Attribution::None => "none",
-        }),
-        EndField::Reason => end.found.reason.map(reason),
+        EndField::Attribution => Some(end.found.attribution.name()),
+        EndField::Reason => end.found.reason.map(NoneReason::name),
         // Not known of samples, or no text.
         EndField::Address
         | EndField::Port
@@ -243,26 +239,6 @@ fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
         | EndField::Bytes
         | EndField::Packets
         | EndField::TcpFlags => None,
-    }
-}
-
-fn scope(scope: AddressScope) -> &'static str {
-    match scope {
-        AddressScope::Private => "private",
-        AddressScope::Public => "public",
-        AddressScope::Loopback => "loopback",
-        AddressScope::LinkLocal => "link_local",
-        AddressScope::Multicast => "multicast",
-    }
-}
-
-fn reason(reason: NoneReason) -> &'static str {
-    match reason {
-        NoneReason::Outside => "outside",
-        NoneReason::UnknownPodAddress => "unknown_pod_address",
-        NoneReason::BeforeHistory => "before_history",
-        NoneReason::NotYetReported => "not_yet_reported",
-        NoneReason::NoCluster => "no_cluster",
     }
 }
 
@@ -280,13 +256,6 @@ fn action(o: &Observation<'_>) -> &'static str {
 
 /// As a watcher at the cluster's border would say it.
 fn direction(o: &Observation<'_>) -> &'static str {
-    let inside = |end: &EndFound<'_>| {
-        end.found.attribution == Attribution::Exact || end.ask.address.scope() != AddressScope::Public
-    };
-    match (inside(&o.initiator), inside(&o.responder)) {
-        (true, true) => "internal",
-        (true, false) => "outbound",
-        (false, true) => "inbound",
-        (false, false) => "external",
-    }
+    let inside = |end: &EndFound<'_>| enriched::is_inside(end.found.attribution, end.ask.address.scope());
+    enriched::direction(inside(&o.initiator), inside(&o.responder))
 }

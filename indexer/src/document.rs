@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 use weir_elastic::bulk::{Operation, Target};
-use weir_flow::{Address, AddressScope, Millis, protocol};
-use weir_schemas::enriched::{Action, Arrival, Attribution, Enriched, Kind, Side};
+use weir_flow::{Address, Millis, protocol};
+use weir_schemas::enriched::{Action, Arrival, Enriched, Kind, Side, direction};
 use weir_schemas::raw::Origin;
 
 mod report;
@@ -282,7 +282,7 @@ impl<'a> Network<'a> {
             transport: protocol::name(record.protocol),
             iana_number: record.protocol.to_string(),
             family: family(record),
-            direction: direction(&record.initiator, &record.responder),
+            direction: direction(record.initiator.is_inside(), record.responder.is_inside()),
             community_id: record.community_id.as_deref(),
         }
     }
@@ -303,17 +303,6 @@ fn family(record: &Enriched) -> Option<&'static str> {
     let mut families = addresses(record).map(|a| a.ip().is_ipv4());
     let first = families.next()?;
     families.all(|f| f == first).then_some(if first { "ipv4" } else { "ipv6" })
-}
-
-/// The direction as a watcher at the cluster's border would say it.
-fn direction(initiator: &Side, responder: &Side) -> &'static str {
-    let inside = |side: &Side| side.attribution == Attribution::Exact || side.scope != AddressScope::Public;
-    match (inside(initiator), inside(responder)) {
-        (true, true) => "internal",
-        (true, false) => "outbound",
-        (false, true) => "inbound",
-        (false, false) => "external",
-    }
 }
 
 impl Related {

@@ -190,6 +190,57 @@ pub enum NoneReason {
     NoCluster,
 }
 
+impl NoneReason {
+    /// Its name on records and in filters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outside => "outside",
+            Self::UnknownPodAddress => "unknown_pod_address",
+            Self::BeforeHistory => "before_history",
+            Self::NotYetReported => "not_yet_reported",
+            Self::NoCluster => "no_cluster",
+        }
+    }
+}
+
+impl Attribution {
+    /// Its name on records and in filters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Ambiguous => "ambiguous",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Whether an end belongs inside, as a watcher at the cluster's border would say it.
+#[must_use]
+pub fn is_inside(attribution: Attribution, scope: AddressScope) -> bool {
+    attribution == Attribution::Exact || scope != AddressScope::Public
+}
+
+/// Which way connections go between ends that are inside or not (ECS `network.direction`).
+#[must_use]
+pub fn direction(initiator_inside: bool, responder_inside: bool) -> &'static str {
+    match (initiator_inside, responder_inside) {
+        (true, true) => "internal",
+        (true, false) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => "external",
+    }
+}
+
+impl Side {
+    /// [`is_inside`] of this end.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        is_inside(self.attribution, self.scope)
+    }
+}
+
 /// Additive counters of both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {

@@ -1,8 +1,8 @@
 //! A record as expressions see it: the values that its document has, and those that no document has.
 
 use weir_filter::{End, EndField, Facts, Field, FlowField, Value};
-use weir_flow::{AddressScope, protocol};
-use weir_schemas::enriched::{Action, Arrival, Attribution, Enriched, NoneReason, Report, Side};
+use weir_flow::protocol;
+use weir_schemas::enriched::{Action, Arrival, Enriched, Report, Side, direction};
 use weir_schemas::raw::{DropClass, Origin};
 
 /// A record.
@@ -73,7 +73,7 @@ impl Recorded<'_> {
             FlowField::Packets => number(sum(totals.forward_packets, totals.reverse_packets)),
             FlowField::Started => number(totals.started),
             FlowField::Ended => number(totals.ended),
-            FlowField::Direction => Value::Text(direction(&record.initiator, &record.responder)),
+            FlowField::Direction => Value::Text(direction(record.initiator.is_inside(), record.responder.is_inside())),
             FlowField::Arrival => Value::Text(match record.arrival {
                 Arrival::Ok => "ok",
                 Arrival::Never => "never",
@@ -132,25 +132,9 @@ fn of_side(side: &Side, field: EndField) -> Option<Value<'_>> {
         EndField::Address => Value::Address(side.address?.ip()),
         EndField::Port => number(side.port?.into()),
         EndField::AsNumber => number(side.as_number?.into()),
-        EndField::Scope => Value::Text(match side.scope {
-            AddressScope::Private => "private",
-            AddressScope::Public => "public",
-            AddressScope::Loopback => "loopback",
-            AddressScope::LinkLocal => "link_local",
-            AddressScope::Multicast => "multicast",
-        }),
-        EndField::Attribution => Value::Text(match side.attribution {
-            Attribution::Exact => "exact",
-            Attribution::Ambiguous => "ambiguous",
-            Attribution::None => "none",
-        }),
-        EndField::Reason => Value::Text(match side.reason? {
-            NoneReason::Outside => "outside",
-            NoneReason::UnknownPodAddress => "unknown_pod_address",
-            NoneReason::BeforeHistory => "before_history",
-            NoneReason::NotYetReported => "not_yet_reported",
-            NoneReason::NoCluster => "no_cluster",
-        }),
+        EndField::Scope => Value::Text(side.scope.name()),
+        EndField::Attribution => Value::Text(side.attribution.name()),
+        EndField::Reason => Value::Text(side.reason?.name()),
         EndField::Namespace => return some(side.namespace.as_ref()),
         EndField::Pod => return some(side.pod.as_ref()),
         EndField::PodUid => return some(side.pod_uid.as_ref()),
@@ -169,15 +153,4 @@ fn of_side(side: &Side, field: EndField) -> Option<Value<'_>> {
         // Of several values, or of the flow's counters.
         EndField::Labels | EndField::Pods | EndField::Bytes | EndField::Packets | EndField::TcpFlags => return None,
     })
-}
-
-/// The direction as a watcher at the cluster's border would say it, as documents have it.
-fn direction(initiator: &Side, responder: &Side) -> &'static str {
-    let inside = |side: &Side| side.attribution == Attribution::Exact || side.scope != AddressScope::Public;
-    match (inside(initiator), inside(responder)) {
-        (true, true) => "internal",
-        (true, false) => "outbound",
-        (false, true) => "inbound",
-        (false, false) => "external",
-    }
 }

@@ -75,6 +75,20 @@ pub enum AddressScope {
     Multicast,
 }
 
+impl AddressScope {
+    /// Its name on records and in filters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link_local",
+            Self::Multicast => "multicast",
+        }
+    }
+}
+
 impl From<IpAddr> for Address {
     fn from(address: IpAddr) -> Self {
         Self::new(address)

@@ -4,6 +4,8 @@ use crate::index::{READ_ALIAS, TEMPLATE};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use weir_flow::AddressScope;
+use weir_schemas::enriched::Attribution;
 
 fn document(record: &Enriched) -> Value {
     serde_json::to_value(Document::of(record)).unwrap()
@@ -140,10 +142,10 @@ fn directions_are_those_of_the_clusters_border() {
     let pod = side(Attribution::Exact, AddressScope::Private);
     let internet = side(Attribution::None, AddressScope::Public);
     let pod_with_public_address = side(Attribution::Exact, AddressScope::Public);
-    assert_eq!(direction(&pod, &internet), "outbound");
-    assert_eq!(direction(&internet, &pod), "inbound");
-    assert_eq!(direction(&pod, &pod_with_public_address), "internal");
-    assert_eq!(direction(&internet, &internet), "external");
+    assert_eq!(direction(pod.is_inside(), internet.is_inside()), "outbound");
+    assert_eq!(direction(internet.is_inside(), pod.is_inside()), "inbound");
+    assert_eq!(direction(pod.is_inside(), pod_with_public_address.is_inside()), "internal");
+    assert_eq!(direction(internet.is_inside(), internet.is_inside()), "external");
 }
 
 #[test]
