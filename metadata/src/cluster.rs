@@ -93,6 +93,8 @@ pub struct Cluster {
     waiting: VecDeque<Waiting>,
     /// Pods that were asked to end and were waited for.
     ending: BTreeSet<String>,
+    /// When the last of the kinds had been listed once.
+    listed_at: Option<Millis>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -119,6 +121,18 @@ impl Cluster {
         self.listed.iter().all(|listed| *listed)
     }
 
+    /// When every kind had been listed once, ms since the epoch: what came and went before is not known.
+    #[must_use]
+    pub fn listed_at(&self) -> Option<Millis> {
+        self.listed_at
+    }
+
+    /// When every kind had been listed once, ms since the epoch: what objects were before is not known.
+    #[must_use]
+    pub fn listed_at(&self) -> Option<Millis> {
+        self.listed_at
+    }
+
     /// How many pods wait for their owners.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -137,6 +151,9 @@ impl Cluster {
             *listed = true;
         }
         let now = event.arrival;
+        if !was_listed && self.is_listed() {
+            self.listed_at = Some(now);
+        }
         if self.own(&event) {
             return if was_listed { self.release(now, history) } else { self.begin(history) };
         }

@@ -242,6 +242,14 @@ impl History {
         }
     }
 
+    /// Whether a heartbeat for a time says more than the last one. The first of all is where the history begins, and so for
+    /// no time before `listed_at`, when everything had been seen once: what an object was before it was first seen, as what
+    /// labels it had, is not known.
+    #[must_use]
+    pub fn may_promise(&self, complete_to: Millis, listed_at: Millis) -> bool {
+        complete_to > self.heartbeat && (self.heartbeat != NEVER || complete_to >= listed_at)
+    }
+
     /// The heartbeat message for a time.
     #[must_use]
     pub fn heartbeat_message(
@@ -311,7 +319,8 @@ impl History {
         let heartbeat = self.heartbeat;
         let line = self.lines.get_mut(&(kind, uid.to_owned()))?;
         let mut closed = line.open.take()?;
-        let bound = clip(ended.unwrap_or_else(|| arrived(heartbeat, arrival)), heartbeat);
+        let known = heartbeat.max(closed.valid_from.earliest);
+        let bound = clip(ended.unwrap_or_else(|| arrived(known, arrival)), heartbeat);
         let end = not_before(bound, closed.valid_from);
         closed.valid_to = Some(kept_earliest(end, closed.valid_to, heartbeat));
         line.close(closed.revision, end.latest);

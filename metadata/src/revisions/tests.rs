@@ -73,6 +73,25 @@ fn what_is_learnt_after_a_heartbeat_is_clipped_to_after_it() {
 }
 
 #[test]
+fn the_history_begins_when_everything_had_been_seen_once() {
+    let mut history = History::new("c");
+    assert!(!history.may_promise(8_999, 9_000), "labels of then were never seen");
+    assert!(history.may_promise(9_000, 9_000));
+    history.promise(9_000);
+    assert!(!history.may_promise(9_000, 9_000), "said already");
+    assert!(history.may_promise(9_001, 20_000), "after a restart what was promised goes on");
+}
+
+#[test]
+fn what_goes_before_the_first_heartbeat_may_have_gone_since_it_was_seen() {
+    let mut history = History::new("c");
+    let written = history.observe(seen("a", &["10.0.0.1"], "x"), 9_000);
+    let closed = history.vanish(Kind::Pod, "a", None, 12_000).unwrap();
+    let from = written[0].valid_from.earliest;
+    assert_eq!(closed.valid_to, Some(Bound { earliest: from + 1, latest: 12_000, source: BoundSource::Arrival }));
+}
+
+#[test]
 fn without_times_it_is_always_valid_unless_a_heartbeat_was_before() {
     let manifest = || Observed { since: Some(always()), ..seen("a", &["10.0.0.1"], "x") };
     let mut history = History::new("c");
