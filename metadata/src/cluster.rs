@@ -127,12 +127,6 @@ impl Cluster {
         self.listed_at
     }
 
-    /// When every kind had been listed once, ms since the epoch: what objects were before is not known.
-    #[must_use]
-    pub fn listed_at(&self) -> Option<Millis> {
-        self.listed_at
-    }
-
     /// How many pods wait for their owners.
     #[must_use]
     pub fn waiting(&self) -> usize {
