@@ -22,6 +22,10 @@ mod tests;
 /// The longest that a pod waits for its owner, ms: versions of different kinds need not be comparable.
 const WAIT: Millis = 10_000;
 
+/// How late a node tells the API server what happened on it, at most, ms: a heartbeat that stays this far behind is after
+/// everything that the nodes have to tell of its time.
+pub const NODES_TELL_WITHIN: Millis = 30_000;
+
 /// An object of a watched kind.
 #[derive(Clone, Debug)]
 pub enum Item {
@@ -93,8 +97,10 @@ pub struct Cluster {
     waiting: VecDeque<Waiting>,
     /// Pods that were asked to end and were waited for.
     ending: BTreeSet<String>,
-    /// When the last of the kinds had been listed once.
+    /// When every kind had been listed once.
     listed_at: Option<Millis>,
+    /// How far the heartbeat stays behind what the API server held, ms.
+    node_delay: Millis,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -108,6 +114,14 @@ impl Cluster {
     #[must_use]
     pub fn new(agents: Vec<Observed>, keep: Keep) -> Self {
         Self { agents, keep, ..Self::default() }
+    }
+
+    /// The same with a heartbeat that stays `node_delay` ms behind what the API server held. From [`NODES_TELL_WITHIN`] on
+    /// a pod that was asked to end is certain until its containers' end is told: had they ended at a time, its node would
+    /// have told so before the heartbeat passes that time.
+    #[must_use]
+    pub fn with_node_delay(self, node_delay: Millis) -> Self {
+        Self { node_delay, ..self }
     }
 
     /// What was left out since the last call.
@@ -257,7 +271,9 @@ impl Cluster {
             if pod.metadata.deletion_grace_period_seconds.is_some_and(|grace| grace > 0) {
                 self.ending.insert(uid.clone());
             }
-            revisions.extend(history.foresee_end(Kind::Pod, &uid, asked));
+            let is_told = self.node_delay >= NODES_TELL_WITHIN;
+            let foreseen = if is_told { observe::containers_ended(pod, arrival) } else { Some(asked) };
+            revisions.extend(foreseen.and_then(|since| history.foresee_end(Kind::Pod, &uid, since)));
         }
         match observe::agent(pod) {
             Some(agent) => revisions.extend(history.observe(agent, arrival)),

@@ -35,7 +35,7 @@ pub use network::{
     NETWORK_SET_LABEL, OtherPolicy, STAGED_ANNOTATION, endpoint_slice, network_policy, network_set, network_set_errors,
     other_policy,
 };
-pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, controller, pod, pod_end, pod_uid};
+pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, containers_ended, controller, pod, pod_end, pod_uid};
 
 /// Milliseconds of a Kubernetes time.
 #[must_use]

@@ -346,10 +346,10 @@ impl Session<'_> {
         let token = self.token.child_token();
         let _stop = token.clone().drop_guard();
         let (mut told, _tasks) = kube.watch(&token);
-        let mut cluster = Cluster::new(self.agents(None), self.settings.keep());
+        let behind = millis(self.settings.node_delay);
+        let mut cluster = Cluster::new(self.agents(None), self.settings.keep()).with_node_delay(behind);
         let mut freshness: Freshness<WATCHED> = Freshness::new(now());
         let delay = millis(self.settings.assumed_delay);
-        let behind = millis(self.settings.node_delay);
         let mut every = tokio::time::interval(TICK);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut revisions: Vec<Revision> = Vec::new();

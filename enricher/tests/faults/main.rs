@@ -5,6 +5,7 @@
 //! `WEIR_TEST_FAULT_KILLS`, `WEIR_TEST_FAULT_STOPS`, `WEIR_TEST_FAULT_STORM` (s) and `WEIR_TEST_FAULT_FLOOD` (ticks).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod determinism;
 mod oracle;
 mod processes;
 mod traffic;

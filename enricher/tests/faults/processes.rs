@@ -39,8 +39,15 @@ impl Kafka {
         if let Ok(address) = std::env::var("WEIR_TEST_KAFKA") {
             return Self { address, own: None };
         }
-        let data = folder.join("broker");
-        std::fs::create_dir_all(&data).unwrap();
+        Self::embedded(&folder.join("broker"))
+    }
+
+    /// The embedded broker on a folder, which may hold topics already.
+    pub(crate) fn embedded(data: &Path) -> Self {
+        std::fs::create_dir_all(data).unwrap();
+        // The address of a broker that had this folder before.
+        let _ = std::fs::remove_file(data.join("address"));
+        let data = data.to_owned();
         let child = spawn_broker(&data, "127.0.0.1:0");
         let deadline = Instant::now() + Duration::from_secs(30);
         let address = loop {
@@ -103,6 +110,8 @@ pub(crate) struct HowToStart {
     pub(crate) cluster: String,
     pub(crate) output: PathBuf,
     pub(crate) memory: &'static str,
+    /// Further arguments.
+    pub(crate) arguments: &'static [&'static str],
 }
 
 impl HowToStart {
@@ -113,6 +122,7 @@ impl HowToStart {
             .args(["--kafka", &self.kafka, "--cluster", &self.cluster, "--instance", name])
             .args(["--enricher-memory-limit", self.memory, "--enricher-retry-limit", "500ms"])
             .args(["--enricher-session-timeout", &format!("{SESSION}s")])
+            .args(self.arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

@@ -3,8 +3,10 @@
 use crate::oracle::Oracle;
 use crate::processes::{HowToStart, Kafka};
 use crate::traffic::{Traffic, settings};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_flow::{Millis, time};
+use weir_schemas::raw::RawBatch;
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, encode, topics};
 use weir_stream::{KafkaSettings, Log, NewRecord, Producer, ProducerSettings, TopicPartition, TopicSpec};
@@ -31,7 +33,8 @@ pub(crate) struct World {
     producer: Producer,
     /// The next tick to publish.
     tick: Millis,
-    _folder: tempfile::TempDir,
+    /// Where the broker keeps its topics.
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl World {
@@ -39,6 +42,16 @@ impl World {
     pub(crate) async fn new(name: &str, nodes: usize, connections: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kafka = Kafka::start(folder.path());
+        Self::on(kafka, folder, name, (nodes, connections)).await
+    }
+
+    /// As [`new`](Self::new) on a broker that runs.
+    pub(crate) async fn on(
+        kafka: Kafka,
+        folder: tempfile::TempDir,
+        name: &str,
+        (nodes, connections): (usize, usize),
+    ) -> Self {
         let log = Log::kafka(&KafkaSettings::at(&kafka.address)).unwrap();
         log.check(Duration::from_secs(60)).await.unwrap();
         let cluster = format!("{name}-{}", now());
@@ -55,10 +68,16 @@ impl World {
             put(&producer, topics::METADATA, &key, &metadata).await;
         }
         let output = std::env::var("WEIR_TEST_OUTPUT").map_or_else(|_| folder.path().join("output"), Into::into);
-        let start = HowToStart { kafka: kafka.address.clone(), cluster: cluster.clone(), output, memory: "512MiB" };
+        let start = HowToStart {
+            kafka: kafka.address.clone(),
+            cluster: cluster.clone(),
+            output,
+            memory: "512MiB",
+            arguments: &[],
+        };
         let oracle = Oracle::new(&log, &cluster).await;
         let tick = time::floor_to(now(), traffic.settings.tick);
-        Self { kafka, start, traffic, oracle, log, producer, tick, _folder: folder }
+        Self { kafka, start, traffic, oracle, log, producer, tick, folder }
     }
 
     /// Publishes every tick that is over by now, of agents whose clocks are off by `skew`.
@@ -69,16 +88,21 @@ impl World {
     }
 
     async fn publish_tick(&mut self, skew: impl Fn(usize) -> Millis + Copy) {
+        let batches = self.traffic.tick(self.tick, skew);
+        self.publish(batches).await;
+        self.tick += self.traffic.settings.tick;
+    }
+
+    async fn publish(&self, batches: Vec<(usize, RawBatch)>) {
         let mut sent = Vec::new();
         let topic = topics::raw(&self.traffic.cluster);
-        for (node, batch) in self.traffic.tick(self.tick, skew) {
+        for (node, batch) in batches {
             let record = NewRecord::new(topic.as_str(), batch.node.clone(), encode(&batch).unwrap());
             sent.push(self.producer.send(record.to_partition(self.traffic.partition(node))).unwrap());
         }
         for sent in sent {
             sent.await.unwrap();
         }
-        self.tick += self.traffic.settings.tick;
     }
 
     /// Publishes this many ticks at once, the last of which is over now.
@@ -86,6 +110,21 @@ impl World {
         self.tick -= ticks * self.traffic.settings.tick;
         for _ in 0..ticks {
             self.publish_tick(|_| 0).await;
+        }
+    }
+
+    /// As [`publish_past`](Self::publish_past), where a node's batches come `late(node)` ticks after the others'.
+    pub(crate) async fn publish_past_late(&mut self, ticks: usize, late: impl Fn(usize) -> usize) {
+        self.tick -= i64::try_from(ticks).unwrap() * self.traffic.settings.tick;
+        let mut due: BTreeMap<usize, Vec<(usize, RawBatch)>> = BTreeMap::new();
+        for number in 0..ticks {
+            for (node, batch) in self.traffic.tick(self.tick, |_| 0) {
+                due.entry(number + late(node)).or_default().push((node, batch));
+            }
+            self.tick += self.traffic.settings.tick;
+        }
+        for batches in due.into_values() {
+            self.publish(batches).await;
         }
     }
 

@@ -61,6 +61,7 @@ fn nothing_enters_before_every_kind_is_listed() {
     }
     let revisions = cluster.take(event(Watched::ReplicaSet, 5, Change::Listed(vec![set()])), &mut history);
     assert!(cluster.is_listed());
+    assert_eq!(cluster.listed_at(), Some(5_000), "the arrival of the last list");
     assert_eq!(workloads(&revisions), web());
 }
 
@@ -155,6 +156,29 @@ fn a_pod_that_is_deleted_without_time_to_end_may_go_on() {
         let _ = cluster.take(event(Watched::Pod, 8, Change::Applied(asked(8, grace))), &mut history);
         let gone = cluster.take(event(Watched::Pod, 9, Change::Deleted(asked(9, 0))), &mut history);
         assert_eq!(gone[0].valid_to.map(|to| to.latest), Some(latest), "with {grace} s");
+    }
+}
+
+/// Where the heartbeat waits for what nodes have to tell, a request alone puts nothing in doubt.
+#[test]
+fn a_pod_that_is_asked_to_end_is_in_doubt_as_soon_as_its_end_may_be_untold() {
+    let terminated = json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0, "finishedAt": "1970-01-01T00:00:08Z"}}}]});
+    let running = json!({"phase": "Running"});
+    let cases = [
+        (2_000, &running, Some(5_000)),
+        (NODES_TELL_WITHIN, &running, None),
+        (NODES_TELL_WITHIN, &terminated, Some(8_000)),
+    ];
+    for (node_delay, status, in_doubt_since) in cases {
+        let (cluster, mut history, _) = listed(vec![]);
+        let mut cluster = cluster.with_node_delay(node_delay);
+        let meta = json!({"name": "a", "namespace": "shop", "uid": "a", "creationTimestamp": "1970-01-01T00:00:01Z",
+            "deletionTimestamp": "1970-01-01T00:00:35Z", "deletionGracePeriodSeconds": 30});
+        let asked = pod_of("a", 9, &json!({"metadata": meta, "status": status}));
+        let written = cluster.take(event(Watched::Pod, 9, Change::Applied(asked)), &mut history);
+        let ends: Vec<_> = written.iter().filter_map(|revision| revision.valid_to).map(|to| to.earliest).collect();
+        assert_eq!(ends.first().copied(), in_doubt_since, "with {node_delay} ms and {status}");
     }
 }
 

@@ -94,6 +94,12 @@ pub fn pod_end(pod: &Pod, arrival: Millis, awaited: bool) -> Option<Bound> {
     Some(bound)
 }
 
+/// From when on a pod can have given its addresses back because all its containers have ended, if they have.
+#[must_use]
+pub fn containers_ended(pod: &Pod, arrival: Millis) -> Option<Bound> {
+    last_end(pod).map(|end| between(end, arrival, BoundSource::Status))
+}
+
 /// The agent that a pod is while it is ready.
 #[must_use]
 pub fn agent(pod: &Pod) -> Option<Observed> {

@@ -24,6 +24,8 @@ struct Told {
     ended: Millis,
     /// When the pod was gone at the API server, and when it can have kept its address at the latest.
     gone: Millis,
+    /// When it was still there for certain: before its end went by unseen, if it did.
+    last_there: Millis,
     given_back_by: Millis,
 }
 
@@ -59,6 +61,8 @@ impl Known {
     pub(crate) fn new(truth: &Truth, writes: &[(usize, Write)], outages: &[(Millis, Millis)], late: Millis) -> Self {
         let arrival =
             |at: Millis| outages.iter().find(|(from, to)| (*from..*to).contains(&at)).map_or(at, |(_, to)| *to);
+        let unseen_since =
+            |at: Millis| outages.iter().find(|(from, to)| (*from..*to).contains(&at)).map_or(at, |(from, _)| *from);
         let mut slots: Vec<Vec<Told>> = vec![Vec::new(); ALL];
         let mut of_pod: Vec<Vec<&Write>> = vec![Vec::new(); truth.pods.len()];
         writes.iter().for_each(|(pod, write)| of_pod[*pod].push(write));
@@ -74,6 +78,7 @@ impl Known {
                     ended_shown: Millis::MAX,
                     ended: Millis::MIN,
                     gone: Millis::MAX,
+                    last_there: Millis::MAX,
                     given_back_by: Millis::MAX,
                 };
                 let mine = of_pod[number].iter().filter_map(|write| Some((write.at, write.shown.report?)));
@@ -98,9 +103,11 @@ impl Known {
                 let next = pod.holds.get(place + 1).and_then(|next| {
                     let shows =
                         |write: &&&Write| write.shown.report.is_some_and(|report| report.hold.begin == next.begin);
-                    of_pod[number].iter().find(shows).map(|write| arrival(write.at))
+                    of_pod[number].iter().find(shows).map(|write| write.at)
                 });
-                told.gone = next.unwrap_or(Millis::MAX).min(arrival(gone));
+                let until = next.unwrap_or(Millis::MAX).min(gone);
+                told.gone = arrival(until);
+                told.last_there = unseen_since(until);
                 told.given_back_by = match pod.ending {
                     Ending::Forced | Ending::DeletedThenForced | Ending::Orphaned if next.is_none() => gone + 60_000,
                     _ => told.gone,
@@ -144,7 +151,7 @@ impl Known {
     fn bounds(&self, told: &Told, known_to: Millis) -> Bounds {
         let begin = (told.scheduled.max(told.shown.saturating_sub(self.late)).min(told.begun_by), told.begun_by);
         // What is not told of a pod that is gone will never be.
-        let lasted = known_to.min(told.gone).saturating_sub(self.late);
+        let lasted = known_to.min(told.last_there).saturating_sub(self.late);
         let earliest = if told.ended_shown <= known_to { told.ended } else { lasted };
         let latest = if told.gone <= known_to { told.given_back_by } else { Millis::MAX };
         Bounds { pod: told.pod, begin, end: (earliest.max(begin.0), latest.max(earliest)) }

@@ -90,6 +90,8 @@ pub(crate) fn outages(random: &mut Random, truth: &Truth) -> Vec<(Millis, Millis
 
 pub(crate) struct Replay<'a> {
     truth: &'a Truth,
+    /// How far the heartbeat stays behind, ms.
+    delay: Millis,
     cluster: Cluster,
     history: History,
     table: Table,
@@ -100,10 +102,11 @@ pub(crate) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(truth: &'a Truth) -> Self {
+    pub(crate) fn new(truth: &'a Truth, delay: Millis) -> Self {
         let mut replay = Self {
             truth,
-            cluster: Cluster::new(Vec::new(), Keep::default()),
+            delay,
+            cluster: Cluster::new(Vec::new(), Keep::default()).with_node_delay(delay),
             history: History::new(CLUSTER),
             table: Table::new(CLUSTER, 1),
             topic: BTreeMap::new(),
@@ -114,13 +117,12 @@ impl<'a> Replay<'a> {
         replay
     }
 
-    /// Answers each question when its time is first promised. The heartbeat stays `delay` behind.
+    /// Answers each question when its time is first promised.
     pub(crate) fn run(
         &mut self,
         writes: &[(usize, Write)],
         outages: &[(Millis, Millis)],
         questions: &[Question],
-        delay: Millis,
     ) -> Vec<Answer> {
         let (mut answers, mut writes, mut questions) =
             (Vec::new(), writes.iter().peekable(), questions.iter().peekable());
@@ -154,7 +156,7 @@ impl<'a> Replay<'a> {
                     self.take(Watched::Pod, now + WATCH, Change::Listed(objects));
                 }
             }
-            self.promise(now - delay);
+            self.promise(now - self.delay);
             while let Some(question) = questions.next_if(|question| question.at <= self.table.complete_to()) {
                 answers.push(self.answer(*question, now));
             }
@@ -185,7 +187,7 @@ impl<'a> Replay<'a> {
         for value in self.topic.values() {
             self.history.restore(&decode(value).unwrap());
         }
-        self.cluster = Cluster::new(Vec::new(), Keep::default());
+        self.cluster = Cluster::new(Vec::new(), Keep::default()).with_node_delay(self.delay);
         self.list_everything(now, pods);
     }
 
