@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -30,6 +30,12 @@ const SUITES: [Suite; 8] = [
         name: "decoders on random bytes",
         arguments: &["-p", "weir-schemas", "--lib"],
         environment: &[("PROPTEST_CASES", "100000")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "hostile messages",
+        arguments: &["--test", "poison"],
+        environment: &[("WEIR_TEST_FUZZ", "1000000")],
         kubernetes: false,
     },
     Suite {
@@ -64,6 +70,7 @@ const SUITES: [Suite; 8] = [
             ("WEIR_TEST_FAULT_STOPS", "50"),
             ("WEIR_TEST_FAULT_STORM", "300"),
             ("WEIR_TEST_FAULT_FLOOD", "600"),
+            ("WEIR_TEST_FAULT_SAME", "400"),
         ],
         kubernetes: false,
     },

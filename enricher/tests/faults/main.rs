@@ -2,11 +2,13 @@
 //! in the end the records are exactly what was sent, each written once, and the ledger adds up.
 //!
 //! On the embedded broker, or on a real Kafka where `WEIR_TEST_KAFKA=host:port` is set. Scaled up by
-//! `WEIR_TEST_FAULT_KILLS`, `WEIR_TEST_FAULT_STOPS`, `WEIR_TEST_FAULT_STORM` (s) and `WEIR_TEST_FAULT_FLOOD` (ticks).
+//! `WEIR_TEST_FAULT_KILLS`, `WEIR_TEST_FAULT_STOPS`, `WEIR_TEST_FAULT_STORM` (s), `WEIR_TEST_FAULT_FLOOD` (ticks),
+//! `WEIR_TEST_FAULT_SAME` (ticks) and `WEIR_TEST_FAULT_POISON` (messages).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod determinism;
 mod oracle;
+mod poison;
 mod processes;
 mod traffic;
 mod world;

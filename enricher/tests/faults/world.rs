@@ -9,7 +9,9 @@ use weir_flow::{Millis, time};
 use weir_schemas::raw::RawBatch;
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, encode, topics};
-use weir_stream::{KafkaSettings, Log, NewRecord, Producer, ProducerSettings, TopicPartition, TopicSpec};
+use weir_stream::{
+    KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Start, TopicPartition, TopicSpec,
+};
 
 /// How many raw partitions there are.
 const PARTITIONS: i32 = 4;
@@ -78,6 +80,27 @@ impl World {
         let oracle = Oracle::new(&log, &cluster).await;
         let tick = time::floor_to(now(), traffic.settings.tick);
         Self { kafka, start, traffic, oracle, log, producer, tick, folder }
+    }
+
+    /// A batch of the next tick, which is not published.
+    pub(crate) fn some_batch(&self) -> RawBatch {
+        let (cluster, settings) = (&self.traffic.cluster, self.traffic.settings.clone());
+        let mut others = Traffic::new(cluster, settings, 1, 20, 7);
+        others.tick(self.tick, |_| 0).remove(0).1
+    }
+
+    /// Publishes bytes on the raw topic; the partition and the offset that they have there.
+    pub(crate) async fn publish_bytes(&self, partition: i32, value: Vec<u8>) -> (i32, i64) {
+        let record = NewRecord::new(topics::raw(&self.traffic.cluster), "node-0".to_owned(), value);
+        let delivery = self.producer.send(record.to_partition(partition)).unwrap().await.unwrap();
+        (delivery.partition, delivery.offset)
+    }
+
+    /// Everything that stands on a topic.
+    pub(crate) async fn read_all(&self, topic: &str) -> Vec<bytes::Bytes> {
+        let mut reader = self.log.reader(topic, Partitions::All, Start::Beginning).await.unwrap();
+        let records = reader.read_to_end(Duration::from_secs(30)).await.unwrap();
+        records.into_iter().filter_map(|record| record.value).collect()
     }
 
     /// Publishes every tick that is over by now, of agents whose clocks are off by `skew`.
