@@ -23,8 +23,10 @@ pub(crate) mod properties;
 pub(crate) enum Step {
     /// Reads the next message.
     Read,
-    /// Reads the next message while metadata is known only up to a window's end after the message's tick.
+    /// Reads the next message, and joins what can be joined already.
     Advance,
+    /// Metadata is known up to its next heartbeat. Before the first of them nothing can be joined, and nothing closed.
+    Learn,
     /// Closes what can be closed, in one transaction.
     Close,
     /// Closes at most one generation that holds something.
@@ -40,11 +42,15 @@ pub(crate) type Transaction = Vec<Vec<PartialMessage>>;
 
 pub(crate) struct Stage1<'a> {
     history: &'a Arc<SettingsHistory>,
-    join: &'a Fake,
+    join: Fake,
+    /// The heartbeats of metadata that are still to come, the next one last.
+    heartbeats: Vec<Millis>,
     log: &'a [Input],
     number: i32,
     committed: Stage1Position,
     owner: Partition,
+    /// Up to which message the owner has joined, and as of which heartbeat.
+    joined: (i64, Millis),
     written: Vec<Transaction>,
     /// What every transaction has written to the checkpoint topic.
     pub(crate) checkpoints: Vec<Checkpoint>,
@@ -54,12 +60,25 @@ impl<'a> Stage1<'a> {
     pub(crate) fn new(history: &'a Arc<SettingsHistory>, join: &'a Fake, number: i32, log: &'a [Input]) -> Self {
         let owner = Partition::new("local", number, history.clone(), Stage1Position::START);
         let (committed, checkpoints) = (Stage1Position::START, Vec::new());
-        Self { history, join, log, number, committed, owner, written: Vec::new(), checkpoints }
+        let (join, heartbeats, joined) = (join.clone(), Vec::new(), (0, Millis::MIN));
+        Self { history, join, heartbeats, log, number, committed, owner, joined, written: Vec::new(), checkpoints }
+    }
+
+    /// The same with metadata that stalls: it is known up to each of these times, one after the other.
+    fn stalling(mut self, heartbeats: &[Millis]) -> Self {
+        self.heartbeats = heartbeats.iter().rev().copied().collect();
+        self.take(Step::Learn);
+        self
+    }
+
+    fn can_learn(&self) -> bool {
+        !self.heartbeats.is_empty()
     }
 
     fn restart(&mut self) {
         let committed = Stage1Position::parse(self.committed.offset, &self.committed.metadata()).unwrap();
         self.owner = Partition::new("local", self.number, self.history.clone(), committed);
+        self.joined = (0, Millis::MIN);
     }
 
     fn can_read(&self) -> bool {
@@ -77,7 +96,13 @@ impl<'a> Stage1<'a> {
                     self.owner.read(input.clone());
                 }
                 if step == Step::Advance {
-                    self.owner.advance(self.join);
+                    self.owner.advance(&self.join);
+                    self.joined = (self.owner.next_offset(), self.join.complete_to);
+                }
+            }
+            Step::Learn => {
+                if let Some(heartbeat) = self.heartbeats.pop() {
+                    self.join.complete_to = heartbeat;
                 }
             }
             Step::Close => self.close(usize::MAX, true),
@@ -92,7 +117,7 @@ impl<'a> Stage1<'a> {
 
     fn close(&mut self, most: usize, commit: bool) {
         let Some(last) = self.owner.ready(self.join.complete_to, most) else { return };
-        let mut closed = self.owner.close(last, self.join);
+        let mut closed = self.owner.close(last, &self.join);
         self.checkpoints.extend(closed.checkpoint.take());
         self.written.push(messages(self.history, closed));
         if commit {
@@ -103,6 +128,9 @@ impl<'a> Stage1<'a> {
     fn finish(mut self) -> Vec<Transaction> {
         while self.can_read() {
             self.take(Step::Read);
+        }
+        while self.can_learn() {
+            self.take(Step::Learn);
         }
         self.take(Step::Close);
         self.written
@@ -163,6 +191,7 @@ impl<'a> Stage2<'a> {
                     self.owner.read(self.owner.next_offset(), message.clone());
                 }
             }
+            Step::Learn => {}
             Step::Close => self.close(usize::MAX, true),
             Step::CloseOne => self.close(1, true),
             Step::Torn => {

@@ -19,8 +19,8 @@ impl Open {
         self.seen.insert(state)
     }
 
-    /// Adds what can follow a schedule.
-    fn follow(&mut self, steps: &[Step], faults: usize, can_read: bool, can_close: bool) {
+    /// Adds what can follow a schedule, `more` besides.
+    fn follow(&mut self, steps: &[Step], faults: usize, (can_read, can_close): (bool, bool), more: &[Step]) {
         let mut add = |step, faults| {
             let mut steps = steps.to_vec();
             steps.push(step);
@@ -33,6 +33,7 @@ impl Open {
             add(Step::Close, faults);
             add(Step::CloseOne, faults);
         }
+        more.iter().for_each(|step| add(*step, faults));
         if let (Some(less), true) = (faults.checked_sub(1), !steps.is_empty()) {
             add(Step::Crash, less);
             if can_close {
@@ -42,30 +43,33 @@ impl Open {
     }
 }
 
-/// All ways for stage 1 to work through a log with at most this many faults; each gives its transactions.
+/// All ways for stage 1 to work through a log with at most this many faults; each gives its transactions. Metadata is known
+/// as far as its heartbeats tell, which come at any time.
 fn stage1_runs(
     history: &Arc<SettingsHistory>,
     join: &Fake,
-    number: i32,
-    log: &[Input],
+    (number, log): (i32, &[Input]),
+    heartbeats: &[Millis],
     faults: usize,
 ) -> Vec<Vec<Transaction>> {
     let mut found: Vec<Vec<Transaction>> = Vec::new();
     let mut open = Open::new(faults);
     while let Some((steps, faults)) = open.schedules.pop() {
-        let mut stage = Stage1::new(history, join, number, log);
+        let mut stage = Stage1::new(history, join, number, log).stalling(heartbeats);
         for step in &steps {
             stage.take(*step);
         }
-        let (can_read, can_close) = (stage.can_read(), stage.can_close());
-        let owner = (stage.owner.next_offset(), stage.owner.position());
+        let (can_read, can_close, can_learn) = (stage.can_read(), stage.can_close(), stage.can_learn());
+        let owner = (stage.owner.next_offset(), stage.owner.position(), stage.joined, stage.join.complete_to);
         if !open.is_new(format!("{faults} {owner:?} {:?} {:?}", stage.committed, stage.written)) {
             continue;
         }
-        if !can_read && !can_close && !found.contains(&stage.written) {
+        if !can_read && !can_close && !can_learn && !found.contains(&stage.written) {
             found.push(stage.written);
         }
-        open.follow(&steps, faults, can_read, can_close);
+        let joins_early = can_read && !heartbeats.is_empty();
+        let more = [joins_early.then_some(Step::Advance), can_learn.then_some(Step::Learn)];
+        open.follow(&steps, faults, (can_read, can_close), &more.into_iter().flatten().collect::<Vec<_>>());
     }
     found
 }
@@ -90,7 +94,7 @@ fn check_stage2(history: &Arc<SettingsHistory>, log: &[PartialMessage], faults: 
             assert_eq!(&stored, expected, "steps {steps:?}");
             runs += 1;
         }
-        open.follow(&steps, faults, can_read, can_close);
+        open.follow(&steps, faults, (can_read, can_close), &[]);
     }
     runs
 }
@@ -140,7 +144,7 @@ fn every_schedule_of_both_stages_stores_the_same() {
     assert_eq!(generations, BTreeSet::from([(100_000, 100_000), (100_000, 105_000), (105_000, 105_000)]));
     let questions: Vec<_> = records.dns.iter().map(|record| (&*record.question, record.generation)).collect();
     assert_eq!(questions, [("db.shop", 100_000), ("late.shop", 105_000)]);
-    let disturbed = stage1_runs(&history, &join, 0, &first, 2);
+    let disturbed = stage1_runs(&history, &join, (0, &first), &[], 2);
     assert!(disturbed.len() > 5, "{} ways to write", disturbed.len());
     let mut seen = HashSet::new();
     let mut check = |order: Vec<Transaction>, faults: usize| {
@@ -149,18 +153,51 @@ fn every_schedule_of_both_stages_stores_the_same() {
             assert!(check_stage2(&history, &log, faults, &expected) > 0);
         }
     };
-    let smooth = stage1_runs(&history, &join, 1, &second, 0);
+    let smooth = stage1_runs(&history, &join, (1, &second), &[], 0);
     for b in &smooth {
         for a in &disturbed {
             check([&a[..], b].concat(), 0);
             check([b, &a[..]].concat(), 0);
         }
-        for a in stage1_runs(&history, &join, 0, &first, 0) {
+        for a in stage1_runs(&history, &join, (0, &first), &[], 0) {
             for order in merges(&a, b) {
                 check(order, 1);
             }
         }
     }
+}
+
+/// Heartbeats before the first window's end, after it, after its grace, and then everything: whenever they come, and whatever
+/// has been joined by then, nothing is closed that they do not cover, and what is stored is the same.
+#[test]
+fn metadata_that_stalls_changes_nothing() {
+    let mut settings = settings(1, 1);
+    settings.levels_allowed = vec![weir_flow::Level::One];
+    settings.levels_denied = settings.levels_allowed.clone();
+    let (history, join, log) = (history(settings), Fake::default(), first_log());
+    let (expected, _) = reference(&history, &join, std::slice::from_ref(&log));
+    let heartbeats = [99_000, 103_000, 107_000, Millis::MAX];
+    let runs = stage1_runs(&history, &join, (0, &log), &heartbeats, 1);
+    assert!(runs.len() > 5, "{} ways to write", runs.len());
+    let mut first_transactions = HashSet::new();
+    for run in runs {
+        first_transactions.insert(format!("{:?}", run.first()));
+        let log = internal_logs(1, run).remove(0);
+        assert!(check_stage2(&history, &log, 0, &expected) > 0);
+    }
+    assert!(first_transactions.len() > 1, "a stall holds the second window back while the first is written");
+    let mut early = Stage1::new(&history, &join, 0, &log).stalling(&heartbeats[..2]);
+    (0..log.len()).for_each(|_| early.take(Step::Advance));
+    early.take(Step::Close);
+    let partials = |early: &Stage1<'_>| {
+        let messages = early.written.iter().flatten().flatten();
+        messages.filter(|message| !matches!(message, PartialMessage::Marker(_))).count()
+    };
+    assert_eq!(partials(&early), 0, "metadata is known up to 103 000, and the first window's grace ends at 107 000");
+    early.heartbeats.push(107_000);
+    early.take(Step::Learn);
+    early.take(Step::Close);
+    assert!(partials(&early) > 0);
 }
 
 #[test]
