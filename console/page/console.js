@@ -1,9 +1,13 @@
-// The page: one table of flows, newest first, from the API and then live. Text from outside is only ever set as text.
+// The page: a table of flows, newest first, from the API and then live, and a map of them. Text from outside is only ever
+// set as text.
+
+import { actionOf, bytesOf, drawMap, drawTimes } from "/map.js";
 
 const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "since", "level"];
 const ROWS_MOST = 500;      // rows kept while live; loading older flows raises it
 const WAITING_MOST = 2000;  // flows kept while paused
 const STATUS_EVERY = 5000;  // ms
+const MAP_EVERY = 10000;    // ms
 
 const $ = (id) => document.getElementById(id);
 const form = $("filters");
@@ -24,6 +28,8 @@ const state = {
   open: null,           // id of the flow in the panel
   stream: null,
   asked: 0,             // number of the last question, so that late answers are ignored
+  view: "flows",        // or "map"
+  map: null,            // the last answer of the map
 };
 
 /* ---- small things ---- */
@@ -85,6 +91,7 @@ function certainty(end) {
 
 function filtersFromUrl() {
   const asked = new URLSearchParams(location.search);
+  state.view = asked.get("view") === "map" ? "map" : "flows";
   for (const field of FIELDS) {
     const input = form.elements[field];
     const value = asked.get(field) ?? "";
@@ -104,6 +111,12 @@ function query() {
   return asked;
 }
 
+/** The page's own address: the filters, and the view if it is not the table. */
+function address(asked = query(), view = state.view) {
+  if (view !== "flows") asked.set("view", view);
+  return asked.size ? `?${asked}` : location.pathname;
+}
+
 function showFilters() {
   const asked = query();
   for (const field of FIELDS) form.elements[field].classList.toggle("set", asked.has(field));
@@ -111,9 +124,9 @@ function showFilters() {
 }
 
 function filtersChanged() {
-  const asked = query().toString();
-  if (asked === new URLSearchParams(location.search).toString()) return;
-  history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
+  const wanted = new URL(address(), location.href);
+  if (wanted.search === location.search) return;
+  history.replaceState(null, "", wanted);
   start();
 }
 
@@ -164,9 +177,12 @@ async function start() {
   $("rows").replaceChildren();
   Object.assign(state, { most: ROWS_MOST, next: null, trimmed: false, waiting: [], lost: 0, loaded: false, connected: false, refused: false });
   showFilters();
+  showView();
   filterProblem(null);
   trouble("flows", null);
+  trouble("map", null);
   show();
+  survey();
   // The stream first: what arrives while the search runs waits and is not missed.
   listen();
   await load(asked, query());
@@ -385,7 +401,7 @@ function trouble(kind, text) {
 function show() {
   const count = state.rows.size;
   const lost = state.lost ? ` · ${whole.format(state.lost)} not shown, because they came faster than this page reads` : "";
-  const level = new URLSearchParams(location.search).get("level") ?? state.status?.level;
+  const level = query().get("level") ?? state.status?.level;
   const detail = level === undefined ? "" : ` · detail level ${level}`;
   const age = state.status?.live.age_seconds ?? null;
   const newest = age === null ? "" : ` · newest window ended ${span(age * 1000)} ago`;
@@ -484,7 +500,158 @@ async function pollStatus() {
   setTimeout(pollStatus, STATUS_EVERY);
 }
 
+/* ---- the map ---- */
+
+function showView() {
+  const isMap = state.view === "map";
+  $("flows").hidden = isMap;
+  $("map").hidden = !isMap;
+  for (const view of ["flows", "map"]) {
+    const link = $(`view-${view}`);
+    link.href = address(query(), view);
+    if (view === state.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = isMap ? "Weir · Map" : "Weir · Flows";
+}
+
+document.querySelector(".views").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (state.view === link.dataset.view) return;
+  closePanel();
+  state.view = link.dataset.view;
+  history.pushState(null, "", address());
+  showView();
+  survey();
+});
+
+const WORDS = {
+  bytes,
+  number: (count) => whole.format(count),
+  time: (text) => `${dayOf(new Date(text)) ?? ""} ${clock.format(new Date(text))}`.trim(),
+  edge: (edge) => showEdge(edge),
+  node: (node, number) => showNode(node, number),
+};
+
+let surveying = 0;
+/** Asks for the map while it is looked at, and again after a while. */
+async function survey() {
+  clearTimeout(surveying);
+  const asked = state.asked;
+  if (state.view !== "map" || state.refused) return;
+  if (!document.hidden && !(state.paused && state.map)) {
+    try {
+      const map = await ask(`/api/map?${query()}`);
+      if (asked !== state.asked || state.view !== "map") return;
+      trouble("map", null);
+      showMap(map);
+    } catch (error) {
+      if (asked !== state.asked) return;
+      // What is wrong with the filters is said by the table's own question.
+      if (error.status !== 400) trouble("map", `The map cannot be drawn: ${error.message}.`);
+    }
+  }
+  surveying = setTimeout(survey, MAP_EVERY);
+}
+
+function showMap(map) {
+  const same = state.map && JSON.stringify(state.map) === JSON.stringify(map) && $("map-drawing").firstChild;
+  state.map = map;
+  const none = map.records === 0;
+  $("map-drawing").hidden = none;
+  $("times").hidden = none;
+  $("map-empty").hidden = !none;
+  const more = [
+    map.nodes_more && `${whole.format(map.nodes_more)} ends`,
+    map.edges_more && `${whole.format(map.edges_more)} connections between ends`,
+  ].filter(Boolean);
+  $("map-count").textContent = [
+    `${whole.format(map.records)} flow${map.records === 1 ? "" : "s"} of detail level ${map.level}`,
+    map.more && "older ones are left out: choose a shorter time",
+    more.length > 0 && `not drawn: ${more.join(" and ")} with the fewest bytes`,
+  ].filter(Boolean).join(" · ");
+  if (none) {
+    $("map-empty").replaceChildren(
+      el("h2", null, query().size > 0 ? "No flow matches these filters" : "No flows yet"),
+      el("p", null, "The map is drawn from stored flows, a few seconds after the first of them."));
+    return;
+  }
+  if (same) return;
+  const focused = document.activeElement?.closest?.("[data-node],[data-edge]")?.getAttribute("aria-label");
+  $("times-from").textContent = WORDS.time(map.from);
+  $("times-to").textContent = WORDS.time(map.to);
+  $("times-bars").replaceChildren(drawTimes(map, WORDS));
+  $("map-drawing").replaceChildren(drawMap(map, WORDS));
+  if (focused) [...document.querySelectorAll("[data-node],[data-edge]")].find((it) => it.getAttribute("aria-label") === focused)?.focus();
+}
+
+/** The expression by which the flows of an end are found. */
+const expression = (side, node) => node.terms.map(({ field, value }) =>
+  (value === null ? `not has(${side}.${field})` : `${side}.${field} == ${value}`)).join(" and ");
+
+function flowsLink(wanted, text) {
+  const asked = query();
+  const before = asked.get("filter");
+  asked.set("filter", before ? `(${before}) and ${wanted}` : wanted);
+  return el("a", { href: address(asked, "flows") }, text);
+}
+
+const countsOf = (counts) => [
+  ["Bytes →", amount(counts.forward_bytes, bytes)],
+  ["← Bytes", amount(counts.reverse_bytes, bytes)],
+  ["Packets", whole.format(counts.packets)],
+  ["Connections", `${whole.format(counts.connections)} opened`],
+  ["Flows", `${whole.format(counts.allow)} passed, ${whole.format(counts.deny)} dropped, ${whole.format(counts.mixed)} in part`],
+];
+
+function showDrawn(title, sub, fields, json) {
+  state.trs.get(state.open)?.classList.remove("open");
+  state.open = null;
+  $("panel-title").textContent = title;
+  $("panel-sub").replaceChildren(...sub);
+  $("fields").replaceChildren(...fields);
+  $("json-text").textContent = JSON.stringify(json, null, 2);
+  revealPanel();
+}
+
+function showEdge(edge) {
+  const [from, to] = [state.map.nodes[edge.source], state.map.nodes[edge.destination]];
+  const ports = edge.ports.map((port) => el("span", null, pill(actionOf(port)),
+    ` ${port.protocol}${port.port === undefined ? "" : ` ${port.port}`} · ${bytes(bytesOf(port))} · ${whole.format(port.connections)} connections`));
+  if (edge.ports_more) ports.push(`and ${whole.format(edge.ports_more)} more`);
+  showDrawn(`${from.name} → ${to.name}`, [pill(actionOf(edge)), ` ${bytes(bytesOf(edge))}`], [
+    el("p", { class: "show-flows" }, flowsLink(`${expression("src", from)} and ${expression("dst", to)}`, "Show these flows")),
+    ...definitions("Connections", countsOf(edge)),
+    ...definitions("Ports", [["Of the destination", ports]]),
+    ...definitions("Source", [["Name", from.name], ["Namespace", from.namespace], ["Cluster", from.cluster]]),
+    ...definitions("Destination", [["Name", to.name], ["Namespace", to.namespace], ["Cluster", to.cluster]]),
+  ], { source: from, destination: to, ...edge });
+}
+
+function showNode(node, number) {
+  const { nodes, edges } = state.map;
+  const listed = (side, other, arrow) => edges.filter((edge) => edge[side] === number).map((edge) => {
+    const open = el("button", { type: "button", class: "row-open" }, `${arrow} ${nodes[edge[other]].name}`);
+    open.addEventListener("click", () => showEdge(edge));
+    return el("span", null, open, ` ${bytes(bytesOf(edge))} `, actionOf(edge) === "allow" ? null : pill(actionOf(edge)));
+  });
+  showDrawn(node.name, [[node.namespace, node.kind.replaceAll("_", " ")].filter(Boolean).join(" · ")], [
+    el("p", { class: "show-flows" }, flowsLink(`(${["src", "dst"].filter((side) => !node.role || node.role.startsWith(side[0])).map((side) => expression(side, node)).join(" or ")})`, "Show its flows")),
+    ...definitions("Opens connections to", [["", listed("source", "destination", "→")]]),
+    ...definitions("Is connected to by", [["", listed("destination", "source", "←")]]),
+  ], { ...node, edges: edges.filter((edge) => edge.source === number || edge.destination === number) });
+}
+
 /* ---- the panel ---- */
+
+function revealPanel() {
+  if (!$("panel").hidden) return;
+  $("panel").hidden = false;
+  $("stage").classList.add("with-panel");
+  $("panel").focus();
+}
 
 function openPanel(id) {
   const row = state.rows.get(id);
@@ -493,11 +660,7 @@ function openPanel(id) {
   state.open = id;
   state.trs.get(id).classList.add("open");
   showPanel(row);
-  if ($("panel").hidden) {
-    $("panel").hidden = false;
-    $("stage").classList.add("with-panel");
-    $("panel").focus();
-  }
+  revealPanel();
 }
 
 function closePanel() {
@@ -507,7 +670,7 @@ function closePanel() {
   state.open = null;
   $("panel").hidden = true;
   $("stage").classList.remove("with-panel");
-  (tr?.querySelector("button") ?? $("flows")).focus();
+  (tr?.querySelector("button") ?? $(state.view)).focus();
 }
 
 $("panel-close").addEventListener("click", closePanel);
@@ -516,7 +679,7 @@ addEventListener("keydown", (event) => { if (event.key === "Escape") closePanel(
 function filterLink(field, value, text = value) {
   const asked = query();
   asked.set(field, value);
-  return el("a", { href: `?${asked}`, title: `Show only flows with ${field} ${value}` }, String(text));
+  return el("a", { href: address(asked), title: `Show only flows with ${field} ${value}` }, String(text));
 }
 
 /** Terms and values; a value is text, an element or a list, and is left out when there is none. */

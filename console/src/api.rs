@@ -22,8 +22,9 @@ use weir_service::metrics::{Histogram, Label, SECONDS};
 use weir_service::{CancellationToken, Health, Metrics, rate_limited};
 use weir_stream::Log;
 
-use crate::filter::{Cursor, Filter, FilterError, Parameters};
+use crate::filter::{Cursor, Filter, FilterError, LIMIT_MOST, Parameters};
 use crate::live::{Event, Hub, Subscription};
+use crate::map::{Map, Surveyor};
 use crate::row::{self, Row};
 use crate::status;
 
@@ -32,6 +33,10 @@ pub(crate) const FLOWS: &str = "weir-flows";
 /// Searches that run at once; more wait for [`SEARCH_WAIT`].
 const SEARCHES_MOST: usize = 8;
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
+/// Most pages of [`LIMIT_MOST`] records that one map is made of: the newest.
+const MAP_PAGES_MOST: usize = 10;
+/// The level that a map is made of unless another is asked for: by workload. Where none of it is stored, it is the page's.
+const MAP_LEVEL: u8 = 2;
 /// How often an idle stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -80,6 +85,10 @@ impl Shared {
                 unreadable: metrics.counter("weir_console_unreadable", "Documents found that are no flows"),
             },
         }
+    }
+
+    fn count_unreadable(&self, documents: usize) {
+        self.numbers.unreadable.inc_by(u64::try_from(documents).unwrap_or(u64::MAX));
     }
 
     /// Searches the flows; a missing alias is an answer without hits.
@@ -177,9 +186,7 @@ pub(crate) async fn flows(State(shared): State<Arc<Shared>>, asked: Asked) -> Re
     let filter = filter(&shared, asked)?;
     let answer = shared.search(&filter.query()).await?;
     let page = page(&answer, filter.limit());
-    if page.unreadable > 0 {
-        shared.numbers.unreadable.inc_by(u64::try_from(page.unreadable).unwrap_or(u64::MAX));
-    }
+    shared.count_unreadable(page.unreadable);
     Ok(Json(page).into_response())
 }
 
@@ -192,6 +199,60 @@ fn page(answer: &Value, limit: usize) -> Page {
         Some(Cursor { time, tiebreak }.encode())
     });
     Page { unreadable: hits.len() - rows.len(), rows, next }
+}
+
+/// An answer of `/api/map`.
+#[derive(Serialize)]
+struct Survey {
+    #[serde(flatten)]
+    map: Map,
+    /// The level that it is made of.
+    level: u8,
+    /// Whether there are older records that fit, beyond the most that are read.
+    more: bool,
+}
+
+/// `GET /api/map`: the parameters of `/api/flows` but those of pages.
+pub(crate) async fn map(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Response, Problem> {
+    let Query(parameters) = asked?;
+    for (parameter, value) in [("limit", &parameters.limit), ("cursor", &parameters.cursor)] {
+        if value.is_some() {
+            let problem = format!(
+                "a map has no pages: it is made of the newest {} records that fit",
+                MAP_PAGES_MOST * LIMIT_MOST
+            );
+            return Err(FilterError { parameter, problem }.into());
+        }
+    }
+    let survey = match parameters.level {
+        Some(_) => survey(&shared, parameters, shared.level).await?,
+        None => {
+            let first = survey(&shared, parameters.clone(), MAP_LEVEL).await?;
+            let other = first.map.records == 0 && shared.level != MAP_LEVEL;
+            if other { survey(&shared, parameters, shared.level).await? } else { first }
+        }
+    };
+    Ok(Json(survey).into_response())
+}
+
+/// Reads page after page, so that no engine has to hold many rows at once.
+async fn survey(shared: &Shared, mut parameters: Parameters, level: u8) -> Result<Survey, Problem> {
+    parameters.limit = Some(LIMIT_MOST.to_string());
+    let now = Timestamp::now().as_millisecond();
+    let mut surveyor = Surveyor::default();
+    let mut level_of_answer = level;
+    for _ in 0..MAP_PAGES_MOST {
+        let filter = Filter::parse(&parameters, level, now)?;
+        level_of_answer = filter.level();
+        let page = page(&shared.search(&filter.query()).await?, LIMIT_MOST);
+        page.rows.iter().for_each(|row| surveyor.take(row));
+        shared.count_unreadable(page.unreadable);
+        parameters.cursor = page.next;
+        if parameters.cursor.is_none() {
+            break;
+        }
+    }
+    Ok(Survey { map: surveyor.finish(), level: level_of_answer, more: parameters.cursor.is_some() })
 }
 
 /// `GET /api/flows/stream`.

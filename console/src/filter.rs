@@ -171,6 +171,12 @@ impl Filter {
         }
     }
 
+    /// The level that is asked for.
+    #[must_use]
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
     /// Most rows in the answer.
     #[must_use]
     pub fn limit(&self) -> usize {

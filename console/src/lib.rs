@@ -7,6 +7,7 @@
 
 pub mod filter;
 pub mod live;
+pub mod map;
 pub mod row;
 pub mod settings;
 

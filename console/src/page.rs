@@ -1,10 +1,11 @@
-//! The page: three files in the binary, nothing from elsewhere.
+//! The page: a few files in the binary, nothing from elsewhere.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 const INDEX: &str = include_str!("../page/index.html");
 const SCRIPT: &str = include_str!("../page/console.js");
+const MAP: &str = include_str!("../page/map.js");
 const STYLE: &str = include_str!("../page/console.css");
 const ICON: &str = include_str!("../page/icon.svg");
 
@@ -19,6 +20,10 @@ pub(crate) async fn index() -> Response {
 
 pub(crate) async fn script() -> Response {
     file("text/javascript; charset=utf-8", SCRIPT)
+}
+
+pub(crate) async fn map() -> Response {
+    file("text/javascript; charset=utf-8", MAP)
 }
 
 pub(crate) async fn style() -> Response {

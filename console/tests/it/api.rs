@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use weir_console::ConsoleSettings;
 use weir_console::filter::{Filter, Parameters};
 use weir_console::row::from_record;
+use weir_schemas::enriched::Enriched;
 use weir_schemas::raw::Origin;
 
-use crate::samples::{NOON, flow, flows, hit, outside};
+use crate::samples::{NOON, flow, flows, hit, outside, pod};
 use crate::{Stage, http};
 
 fn ids(answer: &Value) -> Vec<String> {
@@ -221,4 +222,63 @@ async fn address_that_others_reach_needs_a_word() {
     let error = settings.validate().unwrap_err();
     assert!(weir_service::hint::report(&error).contains("--console-allow-remote"));
     assert!(ConsoleSettings { console_allow_remote: true, ..settings }.validate().is_ok());
+}
+
+#[tokio::test]
+async fn a_map_adds_up_what_the_filters_choose_at_the_level_that_is_stored() {
+    let stage = Stage::new().await;
+    stage.engine.hold(flows().iter().map(hit).collect());
+    let map = stage.json("/api/map").await;
+    assert_eq!((&map["level"], &map["records"], &map["more"]), (&json!(2), &json!(1), &json!(false)));
+    assert_eq!(
+        map["nodes"][0]["terms"],
+        json!([
+        {"field": "workload", "value": "\"web\""}, {"field": "namespace", "value": "\"shop\""}])
+    );
+    let edge = &map["edges"][0];
+    assert_eq!((&edge["forward_bytes"], &edge["ports"][0]["port"]), (&json!(96_000), &json!(8080)));
+    // Where nothing of level 2 is stored, it is made of what the page shows.
+    stage.engine.hold(flows().iter().filter(|record| record.level == 1).map(hit).collect());
+    let map = stage.json("/api/map").await;
+    assert_eq!((&map["level"], &map["records"]), (&json!(1), &json!(11)));
+    let denied = stage.json("/api/map?action=deny").await;
+    assert_eq!((&denied["records"], &denied["edges"][0]["deny"]), (&json!(1), &json!(1)));
+    let names: Vec<&str> =
+        denied["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["report", "db"]);
+    // What finds the flows of a connection does find them.
+    let conditions = |node: &Value, side: &str| -> String {
+        let terms = node["terms"].as_array().unwrap().iter();
+        let terms = terms.map(|term| match (term["field"].as_str().unwrap(), term["value"].as_str()) {
+            (field, Some(value)) => format!("{side}.{field} == {value}"),
+            (field, None) => format!("not has({side}.{field})"),
+        });
+        terms.collect::<Vec<_>>().join(" and ")
+    };
+    for edge in map["edges"].as_array().unwrap() {
+        let end = |side: &str| &map["nodes"][usize::try_from(edge[side].as_u64().unwrap()).unwrap()];
+        let wanted = format!("{} and {}", conditions(end("source"), "src"), conditions(end("destination"), "dst"));
+        let encoded: String = wanted.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let found = stage.json(&format!("/api/flows?filter={encoded}")).await;
+        let expected: u64 = ["allow", "deny", "mixed"].iter().map(|action| edge[action].as_u64().unwrap()).sum();
+        assert_eq!(u64::try_from(found["rows"].as_array().unwrap().len()).unwrap(), expected, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn a_map_is_made_of_the_newest_pages_and_has_none_itself() {
+    let stage = Stage::new().await;
+    let many = (0..10_500_u32).map(|number| Enriched {
+        window: NOON + i64::from(number / 100) * 5_000,
+        ..flow(number, pod("shop", "web", 1), pod("shop", "db", 2), 5432, (1, 1))
+    });
+    stage.engine.hold(many.map(|record| hit(&record)).collect());
+    let map = stage.json("/api/map?level=1").await;
+    assert_eq!((&map["records"], &map["more"]), (&json!(10_000), &json!(true)));
+    assert!(map["slots"].as_array().unwrap().len() <= 60);
+    for parameter in ["limit=5", "cursor=x"] {
+        let answer = stage.get(&format!("/api/map?{parameter}")).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.body.contains("has no pages"), "{}", answer.body);
+    }
 }

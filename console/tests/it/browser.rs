@@ -102,6 +102,38 @@ async fn names_from_outside_stay_text() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_map_shows_who_talks_to_whom_and_leads_to_the_flows() {
+    let stage = Stage::new().await;
+    stage.engine.hold(demo().filter(|record| record.level == 1).map(|record| hit(&record)).collect());
+    let Some(mut browser) = visit(&stage, "/?view=map") else { return };
+    browser.wait("document.querySelectorAll('#map-drawing .node').length === 12");
+    browser.wait("document.querySelectorAll('#map-drawing .edge.deny').length === 1");
+    browser.wait("document.querySelectorAll('#times-bars .slot rect.deny').length === 1");
+    assert!(browser.text("#map-count").contains("11 flows of detail level 1"));
+    // By keyboard: the denied connection, its port, and its flows in the table.
+    browser.evaluate(
+        "(() => { const edge = document.querySelector('#map-drawing .edge.deny'); edge.focus(); \
+         edge.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true})); })()",
+    );
+    let panel = browser.text("#panel");
+    for word in ["report → db", "tcp 5432", "0 passed, 1 dropped"] {
+        assert!(panel.contains(word), "{word} not in {panel}");
+    }
+    browser.evaluate("document.querySelector('#fields .show-flows a').click()");
+    browser.wait("document.querySelectorAll('#rows tr.deny').length === 1");
+    browser.wait("document.querySelectorAll('#rows tr').length === 1 && document.title === 'Weir · Flows'");
+    browser.wait("location.search.includes('filter=') && !location.search.includes('view=')");
+    // And back to the map, with the same filter.
+    browser.evaluate("document.getElementById('view-map').click()");
+    browser.wait("document.querySelectorAll('#map-drawing .node').length === 2");
+    browser.evaluate(
+        "document.querySelector('#map-drawing .node').dispatchEvent(new MouseEvent('click', {bubbles: true}))",
+    );
+    assert!(browser.text("#fields").contains("→ db"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_without_flows_says_how_to_make_some() {
     let stage = Stage::new().await;
     let Some(mut browser) = visit(&stage, "/") else { return };
@@ -110,6 +142,8 @@ async fn page_without_flows_says_how_to_make_some() {
     assert!(text.contains("No flows yet") && text.contains("weir up --demo"), "{text}");
     browser.go(&format!("http://{}/?port=9", stage.address));
     browser.wait("document.getElementById('empty').textContent.includes('No flow matches these filters')");
+    browser.go(&format!("http://{}/?view=map", stage.address));
+    browser.wait("document.getElementById('map-empty').textContent.includes('No flows yet')");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,6 +170,13 @@ async fn pictures() {
     browser.picture(&folder.join("light.png"));
     browser.evaluate("document.querySelector('#rows tr.deny button').click()");
     browser.picture(&folder.join("panel.png"));
+    browser.go(&format!("http://{}/?view=map&level=1", stage.address));
+    browser.wait("document.querySelectorAll('#map-drawing .node').length === 12");
+    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    browser.picture(&folder.join("map.png"));
+    browser.go(&format!("http://{}/", stage.address));
+    browser.wait("document.querySelectorAll('#rows tr').length === 100");
+    browser.evaluate("document.querySelector('#rows tr.deny button').click()");
     browser.look(1440, 900, "dark");
     browser.picture(&folder.join("dark.png"));
     browser.evaluate("document.getElementById('panel-close').click()");

@@ -123,12 +123,14 @@ pub(crate) fn holds(query: &Value, document: &Value) -> bool {
             let clauses = |name: &str| body[name].as_array().cloned().unwrap_or_default();
             let filter = clauses("filter").iter().all(|clause| holds(clause, document));
             let should = clauses("should").iter().any(|clause| holds(clause, document));
-            filter && (should || body["minimum_should_match"].is_null())
+            let not = clauses("must_not").iter().any(|clause| holds(clause, document));
+            filter && !not && (should || body["minimum_should_match"].is_null())
         }
         "term" if single().0 == "related.ip" => {
             any(&|value| inside(value.as_str().unwrap(), single().1.as_str().unwrap()))
         }
         "term" => any(&|value| value == single().1),
+        "exists" => values(document, body["field"].as_str().unwrap()).iter().any(|value| !value.is_null()),
         "terms" => any(&|value| single().1.as_array().unwrap().contains(value)),
         "prefix" => any(&|value| value.as_str().unwrap().starts_with(single().1.as_str().unwrap())),
         "wildcard" => any(&|value| fits(value.as_str().unwrap(), single().1["value"].as_str().unwrap())),
