@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_flow::{Address, AddressScope, protocol};
 use weir_join::{Ask, Resolution};
-use weir_schemas::enriched::{Report, Side};
+use weir_schemas::enriched::{Report, SharedSide, Side};
 use weir_schemas::partial::Partial;
 
 #[cfg(test)]
@@ -93,22 +93,25 @@ pub(crate) fn leave_out(partial: &mut Partial, shape: Shape) {
     partial.coarsened = true;
     for (initiator, side) in [(true, &mut partial.initiator), (false, &mut partial.responder)] {
         if !shape.keeps(initiator) {
-            *side = nobody(side.scope);
+            let (_, scope, _) = side.head();
+            *side = SharedSide::from(nobody(scope));
         } else if !shape.keeps_port(initiator) {
-            side.port = None;
+            *side = side.with_port(None);
         }
     }
 }
 
 /// The record as far as coarsening is concerned; nothing when only one end or none is left of its key.
 pub(crate) fn member(partial: &Partial, bytes: &mut Vec<u8>) -> Option<Member> {
-    let key = Key::of(partial)?;
-    if !matches!(key.shape, Shape::Whole | Shape::Pair) {
-        return None;
-    }
-    let Groups { initiator, responder, pair } = key.groups(partial.window, bytes);
-    let is_pair = key.shape == Shape::Pair;
-    Some(Member { initiator, responder, pair, is_pair, weight: weight(partial) })
+    let read = |key: &Key<'_>| {
+        if !matches!(key.shape, Shape::Whole | Shape::Pair) {
+            return None;
+        }
+        let Groups { initiator, responder, pair } = key.groups(partial.window, bytes);
+        let is_pair = key.shape == Shape::Pair;
+        Some(Member { initiator, responder, pair, is_pair, weight: weight(partial) })
+    };
+    Key::with(partial, read)?
 }
 
 /// The groups that are coarsened from now on, by their hash.

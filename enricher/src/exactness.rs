@@ -6,13 +6,13 @@ use crate::history::SettingsHistory;
 use crate::merge::is_empty_report;
 use crate::position::{Stage1Position, Stage2Position};
 use crate::stage1::{self, Input, Partition};
-use crate::stage2::{self, InternalPartition};
+use crate::stage2::{self, Enriched, InternalPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::{Attribution, Enriched, Side};
+use weir_schemas::enriched::{Attribution, Side};
 use weir_schemas::partial::PartialMessage;
 
 mod explored;

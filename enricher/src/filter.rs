@@ -44,12 +44,12 @@ pub(crate) struct Tally {
 }
 
 /// Decides an observation. The answer is what is added up; nothing when that is nothing.
-pub(crate) fn apply<'a>(
+pub(crate) fn apply<'o, 'a>(
     rules: &Rules,
-    mut observation: Observation<'a>,
+    mut observation: Observation<'o, 'a>,
     origin: Origin,
     tally: &mut Tally,
-) -> Option<Observation<'a>> {
+) -> Option<Observation<'o, 'a>> {
     if rules.is_empty() {
         return Some(observation);
     }
@@ -76,7 +76,7 @@ pub(crate) fn apply<'a>(
 
 /// Whether a flow is the one in `factor` that is taken: by its tuple after translation, whichever way its packets go and
 /// whoever is thought to have opened it.
-fn is_chosen(o: &Observation<'_>, factor: u32) -> bool {
+fn is_chosen(o: &Observation<'_, '_>, factor: u32) -> bool {
     let end = |end: &EndFound<'_>| (end.ask.address, end.ask.port.unwrap_or(0));
     let mut ends = [end(&o.initiator), end(&o.responder)];
     ends.sort_unstable();
@@ -99,7 +99,7 @@ pub(crate) fn doubted(
     reports: Option<Sameness>,
     partial: &Partial,
 ) -> (Arrival, &'static str) {
-    let certain = [&partial.initiator, &partial.responder].iter().all(|side| side.attribution == Attribution::Exact);
+    let certain = [&partial.initiator, &partial.responder].iter().all(|side| side.attribution() == Attribution::Exact);
     match reports {
         _ if arrival != Arrival::Never => (arrival, reason),
         None | Some(Sameness::Alike) => (arrival, reason),
@@ -109,12 +109,12 @@ pub(crate) fn doubted(
 }
 
 /// An observation as filters see it.
-struct Seen<'a> {
-    observation: &'a Observation<'a>,
+struct Seen<'s, 'a> {
+    observation: &'s Observation<'s, 'a>,
     origin: Origin,
 }
 
-impl Facts for Seen<'_> {
+impl Facts for Seen<'_, '_> {
     fn any(&self, field: Field, mut test: impl FnMut(Value<'_>) -> bool) -> bool {
         match field {
             Field::End(end, field) => self.of_end(end, field, test),
@@ -140,7 +140,7 @@ fn flag(is_set: bool) -> Option<Value<'static>> {
     is_set.then_some(Value::Set)
 }
 
-impl Seen<'_> {
+impl Seen<'_, '_> {
     fn of_flow(&self, field: FlowField) -> Option<Value<'_>> {
         let o = self.observation;
         let sample = o.sample;
@@ -244,7 +244,7 @@ fn text_of_end<'a>(end: &'a EndFound<'_>, field: EndField) -> Option<&'a str> {
 
 /// What one report shows in one direction. Packets count before what the node drops of them, or after it: where no more
 /// were counted than dropped, none is known to have come through.
-fn action(o: &Observation<'_>) -> &'static str {
+fn action(o: &Observation<'_, '_>) -> &'static str {
     let of_policies = o.sample.drops.iter().filter(|drop| drop.class == DropClass::Policy);
     let dropped = of_policies.fold(0, |sum, drop| crate::merge::sum(sum, drop.packets));
     match dropped {
@@ -255,7 +255,7 @@ fn action(o: &Observation<'_>) -> &'static str {
 }
 
 /// As a watcher at the cluster's border would say it.
-fn direction(o: &Observation<'_>) -> &'static str {
+fn direction(o: &Observation<'_, '_>) -> &'static str {
     let inside = |end: &EndFound<'_>| enriched::is_inside(end.found.attribution, end.ask.address.scope());
     enriched::direction(inside(&o.initiator), inside(&o.responder))
 }

@@ -35,20 +35,21 @@ pub(crate) struct EndKey<'a> {
 }
 
 impl<'a> EndKey<'a> {
-    pub(crate) fn of(side: &'a Side) -> Self {
+    pub(crate) fn of<T: AsRef<str>>(side: &'a Side<T>) -> Self {
+        let text = |text: &'a Option<T>| text.as_ref().map(AsRef::as_ref).unwrap_or_default();
         Self {
             present: side.attribution != Attribution::None || side.reason.is_some(),
             address: side.address,
             port: side.port,
             scope: side.scope,
-            pod_uid: side.pod_uid.as_deref().unwrap_or_default(),
-            namespace: side.namespace.as_deref().unwrap_or_default(),
-            workload_kind: side.workload_kind.as_deref().unwrap_or_default(),
-            workload: side.workload.as_deref().unwrap_or_default(),
-            node: side.node.as_deref().unwrap_or_default(),
-            host: side.host.as_deref().unwrap_or_default(),
-            service: side.service.as_deref().unwrap_or_default(),
-            network_set: side.network_set.as_deref().unwrap_or_default(),
+            pod_uid: text(&side.pod_uid),
+            namespace: text(&side.namespace),
+            workload_kind: text(&side.workload_kind),
+            workload: text(&side.workload),
+            node: text(&side.node),
+            host: text(&side.host),
+            service: text(&side.service),
+            network_set: text(&side.network_set),
             attribution: side.attribution,
             reason: side.reason,
         }
@@ -79,22 +80,23 @@ pub(crate) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// The key of a partial record; nothing when its level does not exist.
-    pub(crate) fn of(partial: &'a Partial) -> Option<Self> {
-        Some(Self {
+    /// Looks at the key of a partial record; nothing when its level does not exist.
+    pub(crate) fn with<R>(partial: &Partial, look: impl FnOnce(&Key<'_>) -> R) -> Option<R> {
+        let ends = [partial.initiator.view(), partial.responder.view()];
+        let [initiator, responder] = [EndKey::of(&ends[0]), EndKey::of(&ends[1])];
+        Some(look(&Key {
             level: Level::from_number(i64::from(partial.level))?,
             origin: partial.origin,
             protocol: partial.protocol,
-            initiator: EndKey::of(&partial.initiator),
-            responder: EndKey::of(&partial.responder),
-            shape: Self::shape_of(partial),
-        })
+            shape: Self::shape_of(partial.coarsened, &initiator, &responder),
+            initiator,
+            responder,
+        }))
     }
 
     /// What is left of a partial record's key: a coarsened record knows an end or does not.
-    fn shape_of(partial: &Partial) -> Shape {
-        let present = |side| EndKey::of(side).present;
-        match (partial.coarsened, present(&partial.initiator), present(&partial.responder)) {
+    fn shape_of(coarsened: bool, initiator: &EndKey<'_>, responder: &EndKey<'_>) -> Shape {
+        match (coarsened, initiator.present, responder.present) {
             (false, ..) => Shape::Whole,
             (true, true, true) => Shape::Pair,
             (true, true, false) => Shape::Initiator,

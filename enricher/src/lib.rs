@@ -23,6 +23,7 @@ pub mod join;
 mod key;
 mod merge;
 mod observe;
+mod pages;
 pub mod pipeline;
 pub mod position;
 mod sets;

@@ -3,8 +3,9 @@
 //! minima, maxima, unions and intersections, and the smallest members of bounded sets.
 
 use crate::key::scope_number;
+use foldhash::HashMap;
 use weir_flow::Level;
-use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, Side};
+use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, SharedSide, Side};
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::{DropClass, RoundTrip, Totals};
 
@@ -107,11 +108,18 @@ pub(crate) fn empty_report() -> Report {
 pub(crate) fn add_report(a: &mut Option<Report>, b: Option<&Report>) {
     let Some(b) = b else { return };
     let a = a.get_or_insert_with(empty_report);
+    add_counts(a, b);
+    if !a.drops.is_empty() {
+        fold_drops(&mut a.drops);
+    }
+}
+
+/// Adds a report to another, with all reasons of drops.
+pub(crate) fn add_counts(a: &mut Report, b: &Report) {
     add_counters(&mut a.counters, &b.counters);
     for drop in &b.drops {
         add_drops(&mut a.drops, drop);
     }
-    fold_drops(&mut a.drops);
     a.forward_tcp_flags |= b.forward_tcp_flags;
     a.reverse_tcp_flags |= b.reverse_tcp_flags;
     a.retransmits = sum(a.retransmits, b.retransmits);
@@ -157,7 +165,7 @@ fn either<T: Ord + Clone>(a: &mut Option<T>, b: Option<&T>) {
 }
 
 /// Merges what two reports know of the same end. Sets of addresses and pods are merged elsewhere.
-pub(crate) fn merge_side(a: &mut Side, b: &Side) {
+pub(crate) fn merge_side<T: Ord + Clone>(a: &mut Side<T>, b: &Side<T>) {
     a.attribution = a.attribution.max(b.attribution);
     a.by = a.by.min(b.by);
     either(&mut a.reason, b.reason.as_ref());
@@ -192,6 +200,52 @@ pub(crate) fn merge_side(a: &mut Side, b: &Side) {
     }
 }
 
+/// [`merge_side`] of sides as they are encoded. What is the same twice stays as it is, unless it names candidates, which
+/// are put in order.
+pub(crate) fn merge_shared(a: &mut SharedSide, b: &SharedSide) {
+    if *a == *b && a.attribution() != Attribution::Ambiguous {
+        return;
+    }
+    let mut merged = a.view();
+    merge_side(&mut merged, &b.view());
+    *a = SharedSide::from(&merged);
+}
+
+/// The most merged sides that are remembered.
+const MERGED: usize = 65_536;
+
+/// Merges sides that share their bytes, and remembers what came of it: where many records have few ends, the same two are
+/// merged again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Merges {
+    /// By where both sides' bytes are; with the sides, so that nothing else gets there.
+    known: HashMap<(usize, usize), [SharedSide; 3]>,
+}
+
+impl Merges {
+    /// [`merge_shared`].
+    pub(crate) fn merge(&mut self, a: &mut SharedSide, b: &SharedSide) {
+        if a.is(b) && a.attribution() != Attribution::Ambiguous {
+            if a.port() != b.port() {
+                *a = a.with_port(None);
+            }
+            return;
+        }
+        let port = a.port().filter(|_| a.port() == b.port());
+        let place = |side: &SharedSide| side.bytes().as_ptr().addr();
+        let places = (place(a), place(b));
+        if let Some([_, _, merged]) = self.known.get(&places) {
+            *a = merged.with_port(port);
+            return;
+        }
+        let before = a.clone();
+        merge_shared(a, b);
+        if self.known.len() < MERGED {
+            self.known.insert(places, [before, b.clone(), a.clone()]);
+        }
+    }
+}
+
 /// What no merge could keep true piece by piece: an end that is known has neither candidates nor a reason, and is where it is.
 pub(crate) fn settle_side(side: &mut Side) {
     if side.attribution != Attribution::Ambiguous {
@@ -206,7 +260,7 @@ pub(crate) fn settle_side(side: &mut Side) {
 }
 
 /// A side of levels 0 and 1 as it stands on levels 2 and 3: without what tells pods of one workload apart.
-pub(crate) fn without_instance(mut side: Side) -> Side {
+pub(crate) fn without_instance<T>(mut side: Side<T>) -> Side<T> {
     side.address = None;
     side.port = None;
     side.pod = None;
@@ -217,9 +271,9 @@ pub(crate) fn without_instance(mut side: Side) -> Side {
 }
 
 /// Adds a partial record of the same key to another: counters, reports and sides, but no sets.
-pub(crate) fn merge_record(a: &mut Partial, b: &Partial) {
-    merge_side(&mut a.initiator, &b.initiator);
-    merge_side(&mut a.responder, &b.responder);
+pub(crate) fn merge_record(a: &mut Partial, b: &Partial, merges: &mut Merges) {
+    merges.merge(&mut a.initiator, &b.initiator);
+    merges.merge(&mut a.responder, &b.responder);
     merge_counts(a, b);
 }
 

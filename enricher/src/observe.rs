@@ -11,8 +11,11 @@ use weir_schemas::enriched::{Attribution, NoneReason, Side};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{DropClass, End, OpenedBy, Point, Sample, Tuple};
 
+mod conversations;
 #[cfg(test)]
 pub(crate) mod tests;
+
+use conversations::{Conversations, Ends, Spoken};
 
 /// Where and when a sample was taken.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,7 @@ pub(crate) struct EndFound<'a> {
 
 /// A sample with everything that decides where it is counted.
 #[derive(Clone, Debug)]
-pub(crate) struct Observation<'a> {
+pub(crate) struct Observation<'o, 'a> {
     pub(crate) sample: &'a Sample,
     /// Whether the packets went from the initiator to the responder.
     pub(crate) forward: bool,
@@ -46,11 +49,13 @@ pub(crate) struct Observation<'a> {
     pub(crate) authority: bool,
     pub(crate) guessed: bool,
     pub(crate) untranslated: bool,
-    pub(crate) initiator: EndFound<'a>,
-    pub(crate) responder: EndFound<'a>,
+    pub(crate) initiator: Cow<'o, EndFound<'a>>,
+    pub(crate) responder: Cow<'o, EndFound<'a>>,
     pub(crate) policy_drops: bool,
     /// How many the sample stands for, at least 1: the agent's sampling and filters'.
     pub(crate) sampling: u32,
+    /// Number of the conversation in its batch: what is the same of all its samples. None where a filter emptied something.
+    pub(crate) conversation: Option<usize>,
 }
 
 /// Whether a sample's point stands for one of the ends; what is seen in transit or under a tunnel is outside totals.
@@ -62,25 +67,37 @@ pub(crate) fn stands_for_an_end(point: Point) -> bool {
 const SIDE_BY_SIDE: usize = 64;
 
 /// Orients and joins samples, which must stand for an end, and gives each in order. Look-ups that wait for memory wait
-/// together; what is found is what each sample alone would have found.
+/// together, and what was asked in the batch is not asked again; what is found is what each sample alone would have found.
+/// `port` is whether the port of an initiator may decide anything; otherwise it may be that of another sample.
 pub(crate) fn observe_all<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     place: &Place<'a>,
     join: &'a impl Join,
-    mut take: impl FnMut(Observation<'a>),
+    port: bool,
+    mut take: impl FnMut(Observation<'_, 'a>),
 ) {
     let mut samples = samples.peekable();
-    let (mut askers, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let one_observer = join.one_observer(place.tick);
+    let mut conversations = Conversations::default();
+    let (mut askers, mut new, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     while samples.peek().is_some() {
         for sample in samples.by_ref().take(SIDE_BY_SIDE) {
-            let asker = Asker::new(sample, place, join);
-            asker.ask(&mut asks);
-            askers.push(asker);
+            let asker = Asker::new(sample, place, one_observer);
+            let (number, is_new) = conversations.number(&Spoken::of(&asker, port));
+            if is_new {
+                asker.ask(&mut asks);
+                new.push(asker);
+            }
+            askers.push((asker, number));
         }
         resolve(&asks, place, join, &mut answers);
         let mut found = asks.drain(..).zip(answers.drain(..));
-        for asker in askers.drain(..) {
-            take(asker.observation(&mut found, join));
+        conversations.ends.extend(new.drain(..).map(|asker| asker.ends(&mut found, join)));
+        drop(found);
+        for (asker, number) in askers.drain(..) {
+            if let Some(ends) = conversations.ends.get(number) {
+                take(asker.observation(ends, number));
+            }
         }
     }
 }
@@ -144,6 +161,7 @@ fn orientation(sample: &Sample, tuple: &Tuple) -> (bool, bool) {
 }
 
 /// A sample that is oriented and not joined yet.
+#[derive(Clone, Copy, Debug)]
 struct Asker<'a> {
     sample: &'a Sample,
     place: Place<'a>,
@@ -154,10 +172,10 @@ struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn new(sample: &'a Sample, place: &Place<'a>, join: &impl Join) -> Self {
+    fn new(sample: &'a Sample, place: &Place<'a>, one_observer: bool) -> Self {
         let tuple = real_tuple(sample);
         let (forward, guessed) = orientation(sample, &tuple);
-        let one_observer = sample.point == Point::Capture || join.one_observer(place.tick);
+        let one_observer = one_observer || sample.point == Point::Capture;
         Self { sample, place: *place, forward, guessed, one_observer, tuple }
     }
 
@@ -205,12 +223,8 @@ impl<'a> Asker<'a> {
         })
     }
 
-    /// The sample with the answers to its questions, which are the next ones.
-    fn observation(
-        &self,
-        found: &mut impl Iterator<Item = (Ask<'a>, Resolution<'a>)>,
-        join: &'a impl Join,
-    ) -> Observation<'a> {
+    /// Who the ends were, by the answers to the questions, which are the next ones.
+    fn ends(&self, found: &mut impl Iterator<Item = (Ask<'a>, Resolution<'a>)>, join: &'a impl Join) -> Ends<'a> {
         let local_is_initiator = self.local_is_initiator();
         let mut initiator = self.end(true, found.next(), join);
         let mut responder = self.end(false, found.next(), join);
@@ -225,17 +239,29 @@ impl<'a> Asker<'a> {
         self.service_before_translation(&mut responder, join);
         let reporter = if self.one_observer || local_is_initiator { Reporter::Initiator } else { Reporter::Responder };
         let is_service = |identity: &Cow<'_, Identity>| identity.kind == IdentityKind::Service;
-        Observation {
-            sample: self.sample,
-            forward: self.forward,
+        Ends {
             reporter,
             authority: self.one_observer || (reporter == Reporter::Initiator) == initiator.covered,
-            guessed: self.guessed,
             untranslated: responder.found.identity.as_ref().is_some_and(is_service),
             initiator,
             responder,
+        }
+    }
+
+    /// The sample of a conversation.
+    fn observation<'o>(&self, ends: &'o Ends<'a>, number: usize) -> Observation<'o, 'a> {
+        Observation {
+            sample: self.sample,
+            forward: self.forward,
+            reporter: ends.reporter,
+            authority: ends.authority,
+            guessed: self.guessed,
+            untranslated: ends.untranslated,
+            initiator: Cow::Borrowed(&ends.initiator),
+            responder: Cow::Borrowed(&ends.responder),
             sampling: self.sample.sampling.max(1),
             policy_drops: self.sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
+            conversation: Some(number),
         }
     }
 
@@ -313,9 +339,9 @@ impl EndFound<'_> {
         }
     }
 
-    /// The end as it stands on a record.
-    pub(crate) fn side(&self, instance: bool) -> Side {
-        let mut side = self.found.to_side(&self.ask);
+    /// The end as it stands on a record, without its labels.
+    pub(crate) fn side(&self, instance: bool) -> Side<Cow<'_, str>> {
+        let mut side = self.found.view(&self.ask);
         if self.without_address {
             side.address = None;
         }
@@ -323,8 +349,8 @@ impl EndFound<'_> {
             return side;
         }
         if let (None, Some(identity)) = (&self.found.identity, shared_workload(&self.found)) {
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            side.namespace = some(&identity.namespace);
+            let some = |text| Some(Cow::Borrowed(text)).filter(|text: &Cow<'_, str>| !text.is_empty());
+            side.namespace = some(&*identity.namespace);
             side.workload_kind = some(&identity.workload_kind);
             side.workload = some(&identity.workload);
         }

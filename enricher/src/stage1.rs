@@ -21,10 +21,11 @@ use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
 use weir_schemas::raw::{Origin, RawBatch};
 
 mod aggregate;
-mod conversations;
+mod counts;
 mod dns;
 mod generation;
 mod names;
+mod numbers;
 mod record;
 
 #[cfg(test)]

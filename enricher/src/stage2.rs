@@ -4,14 +4,13 @@
 //! partition in force for it has said, by a marker, that it has written it; neither watermark nor grace is needed.
 
 use crate::history::SettingsHistory;
-use crate::key::Key;
 use crate::position::Stage2Position;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{SharedSide, Sides};
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, PartialMessage};
 
@@ -19,12 +18,16 @@ mod arrival;
 mod close;
 mod dns;
 mod limit;
+mod slots;
 
 #[cfg(test)]
 mod tests;
 
-/// Memory of a partial record without its sets, roughly.
-const PARTIAL: usize = 1_500;
+/// A record as it is made: its ends are shared with others.
+pub type Enriched = weir_schemas::enriched::Enriched<SharedSide>;
+
+/// Memory of a partial record without its ends and sets, roughly.
+const PARTIAL: usize = 1_100;
 /// Memory of a partial DNS record without its answers, roughly.
 const DNS: usize = 1_200;
 
@@ -60,21 +63,13 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// What one raw partition knows of one record, by window and key.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    /// How many bytes of the key are the tuple.
-    pub(crate) routing: usize,
-    /// At most one partial of each raw partition: a repeat replaces its twin.
-    pub(crate) twins: BTreeMap<i32, Box<Partial>>,
-}
-
 /// One generation that is not closed.
 #[derive(Debug)]
 pub(crate) struct Held {
     first_offset: i64,
-    /// By window (8 bytes, big-endian) and key.
-    pub(crate) slots: BTreeMap<Box<[u8]>, Slot>,
+    slots: slots::Slots,
+    /// The ends of all records.
+    sides: Sides,
     dns: dns::Slots,
     /// Ticks that were missing by node, by raw partition.
     pub(crate) missing: BTreeMap<i32, Vec<MissingTicks>>,
@@ -150,14 +145,16 @@ impl InternalPartition {
         }
         let mut refused = 0;
         let held = self.hold(batch.generation, offset);
-        for partial in batch.partials {
-            let Some((bytes, routing)) = key_bytes(&partial) else {
+        for mut partial in batch.partials {
+            let sides = held.sides.memory();
+            partial.initiator = held.sides.share(&partial.initiator);
+            partial.responder = held.sides.share(&partial.responder);
+            let memory = memory_of(&partial) + (held.sides.memory() - sides);
+            if held.slots.insert(batch.partition, partial) {
+                held.memory += memory;
+            } else {
                 refused += 1;
-                continue;
-            };
-            held.memory += memory_of(&partial);
-            let slot = held.slots.entry(bytes).or_insert_with(|| Slot { routing, twins: BTreeMap::new() });
-            slot.twins.insert(batch.partition, Box::new(partial));
+            }
         }
         self.counts.refused += refused;
     }
@@ -176,7 +173,8 @@ impl InternalPartition {
     fn hold(&mut self, generation: Millis, offset: i64) -> &mut Held {
         self.held.entry(generation).or_insert_with(|| Held {
             first_offset: offset,
-            slots: BTreeMap::new(),
+            slots: slots::Slots::default(),
+            sides: Sides::default(),
             dns: dns::Slots::new(),
             missing: BTreeMap::new(),
             memory: 256,
@@ -254,14 +252,6 @@ impl InternalPartition {
     pub fn counts(&self) -> Counts {
         self.counts
     }
-}
-
-/// Window and key of a partial, and how many bytes of the key are the tuple.
-fn key_bytes(partial: &Partial) -> Option<(Box<[u8]>, usize)> {
-    let mut bytes = Vec::with_capacity(96);
-    bytes.extend_from_slice(&partial.window.to_be_bytes());
-    let routing = Key::of(partial)?.write(&mut bytes);
-    Some((bytes.into_boxed_slice(), routing))
 }
 
 fn memory_of(partial: &Partial) -> usize {

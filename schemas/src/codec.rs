@@ -1,6 +1,7 @@
 //! Avro single-object encoding (Avro 1.11 specification, "Single-object encoding").
 
-use crate::{audit, checkpoint, dead_letter, dns, enriched, horizon, ledger, metadata, partial, raw, settings};
+use crate::metadata::{Metadata, Skipped};
+use crate::{audit, checkpoint, dead_letter, dns, enriched, horizon, ledger, partial, raw, settings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
@@ -10,8 +11,9 @@ use serde_avro_fast::ser::SerializerConfig;
 use std::sync::LazyLock;
 use thiserror::Error;
 
-mod direct;
-mod flows;
+pub(crate) mod direct;
+pub(crate) mod flows;
+mod metadata;
 
 #[cfg(test)]
 mod tests;
@@ -94,16 +96,16 @@ pub trait Message: Serialize + DeserializeOwned {
         None
     }
 
-    /// A message of the present schema, where its body is read field by field instead of by its schema.
+    /// A message of a schema with this fingerprint, where its body is read field by field instead of by that schema.
     #[doc(hidden)]
-    fn read_direct(_body: &[u8], _limits: Limits) -> Option<Result<Self, DecodeError>> {
+    fn read_direct(_fingerprint: &[u8], _body: &[u8], _limits: Limits) -> Option<Result<Self, DecodeError>> {
         None
     }
 }
 
 fn write_direct<T: Message + Put>(message: &T) -> Result<Vec<u8>, EncodeError> {
     let mut output = Output::default();
-    output.bytes.reserve(512);
+    output.bytes.reserve(message.room());
     output.bytes.extend_from_slice(&MAGIC);
     output.bytes.extend_from_slice(T::schema().rabin_fingerprint());
     message.put(&mut output);
@@ -113,24 +115,33 @@ fn write_direct<T: Message + Put>(message: &T) -> Result<Vec<u8>, EncodeError> {
     Ok(output.bytes)
 }
 
-fn read_direct<'de, T: Message + Take<'de>>(body: &'de [u8], limits: Limits) -> Result<T, DecodeError> {
+fn read_direct<'de, T: Take<'de>>(name: &'static str, body: &'de [u8], limits: Limits) -> Result<T, DecodeError> {
     let mut input = Input::new(body, limits.sequence);
-    let message = T::take(&mut input).map_err(|malformed| DecodeError::Body(T::NAME, malformed.to_string()))?;
+    let message = T::take(&mut input).map_err(|malformed| DecodeError::Body(name, malformed.to_string()))?;
     match u64::try_from(input.left()).unwrap_or(u64::MAX) {
         0 => Ok(message),
-        left => Err(DecodeError::Trailing(T::NAME, left)),
+        left => Err(DecodeError::Trailing(name, left)),
     }
 }
 
 macro_rules! message {
-    ($type:ty, $name:literal, $file:literal, direct) => {
-        message!(@ $type, $name, $file, [], {
+    ($type:ty, $name:literal, $file:literal, direct $(, older: $older:literal by $version:ident)*) => {
+        message!(@ $type, $name, $file, [$($older),*], {
             fn write_direct(&self) -> Option<Result<Vec<u8>, EncodeError>> {
                 Some(write_direct(self))
             }
 
-            fn read_direct(body: &[u8], limits: Limits) -> Option<Result<Self, DecodeError>> {
-                Some(read_direct(body, limits))
+            fn read_direct(fingerprint: &[u8], body: &[u8], limits: Limits) -> Option<Result<Self, DecodeError>> {
+                if Self::schema().rabin_fingerprint() == fingerprint {
+                    return Some(read_direct(Self::NAME, body, limits));
+                }
+                let mut older = Self::readable().into_iter().skip(1);
+                $(if older.next().is_some_and(|schema| schema.rabin_fingerprint() == fingerprint) {
+                    let read = read_direct(Self::NAME, body, limits);
+                    return Some(read.map(|flows::$version(message)| message));
+                })*
+                let _ = older.next();
+                None
             }
         });
     };
@@ -161,9 +172,10 @@ macro_rules! message {
 }
 
 message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc", direct);
-message!(metadata::Metadata, "k8s.metadata", "k8s.metadata/v1.avsc");
+message!(Metadata, "k8s.metadata", "k8s.metadata/v1.avsc", direct);
 message!(enriched::Enriched, "flows.enriched", "flows.enriched/v1.avsc", direct);
-message!(partial::PartialMessage, "flows.partial", "flows.partial/v1.avsc", direct);
+message!(enriched::Enriched<enriched::SharedSide>, "flows.enriched", "flows.enriched/v1.avsc", direct);
+message!(partial::PartialMessage, "flows.partial", "flows.partial/v2.avsc", direct, older: "flows.partial/v1.avsc" by Version1);
 message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
 message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
@@ -208,13 +220,11 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// As [`decode`].
 pub fn decode_with<T: Message>(bytes: &[u8], limits: Limits) -> Result<T, DecodeError> {
     let (fingerprint, body) = body_of(bytes, limits)?;
-    let present = T::schema().rabin_fingerprint() == fingerprint;
-    let direct = if present { T::read_direct(body, limits) } else { None };
-    direct.unwrap_or_else(|| decode_as::<T, T>(bytes, limits))
+    T::read_direct(fingerprint, body, limits).unwrap_or_else(|| decode_as::<T, T>(bytes, limits))
 }
 
 /// A metadata message as the join reads it: its texts stay where they are, and what no flow is named by is read over.
-pub type ReadMetadata<'m> = metadata::Metadata<&'m str, metadata::Skipped>;
+pub type ReadMetadata<'m> = Metadata<&'m str, Skipped>;
 
 /// Decodes a metadata message for the join, within the default [`Limits`]: a table that is filled from millions of them
 /// keeps few texts.
@@ -222,7 +232,10 @@ pub type ReadMetadata<'m> = metadata::Metadata<&'m str, metadata::Skipped>;
 /// # Errors
 /// As [`decode`]; but a text that is read over need not be UTF-8.
 pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
-    decode_as::<metadata::Metadata, _>(bytes, Limits::default())
+    let limits = Limits::default();
+    let (fingerprint, body) = body_of(bytes, limits)?;
+    writer_schema::<Metadata>(fingerprint)?;
+    read_direct(Metadata::<String>::NAME, body, limits)
 }
 
 /// The fingerprint of the writer's schema, and the body.

@@ -2,11 +2,16 @@
 
 use crate::raw::{DropClass, Origin, RoundTrip};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use weir_flow::{Address, AddressScope, Millis};
 
-/// An enriched flow record.
+mod shared;
+
+pub use shared::{SharedSide, Sides};
+
+/// An enriched flow record. `S` holds its ends: [`Side`], or [`SharedSide`] where records are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Enriched {
+pub struct Enriched<S = Side> {
     /// hash(cluster, window, generation, level, key), 32 hexadecimal digits. Consumers keep the highest correction per id.
     pub id: String,
     /// k: 0 = original; the same (id, k) is byte-identical wherever it is met.
@@ -30,9 +35,9 @@ pub struct Enriched {
     /// Version of the meaning of records.
     pub semantics: u32,
     /// The end that opened the connections.
-    pub initiator: Side,
+    pub initiator: S,
     /// The other end.
-    pub responder: Side,
+    pub responder: S,
     /// IANA protocol number.
     pub protocol: u8,
     /// Whether the orientation was guessed by port because nobody saw the opening.
@@ -69,6 +74,43 @@ pub struct Enriched {
     pub samples: u64,
 }
 
+impl From<Enriched<SharedSide>> for Enriched {
+    fn from(record: Enriched<SharedSide>) -> Self {
+        Self {
+            id: record.id,
+            correction: record.correction,
+            kind: record.kind,
+            origin: record.origin,
+            cluster: record.cluster,
+            cluster_known: record.cluster_known,
+            level: record.level,
+            window: record.window,
+            window_length: record.window_length,
+            generation: record.generation,
+            semantics: record.semantics,
+            initiator: Side::from(&record.initiator),
+            responder: Side::from(&record.responder),
+            protocol: record.protocol,
+            orientation_guessed: record.orientation_guessed,
+            untranslated: record.untranslated,
+            first_seen: record.first_seen,
+            last_seen: record.last_seen,
+            totals: record.totals,
+            by_initiator: record.by_initiator,
+            by_responder: record.by_responder,
+            arrival: record.arrival,
+            arrival_reason: record.arrival_reason,
+            action: record.action,
+            community_id: record.community_id,
+            judgements: record.judgements,
+            judgements_more: record.judgements_more,
+            explanation: record.explanation,
+            coarsened: record.coarsened,
+            samples: record.samples,
+        }
+    }
+}
+
 /// What a consumer does with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,9 +121,9 @@ pub enum Kind {
     Delete,
 }
 
-/// One end.
+/// One end. `T` holds its texts: `String`, or what borrows where a side is looked at or made and not kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Side {
+pub struct Side<T = String> {
     /// How certain the identity is.
     pub attribution: Attribution,
     /// By what it was identified.
@@ -89,7 +131,7 @@ pub struct Side {
     /// Why there is no identity; absent where there is one.
     pub reason: Option<NoneReason>,
     /// Who it may be when ambiguous: `namespace/pod`, sorted, at most 8.
-    pub candidates: Vec<String>,
+    pub candidates: Vec<T>,
     /// Whether the identity comes from a source without times (manifests), so that it counts as always valid.
     pub always_valid: bool,
     /// Where its addresses belong.
@@ -103,51 +145,95 @@ pub struct Side {
     /// Its port; absent where the level drops it or the protocol has none.
     pub port: Option<u16>,
     /// Namespace; absent without one.
-    pub namespace: Option<String>,
+    pub namespace: Option<T>,
     /// Pod name; only at levels 0 and 1.
-    pub pod: Option<String>,
+    pub pod: Option<T>,
     /// Pod UID; only at levels 0 and 1.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<T>,
     /// Pods behind the record; only at levels 2 and 3, sorted, bounded.
-    pub pods: Vec<String>,
+    pub pods: Vec<T>,
     /// How many pods are not listed.
     pub pods_more: u64,
     /// Workload kind, e.g. `Deployment`.
-    pub workload_kind: Option<String>,
+    pub workload_kind: Option<T>,
     /// Workload name.
-    pub workload: Option<String>,
+    pub workload: Option<T>,
     /// Node name: the pod's node, or the node itself.
-    pub node: Option<String>,
+    pub node: Option<T>,
     /// The node's zone.
-    pub zone: Option<String>,
+    pub zone: Option<T>,
     /// Service `namespace/name` by whose address or endpoints the end was reached; only the responder's.
-    pub service: Option<String>,
+    pub service: Option<T>,
     /// Service account of the pod.
-    pub service_account: Option<String>,
+    pub service_account: Option<T>,
     /// Labels as of then, `k=v`, sorted; at levels 2 and 3 the intersection.
-    pub labels: Vec<String>,
+    pub labels: Vec<T>,
     /// Labels that only some of the pods had; only at levels 2 and 3, sorted, bounded.
-    pub labels_some: Vec<String>,
+    pub labels_some: Vec<T>,
     /// How many of those are not listed.
     pub labels_more: u64,
     /// DNS names by which the node's clients had asked for the addresses, sorted, bounded.
-    pub domains: Vec<String>,
+    pub domains: Vec<T>,
     /// How many names are not listed.
     pub domains_more: u64,
     /// Country of a public address, ISO 3166-1 alpha-2; absent without a database that knows.
-    pub country: Option<String>,
+    pub country: Option<T>,
     /// Number of the autonomous system that announces a public address; absent without a database that knows.
     pub as_number: Option<u32>,
     /// Organization of that autonomous system.
-    pub as_organization: Option<String>,
+    pub as_organization: Option<T>,
     /// Container: its name, or the first digits of its id, where the node could tell.
-    pub container: Option<String>,
+    pub container: Option<T>,
     /// Process name, where the node could tell.
-    pub process: Option<String>,
+    pub process: Option<T>,
     /// Host name, for an end on a host that is not a cluster's node.
-    pub host: Option<String>,
+    pub host: Option<T>,
     /// Named network set.
-    pub network_set: Option<String>,
+    pub network_set: Option<T>,
+}
+
+impl Side<Cow<'_, str>> {
+    /// The same apart from whose texts it borrows.
+    #[must_use]
+    pub fn into_owned(self) -> Side {
+        let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        let own_all = |texts: Vec<Cow<'_, str>>| texts.into_iter().map(Cow::into_owned).collect();
+        Side {
+            attribution: self.attribution,
+            by: self.by,
+            reason: self.reason,
+            candidates: own_all(self.candidates),
+            always_valid: self.always_valid,
+            scope: self.scope,
+            address: self.address,
+            addresses: self.addresses,
+            addresses_more: self.addresses_more,
+            port: self.port,
+            namespace: own(self.namespace),
+            pod: own(self.pod),
+            pod_uid: own(self.pod_uid),
+            pods: own_all(self.pods),
+            pods_more: self.pods_more,
+            workload_kind: own(self.workload_kind),
+            workload: own(self.workload),
+            node: own(self.node),
+            zone: own(self.zone),
+            service: own(self.service),
+            service_account: own(self.service_account),
+            labels: own_all(self.labels),
+            labels_some: own_all(self.labels_some),
+            labels_more: self.labels_more,
+            domains: own_all(self.domains),
+            domains_more: self.domains_more,
+            country: own(self.country),
+            as_number: self.as_number,
+            as_organization: own(self.as_organization),
+            container: own(self.container),
+            process: own(self.process),
+            host: own(self.host),
+            network_set: own(self.network_set),
+        }
+    }
 }
 
 /// How certain an identity is.

@@ -1,9 +1,11 @@
 //! Topic `flows.partial.v1[.<cluster>]`: stage 1's partial records and markers, between the two stages.
 
-use crate::enriched::{Counters, Judgement, Report, Side};
+use crate::enriched::{Counters, Judgement, Report, SharedSide, Side};
 use crate::raw::{Origin, RoundTrip};
 use serde::{Deserialize, Serialize};
 use weir_flow::{Address, Millis};
+
+pub(crate) mod wire;
 
 /// A message on the internal topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,7 @@ pub enum PartialMessage {
 
 /// Partial records of one (raw partition, generation), for one internal partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "wire::WireBatch", try_from = "wire::WireBatch")]
 pub struct PartialBatch {
     /// The cluster's id.
     pub cluster: String,
@@ -55,7 +58,7 @@ pub struct MissingTicks {
 }
 
 /// What one raw partition knows of one record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Partial {
     /// w: the window.
     pub window: Millis,
@@ -66,9 +69,9 @@ pub struct Partial {
     /// Whether Kubernetes names could be had at all.
     pub cluster_known: bool,
     /// The end that opened the connections.
-    pub initiator: Side,
+    pub initiator: SharedSide,
     /// The other end.
-    pub responder: Side,
+    pub responder: SharedSide,
     /// All addresses of the initiator's side, whole (levels 2 and 3), sorted.
     pub initiator_addresses: Vec<Address>,
     /// All addresses of the responder's side, whole (levels 2 and 3), sorted.

@@ -9,7 +9,7 @@ const TOPICS: [(&str, u32); 11] = [
     ("flows.raw", 1),
     ("k8s.metadata", 1),
     ("weir.settings", 2),
-    ("flows.partial", 1),
+    ("flows.partial", 2),
     ("weir.checkpoint", 1),
     ("flows.enriched", 1),
     ("dns.enriched", 1),

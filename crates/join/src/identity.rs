@@ -56,7 +56,9 @@ pub struct Entity {
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        self.entity == other.entity && self.labels == other.labels
+        // Revisions share both where nothing was changed, so that texts need seldom be read.
+        let same_labels = Arc::ptr_eq(&self.labels, &other.labels) || self.labels == other.labels;
+        same_labels && (Arc::ptr_eq(&self.entity, &other.entity) || self.entity == other.entity)
     }
 }
 

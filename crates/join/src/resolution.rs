@@ -87,20 +87,32 @@ impl<'t> Resolution<'t> {
     /// The side of a record at levels 0 and 1.
     #[must_use]
     pub fn to_side(&self, ask: &Ask<'_>) -> Side {
+        let mut side = self.view(ask);
+        if let Some(identity) = &self.identity {
+            side.labels = identity.labels.iter().map(|label| Cow::Borrowed(&**label)).collect();
+        }
+        side.into_owned()
+    }
+
+    /// The same without labels, and with texts that stay where they are.
+    #[must_use]
+    pub fn view<'r>(&'r self, ask: &Ask<'r>) -> Side<Cow<'r, str>> {
         let mut side = bare_side(ask.address);
         side.attribution = self.attribution;
         side.by = self.by;
         side.reason = self.reason;
         side.port = ask.port;
-        side.container = ask.container.map(ToOwned::to_owned);
-        side.process = ask.process.map(ToOwned::to_owned);
-        side.service = owned(self.service.as_ref());
-        side.zone = owned(self.zone.as_ref());
-        side.host = self.host.as_deref().map(ToOwned::to_owned);
-        side.network_set = owned(self.network_set.as_ref());
-        side.candidates = self.candidates.iter().map(|candidate| candidate.qualified_name()).collect();
-        side.candidates.dedup();
-        side.candidates.truncate(CANDIDATES);
+        side.container = ask.container.map(Cow::Borrowed);
+        side.process = ask.process.map(Cow::Borrowed);
+        side.service = borrowed(self.service.as_ref());
+        side.zone = borrowed(self.zone.as_ref());
+        side.host = self.host.as_deref().map(Cow::Borrowed);
+        side.network_set = borrowed(self.network_set.as_ref());
+        if !self.candidates.is_empty() {
+            side.candidates = self.candidates.iter().map(|candidate| Cow::Owned(candidate.qualified_name())).collect();
+            side.candidates.dedup();
+            side.candidates.truncate(CANDIDATES);
+        }
         if let Some(identity) = &self.identity {
             fill(&mut side, identity);
         }
@@ -108,22 +120,21 @@ impl<'t> Resolution<'t> {
     }
 }
 
-fn owned(text: Option<&Cow<'_, Arc<str>>>) -> Option<String> {
-    text.map(|text| text.to_string())
+fn borrowed<'r>(text: Option<&'r Cow<'_, Arc<str>>>) -> Option<Cow<'r, str>> {
+    text.map(|text| Cow::Borrowed(&***text))
 }
 
-fn some(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn some(text: &str) -> Option<Cow<'_, str>> {
+    (!text.is_empty()).then_some(Cow::Borrowed(text))
 }
 
-fn fill(side: &mut Side, identity: &Identity) {
+fn fill<'r>(side: &mut Side<Cow<'r, str>>, identity: &'r Identity) {
     side.always_valid = identity.always_valid;
     side.namespace = some(&identity.namespace);
     side.node = some(&identity.node);
     side.workload_kind = some(&identity.workload_kind);
     side.workload = some(&identity.workload);
     side.service_account = some(&identity.service_account);
-    side.labels = identity.labels.iter().map(ToString::to_string).collect();
     if identity.kind == IdentityKind::Pod {
         side.pod = some(&identity.name);
         side.pod_uid = some(&identity.uid);
@@ -131,7 +142,7 @@ fn fill(side: &mut Side, identity: &Identity) {
 }
 
 /// A side of which nothing but the address is known.
-fn bare_side(address: Address) -> Side {
+fn bare_side<T>(address: Address) -> Side<T> {
     Side {
         labels_some: Vec::new(),
         domains: Vec::new(),

@@ -16,6 +16,10 @@ use std::time::Duration;
 use traffic::{Mix, Timing, Window};
 use weir_flow::{Level, RecordSettings};
 
+/// As the enricher's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Load on the enricher, with every sum checked", disable_help_subcommand = true)]
 struct Arguments {

@@ -3,10 +3,12 @@
 use super::{Arc, End, EndField, EndFound, Field, Identity, IdentityKind, Observation, Subject};
 
 /// Empties what is named. Coverage and authority were decided before and stay.
-pub(super) fn redact(observation: &mut Observation<'_>, subjects: &[Subject]) {
+pub(super) fn redact(observation: &mut Observation<'_, '_>, subjects: &[Subject]) {
     for subject in subjects {
         let Field::End(end, field) = subject.field() else { continue };
         let found = if end == End::Source { &mut observation.initiator } else { &mut observation.responder };
+        let found = found.to_mut();
+        observation.conversation = None;
         match subject {
             Subject::Label(_, key) => of_identities(found, |identity| {
                 let is_other = |label: &&Arc<str>| label.strip_prefix(&**key).is_none_or(|rest| !rest.starts_with('='));

@@ -223,7 +223,7 @@ fn never_is_said_only_where_the_other_report_would_have_been_taken() {
     assert_eq!(doubted(never, rules("drop: dst.namespace == 'dns'"), &partial), never);
     assert_eq!(doubted(never, rules("drop: dst.namespace != 'dns'"), &partial), doubtful);
     assert_eq!(doubted(never, rules("drop: reporter == responder"), &partial), doubtful);
-    partial.responder.attribution = Attribution::Ambiguous;
+    partial.responder.change(|side| side.attribution = Attribution::Ambiguous);
     assert_eq!(doubted(never, rules("drop: dst.namespace == 'dns'"), &partial), doubtful);
     assert_eq!(doubted((Arrival::Ok, ""), rules("drop: reporter == responder"), &partial), (Arrival::Ok, ""));
 }

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use weir_schemas::enriched::IdentifiedBy;
 
 /// One sample alone.
-pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a> {
+pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a, 'a> {
     let mut found = None;
-    observe_all(std::iter::once(sample), place, join, |observation| found = Some(observation));
+    observe_all(std::iter::once(sample), place, join, true, |observation| {
+        let (initiator, responder) = (observation.initiator.into_owned(), observation.responder.into_owned());
+        let (initiator, responder) = (Cow::Owned(initiator), Cow::Owned(responder));
+        found = Some(Observation { initiator, responder, ..observation });
+    });
     found.unwrap()
 }
 
@@ -156,7 +160,9 @@ fn samples_side_by_side_are_joined_as_each_alone() {
     let join = crate::join::Joined { table: &table, places: &places };
     let alone: Vec<String> = samples.iter().map(|sample| format!("{:?}", observe(sample, &PLACE, &join))).collect();
     let mut together = Vec::new();
-    observe_all(samples.iter(), &PLACE, &join, |observation| together.push(format!("{observation:?}")));
+    observe_all(samples.iter(), &PLACE, &join, true, |observation| {
+        together.push(format!("{:?}", Observation { conversation: Some(0), ..observation }));
+    });
     assert_eq!(together, alone);
     let (exact, ambiguous) = (Attribution::Exact, Attribution::Ambiguous);
     for kind in [exact, ambiguous, Attribution::None] {

@@ -1,11 +1,11 @@
 //! Values as records of topics, within the size that a broker takes.
 
 use crate::dns::MORE;
+use crate::stage2::Enriched;
 use anyhow::Context as _;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::Enriched;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, Partial, PartialBatch, PartialMessage};
 use weir_schemas::{encode, topics};
@@ -65,15 +65,19 @@ fn shrink(partial: &mut Partial) -> bool {
         *more = more.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
         beyond > 0
     }
-    let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
-    let mut shrunk = halve(&mut partial.initiator_addresses, &mut initiator.addresses_more);
-    shrunk |= halve(&mut partial.initiator_pods, &mut initiator.pods_more);
-    shrunk |= halve(&mut partial.initiator_labels, &mut initiator.labels_more);
-    shrunk |= halve(&mut partial.initiator_domains, &mut initiator.domains_more);
-    shrunk |= halve(&mut partial.responder_addresses, &mut responder.addresses_more);
-    shrunk |= halve(&mut partial.responder_pods, &mut responder.pods_more);
-    shrunk |= halve(&mut partial.responder_labels, &mut responder.labels_more);
-    shrunk |= halve(&mut partial.responder_domains, &mut responder.domains_more);
+    let mut shrunk = false;
+    partial.initiator.change(|side| {
+        shrunk |= halve(&mut partial.initiator_addresses, &mut side.addresses_more);
+        shrunk |= halve(&mut partial.initiator_pods, &mut side.pods_more);
+        shrunk |= halve(&mut partial.initiator_labels, &mut side.labels_more);
+        shrunk |= halve(&mut partial.initiator_domains, &mut side.domains_more);
+    });
+    partial.responder.change(|side| {
+        shrunk |= halve(&mut partial.responder_addresses, &mut side.addresses_more);
+        shrunk |= halve(&mut partial.responder_pods, &mut side.pods_more);
+        shrunk |= halve(&mut partial.responder_labels, &mut side.labels_more);
+        shrunk |= halve(&mut partial.responder_domains, &mut side.domains_more);
+    });
     shrunk
 }
 

@@ -153,7 +153,7 @@ impl Replay {
         let records = self.lockstep.close(&join)?;
         self.source.close(|number| self.lockstep.reads(number));
         self.records += u64::try_from(records.len()).unwrap_or(u64::MAX);
-        Ok(Some(records))
+        Ok(Some(records.into_iter().map(Enriched::from).collect()))
     }
 
     fn check_complete(&self) -> anyhow::Result<()> {

@@ -1,17 +1,19 @@
 //! Partial records in the making: samples added up by level and key.
 
-use super::conversations::Conversations;
+use super::counts::Counts;
 use super::generation::Of;
 use super::names::Names;
+use super::numbers::Numbers;
 use super::record::{Record, empty_catch_all};
 use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
-use foldhash::HashMap;
+use crate::pages::Pages;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::{Level, Millis, RecordSettings};
+use weir_schemas::enriched::{Attribution, SharedSide, Sides};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
@@ -19,7 +21,7 @@ use weir_schemas::raw::Origin;
 /// Partials in one message; the edge splits messages that are too large all the same.
 const PARTIALS_PER_MESSAGE: usize = 500;
 
-/// Memory of a record without its sets, roughly.
+/// Memory of a record without its ends and sets, roughly.
 const RECORD: usize = 1_500;
 /// Memory of a member of a set, roughly.
 const MEMBER: usize = 64;
@@ -46,7 +48,7 @@ pub(super) struct Domains<'a> {
 
 impl<'a> Domains<'a> {
     /// The names that a sample's reporter knew.
-    pub(super) fn of(o: &Observation<'_>, names: &'a Names) -> Self {
+    pub(super) fn of(o: &Observation<'_, '_>, names: &'a Names) -> Self {
         let of_initiator = o.reporter == Reporter::Responder;
         let (local, far) = if of_initiator { (&o.responder, &o.initiator) } else { (&o.initiator, &o.responder) };
         let seen = if o.forward == of_initiator { o.sample.source } else { o.sample.destination };
@@ -69,6 +71,8 @@ impl<'a> Domains<'a> {
 pub(super) struct Aggregate {
     /// By the level's number.
     levels: [Records; 4],
+    /// The ends of all records.
+    sides: Sides,
     members: usize,
     bytes: Vec<u8>,
 }
@@ -77,9 +81,9 @@ pub(super) struct Aggregate {
 #[derive(Debug, Default)]
 struct Records {
     /// Places in the list by key.
-    numbers: HashMap<Box<[u8]>, u32>,
+    numbers: Numbers,
     /// Nothing stands where a record was that has become part of another.
-    list: Vec<Option<Record>>,
+    list: Pages<Option<Record>>,
     /// How many of them are no catch-alls.
     counted: usize,
     coarse: Coarse,
@@ -96,6 +100,59 @@ pub(super) struct Places {
     pub(super) records: [Option<u32>; 4],
     /// At how many levels that is a coarsened one.
     pub(super) coarse: u64,
+}
+
+/// What is known of the conversations of one batch, and so of one window, origin and tick. What a conversation's samples have
+/// in common decides their records, and whether a policy dropped packets.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Numbers of what is known by conversation.
+    numbers: Vec<[Option<u32>; 2]>,
+    known: Vec<Known>,
+}
+
+/// Where a conversation is counted, and what was counted and is not in the records yet.
+#[derive(Debug)]
+struct Known {
+    places: Places,
+    counts: Counts,
+}
+
+impl Batch {
+    /// Begins with another batch.
+    pub(super) fn begin(&mut self) {
+        self.clear();
+    }
+
+    fn get_mut(&mut self, o: &Observation<'_, '_>) -> Option<&mut Known> {
+        let number = (*self.numbers.get(o.conversation?)?.get(usize::from(o.policy_drops))?)?;
+        self.known.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// Notes what is known of an observation's conversation; it is given back where it is of no conversation.
+    fn note(&mut self, o: &Observation<'_, '_>, known: Known) -> Option<Known> {
+        let Some(conversation) = o.conversation else { return Some(known) };
+        if self.numbers.len() <= conversation {
+            self.numbers.resize(conversation + 1, [None; 2]);
+        }
+        let of = self.numbers.get_mut(conversation).and_then(|of| of.get_mut(usize::from(o.policy_drops)));
+        let (Some(of), Ok(number)) = (of, u32::try_from(self.known.len())) else { return Some(known) };
+        *of = Some(number);
+        self.known.push(known);
+        None
+    }
+
+    /// Forgets all, because records are elsewhere. Nothing may be left to add.
+    fn clear(&mut self) {
+        debug_assert!(self.known.iter().all(|known| known.counts.is_empty()), "added before records move");
+        self.numbers.clear();
+        self.known.clear();
+    }
+}
+
+/// The most keys of a level.
+fn limit(settings: &RecordSettings) -> usize {
+    usize::try_from(settings.keys_limit).unwrap_or(usize::MAX)
 }
 
 /// The number of a level, as an index.
@@ -115,31 +172,55 @@ fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item =
 }
 
 impl Aggregate {
-    /// Adds an observation at each of its levels. The answer is how many samples became coarse.
-    pub(super) fn add<'a>(
+    /// Counts an observation; [`Aggregate::flush`] adds what was counted to the records of each of its levels. The answer is
+    /// how many samples became coarse. `batch` is what is known of the batch's conversations.
+    pub(super) fn add(
         &mut self,
-        observation: &Observation<'a>,
-        at: &At<'a>,
-        conversations: &mut Conversations<'a>,
+        observation: &Observation<'_, '_>,
+        at: &At<'_>,
+        names: &Names,
+        batch: &mut Batch,
     ) -> u64 {
-        let mut coarsened = 0;
-        let known = conversations.places(observation, &at.domains);
-        let places = known.unwrap_or_else(|| {
-            let rounds = self.rounds();
-            let (places, samples) = self.find(observation, at);
-            coarsened = samples;
-            if rounds != self.rounds() {
-                conversations.clear();
-            }
-            conversations.note(observation, at.domains, places);
-            places
-        });
-        for (records, number) in self.levels.iter_mut().zip(places.records) {
-            if let Some(record) = number.and_then(|number| records.get_mut(number)) {
-                record.count(observation, at);
+        if let Some(known) = batch.get_mut(observation) {
+            known.counts.count(observation, at);
+            return known.places.coarse;
+        }
+        // What is coarsened depends on what was counted before.
+        if self.levels.iter().any(|records| records.counted >= limit(at.settings)) {
+            self.flush(batch);
+        }
+        let rounds = self.rounds();
+        let domains = Domains::of(observation, names);
+        let (places, coarsened) = self.find(observation, &At { domains, ..*at });
+        if rounds != self.rounds() {
+            batch.clear();
+        }
+        let mut counts = Counts::of(observation);
+        counts.count(observation, at);
+        let known = Known { places, counts };
+        match batch.note(observation, known) {
+            None => coarsened + places.coarse,
+            Some(known) => {
+                self.add_known(&known);
+                coarsened + places.coarse
             }
         }
-        coarsened + places.coarse
+    }
+
+    /// Adds what was counted of a batch to the records.
+    pub(super) fn flush(&mut self, batch: &mut Batch) {
+        for known in batch.known.iter_mut().filter(|known| !known.counts.is_empty()) {
+            self.add_known(known);
+            known.counts.clear();
+        }
+    }
+
+    fn add_known(&mut self, known: &Known) {
+        for (records, number) in self.levels.iter_mut().zip(known.places.records) {
+            if let Some(record) = number.and_then(|number| records.get_mut(number)) {
+                record.add(&known.counts);
+            }
+        }
     }
 
     /// How often keys of any level were coarsened.
@@ -148,12 +229,13 @@ impl Aggregate {
     }
 
     /// The records of an observation, which then know its ends; and how many samples became coarse by that.
-    fn find(&mut self, observation: &Observation<'_>, at: &At<'_>) -> (Places, u64) {
+    fn find(&mut self, observation: &Observation<'_, '_>, at: &At<'_>) -> (Places, u64) {
         let (mut places, mut coarsened) = (Places::default(), 0);
         for level in levels(at.settings, observation.policy_drops) {
             let Some(records) = self.levels.get_mut(index(level)) else { continue };
-            let (number, coarse, samples) = records.find(level, observation, at, &mut self.bytes);
-            self.members += records.get_mut(number).map_or(0, |record| record.know(level, observation, at));
+            let (number, coarse, samples) = records.find(level, observation, at, &mut self.sides, &mut self.bytes);
+            let record = records.get_mut(number);
+            self.members += record.map_or(0, |record| record.know(level, observation, at, &mut self.sides));
             coarsened += samples;
             places.coarse += u64::from(coarse);
             if let Some(place) = places.records.get_mut(index(level)) {
@@ -172,17 +254,15 @@ impl Aggregate {
     ) {
         let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
         for (number, mut level) in self.levels.into_iter().enumerate() {
-            let mut numbers: Vec<(Box<[u8]>, u32)> = level.numbers.drain().collect();
-            numbers.sort_unstable();
-            for (bytes, number) in numbers {
+            for (bytes, number) in std::mem::take(&mut level.numbers).into_sorted() {
                 let Some(record) = level.take(number) else { continue };
                 let key = bytes.get(8..).unwrap_or_default();
                 let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
                 let mut partial = record.finish();
                 debug_assert!(is_key_of(&partial, &bytes), "stage 2 would take {partial:?} for another record");
-                join.place(settings, &mut partial.initiator);
-                join.place(settings, &mut partial.responder);
+                place(&mut partial.initiator, settings, join);
+                place(&mut partial.responder, settings, join);
                 by_internal.entry(internal).or_default().push(partial);
             }
             announce(settings.internal_partitions, &mut by_internal, number);
@@ -202,17 +282,22 @@ impl Aggregate {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.levels.iter().map(|level| level.numbers.len()).sum::<usize>() * RECORD + self.members * MEMBER
+        let records = self.levels.iter().map(|level| level.numbers.len()).sum::<usize>();
+        records * RECORD + self.members * MEMBER + self.sides.memory()
     }
 }
 
 /// Whether stage 2 will find this key, which begins with its window, in the record's fields.
 fn is_key_of(partial: &Partial, key: &[u8]) -> bool {
     let mut bytes = Vec::new();
-    Key::of(partial).is_some_and(|found| {
-        write_key(&mut bytes, partial.window, &found);
-        bytes == key
-    })
+    Key::with(partial, |found| write_key(&mut bytes, partial.window, found)).is_some() && bytes == key
+}
+
+/// Fills in where a side's public address is, if the settings name a database that may know.
+fn place(side: &mut SharedSide, settings: &RecordSettings, join: &impl Join) {
+    if !settings.geography.is_empty() && side.attribution() == Attribution::None {
+        side.change(|side| join.place(settings, side));
+    }
 }
 
 /// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other
@@ -230,22 +315,29 @@ fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Vec<Partia
 
 impl Records {
     fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
-        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.as_mut())
+        self.list.get_mut(number)?.as_mut()
     }
 
     fn take(&mut self, number: u32) -> Option<Record> {
-        usize::try_from(number).ok().and_then(|number| self.list.get_mut(number)?.take())
+        self.list.get_mut(number)?.take()
     }
 
     fn insert(&mut self, key: &[u8], record: Record) -> u32 {
         let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         self.list.push(Some(record));
-        self.numbers.insert(key.into(), number);
+        self.numbers.insert(key, number);
         number
     }
 
     /// The record of an observation and whether it is coarse. And how many samples before became coarse.
-    fn find(&mut self, level: Level, o: &Observation<'_>, at: &At<'_>, bytes: &mut Vec<u8>) -> (u32, bool, u64) {
+    fn find(
+        &mut self,
+        level: Level,
+        o: &Observation<'_, '_>,
+        at: &At<'_>,
+        sides: &mut Sides,
+        bytes: &mut Vec<u8>,
+    ) -> (u32, bool, u64) {
         let instance = level.keeps_addresses();
         let key = Key {
             level,
@@ -256,16 +348,16 @@ impl Records {
             shape: Shape::Whole,
         };
         write_key(bytes, at.window, &key);
-        if let Some(number) = self.numbers.get(&**bytes) {
-            return (*number, false, 0);
+        if let Some(number) = self.numbers.get(bytes) {
+            return (number, false, 0);
         }
-        let limit = usize::try_from(at.settings.keys_limit).unwrap_or(usize::MAX);
+        let limit = limit(at.settings);
         let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
         let routing = write_key(bytes, at.window, &key.coarsened(shape));
-        let known = self.numbers.get(&**bytes).copied();
+        let known = self.numbers.get(bytes);
         let number = known.unwrap_or_else(|| {
             self.counted += usize::from(shape != Shape::Nobody);
-            self.insert(bytes, Record::new(level, o, at, shape, routing))
+            self.insert(bytes, Record::new((level, shape), o, at, routing, sides))
         });
         (number, shape != Shape::Whole, coarsened)
     }
@@ -282,7 +374,7 @@ impl Records {
         loop {
             let shape = shape_of(&self.coarse, groups.initiator, groups.responder);
             write_key(bytes, window, &key.coarsened(shape));
-            if self.counted < limit || self.numbers.contains_key(&**bytes) {
+            if self.counted < limit || self.numbers.get(bytes).is_some() {
                 return (shape, coarsened);
             }
             if self.exhausted {
@@ -307,11 +399,11 @@ impl Records {
             (shape != Shape::Whole && !(shape == Shape::Pair && member.is_pair)).then_some(shape)
         };
         let list = &self.list;
-        let of = |number: u32| usize::try_from(number).ok().and_then(|number| list.get(number)?.as_ref());
+        let of = |number: u32| list.get(number)?.as_ref();
         let shapes: Vec<(Box<[u8]>, u32, Shape)> = self
             .numbers
             .iter()
-            .filter_map(|(key, number)| Some((key.clone(), *number, shape(of(*number)?, bytes)?)))
+            .filter_map(|(key, number)| Some((key.into(), number, shape(of(number)?, bytes)?)))
             .collect();
         // All are taken out before the first is put back, because it may get the key of one that is still to be.
         let mut taken = Vec::with_capacity(shapes.len());
@@ -324,7 +416,7 @@ impl Records {
             coarsened += if record.is_coarse() { 0 } else { record.samples() };
             record.coarsen(shape);
             record.write_key(bytes);
-            let known = self.numbers.get(&**bytes).copied();
+            let known = self.numbers.get(bytes);
             match known.and_then(|number| self.get_mut(number)) {
                 Some(known) => {
                     known.merge(record);

@@ -243,7 +243,7 @@ fn server<'a>(sample: &'a DnsSample, place: &Place<'a>, join: &'a impl Join) -> 
 /// A record of this question, in which nothing is counted yet.
 fn partial(sample: &DnsSample, client: &EndFound<'_>, server: &EndFound<'_>, at: &At<'_>) -> DnsPartial {
     let keep = &at.settings.labels_keep;
-    let side = |level, end, initiator| side_at(level, end, initiator, &labels(level, end, keep));
+    let side = |level, end, initiator| side_at(level, end, initiator, &labels(level, end, keep)).into_owned();
     DnsPartial {
         window: at.window,
         origin: at.origin,

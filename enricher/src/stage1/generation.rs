@@ -1,7 +1,6 @@
 //! One open generation of a raw partition.
 
-use super::aggregate::{Aggregate, At, Domains};
-use super::conversations::Conversations;
+use super::aggregate::{Aggregate, At, Batch, Domains};
 use super::dns::{Questions, Taken};
 use super::names::Names;
 use super::{Closed, Counts};
@@ -12,7 +11,7 @@ use crate::observe::{Place, observe_all, stands_for_an_end};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_filter::Rules;
 use weir_flow::time::floor_to;
-use weir_flow::{Millis, RecordSettings};
+use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::{Ledger, Received};
 use weir_schemas::partial::MissingTicks;
@@ -69,6 +68,8 @@ pub(super) struct Generation {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     aggregate: Aggregate,
+    /// What is known of the batch that is added up.
+    known: Batch,
     questions: Questions,
     names: Names,
     lines: BTreeMap<(String, String), NodeLine>,
@@ -88,6 +89,7 @@ impl Generation {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             aggregate: Aggregate::default(),
+            known: Batch::default(),
             questions: Questions::default(),
             names: Names::default(),
             lines: BTreeMap::new(),
@@ -173,16 +175,17 @@ impl Generation {
                 domains: Domains::default(),
             };
             self.take_questions(&next.batch.dns, &place, &at, join, counts);
-            let (mut tally, mut conversations) = (Tally::default(), Conversations::new(settings));
+            let mut tally = Tally::default();
+            self.known.begin();
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
-            observe_all(samples, &place, join, |observation| {
+            let port = !rules.is_empty() || has_initiators_port(settings);
+            observe_all(samples, &place, join, port, |observation| {
                 let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
                 let Some(observation) = taken else { return };
-                let domains = Domains::of(&observation, &self.names);
-                counts.coarsened += self.aggregate.add(&observation, &At { domains, ..at }, &mut conversations);
+                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known);
                 self.samples += 1;
             });
-            drop(conversations);
+            self.aggregate.flush(&mut self.known);
             self.book_filtered(&next.batch, &tally, counts);
         }
     }
@@ -273,6 +276,11 @@ impl Generation {
             + self.lines.len() * 512
             + 256
     }
+}
+
+/// Whether records may be of one initiator's port.
+fn has_initiators_port(settings: &RecordSettings) -> bool {
+    settings.levels_allowed.iter().chain(&settings.levels_denied).any(|level| *level == Level::Zero)
 }
 
 /// Why a sample is not taken into records; nothing when it is.

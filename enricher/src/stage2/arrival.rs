@@ -70,7 +70,7 @@ pub(super) fn arrival(
     if initiator.and_then(|report| report.last_forward).is_none_or(|last| last > end.saturating_sub(SETTLING)) {
         return unknown("sent at the end of the window");
     }
-    match partial.responder.node.as_ref().map(|node| heard.missing.get(node)) {
+    match partial.responder.view().node.map(|node| heard.missing.get(node)) {
         None => unknown("responder's node not known"),
         Some(None) => unknown("responder's node did not report"),
         Some(Some(0)) => (Arrival::Never, ""),

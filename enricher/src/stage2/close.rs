@@ -1,15 +1,16 @@
 //! Closing a generation: partials of one key become one record.
 
 use super::arrival::{action, arrival};
-use super::{Closed, Held, Slot};
+use super::slots::Slots;
+use super::{Closed, Enriched, Held};
 use crate::coarsen::{Shape, leave_out};
 use crate::key::record_id;
-use crate::merge::{add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
+use crate::merge::{Merges, add_totals, has_sets, is_empty_report, merge_counts, merge_record, settle_side, sum};
 use crate::sets::{Listed, Union};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Address, Level, Millis, RecordSettings};
-use weir_schemas::enriched::{Attribution, Counters, Enriched, Kind, Report, Side};
+use weir_schemas::enriched::{Attribution, Counters, Kind, Report, SharedSide, Side};
 use weir_schemas::ledger::{Ledger, Reporter, Stored};
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::Totals;
@@ -35,7 +36,7 @@ pub(super) struct Merged {
 }
 
 /// What stands behind one end, whole.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Sets {
     addresses: Union<Address>,
     pods: Union<String>,
@@ -62,24 +63,28 @@ pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
         let ticks = heard.missing.entry(node.node).or_insert(node.ticks);
         *ticks = (*ticks).min(node.ticks);
     }
-    let mut records = Records::new();
-    for (key, Slot { routing, twins }) in held.slots {
-        closed.partials += u64::try_from(twins.len()).unwrap_or(u64::MAX);
-        heard.coarsened.extend(twins.values().filter(|partial| partial.coarsened).map(|partial| partial.level));
-        if let Some(merged) = twins.into_values().map(Merged::new).reduce(Merged::merge) {
-            records.insert(key, (routing, Box::new(merged)));
-        }
-    }
-    join_ambiguous(&mut records);
-    closed.coarsened += super::limit::coarsen(&mut records, of);
+    closed.partials += u64::try_from(held.slots.len()).unwrap_or(u64::MAX);
+    heard.coarsened.extend(held.slots.partials().filter(|partial| partial.coarsened).map(|partial| partial.level));
+    closed.records.reserve(held.slots.keys());
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
-    for (key, (_, merged)) in records {
-        let key = key.get(8..).unwrap_or_default();
-        if let Some((record, inexact)) = merged.finish(key, of, &heard) {
+    let mut write = |key: &[u8], merged: Merged, closed: &mut Closed| {
+        if let Some((record, inexact)) = merged.finish(key.get(8..).unwrap_or_default(), of, &heard) {
             closed.inexact += u64::from(inexact);
             book(&record, &mut stored);
             closed.records.push(record);
         }
+    };
+    let mut merges = Merges::default();
+    // Where there may be too many keys they must all be known before the first is written.
+    if held.slots.keys() > usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX) {
+        let mut records = Records::new();
+        by_tuple(held.slots, &mut merges, |key, routing, merged| {
+            records.insert(key.into(), (routing, Box::new(merged)));
+        });
+        closed.coarsened += super::limit::coarsen(&mut records, of, &mut merges);
+        records.into_iter().for_each(|(key, (_, merged))| write(&key, *merged, closed));
+    } else {
+        by_tuple(held.slots, &mut merges, |key, _, merged| write(key, merged, closed));
     }
     for ((level, is_responder), totals) in stored {
         closed.ledger.push(Ledger::Stored(Stored {
@@ -112,53 +117,76 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
     }
 }
 
+/// Merges what raw partitions know of each record, and gives the records in the order of their keys.
+fn by_tuple(slots: Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize, Merged)) {
+    // The records of one tuple follow each other.
+    let mut same: Vec<(Box<[u8]>, usize, Merged)> = Vec::new();
+    slots.in_order(|key, routing, partials| {
+        let merged = partials.map(Merged::new).reduce(|a, b| a.merge(b, merges));
+        let Some(merged) = merged else { return };
+        let tuple = same.first().map_or(&[][..], |(first, routing, _)| first.get(..8 + routing).unwrap_or(first));
+        if !same.is_empty() && !key.starts_with(tuple) {
+            flush(&mut same, &mut take);
+        }
+        same.push((key.into(), routing, merged));
+    });
+    flush(&mut same, &mut take);
+}
+
+fn flush(same: &mut Vec<(Box<[u8]>, usize, Merged)>, take: &mut impl FnMut(&[u8], usize, Merged)) {
+    if same.len() > 1 {
+        join_ambiguous(same);
+    }
+    same.drain(..).for_each(|(key, routing, merged)| take(&key, routing, merged));
+}
+
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
-/// the same tuple that knows the pod, if it is one of the possible ones and the only such record.
-fn join_ambiguous(records: &mut Records) {
-    let (mut from_keys, mut to_keys) = (Vec::new(), Vec::new());
-    for (key, (routing, merged)) in records.iter() {
+/// the same tuple that knows the pod, if it is one of the possible ones and the only such record. These are the records of
+/// one tuple.
+fn join_ambiguous(records: &mut Vec<(Box<[u8]>, usize, Merged)>) {
+    let mut moves: Vec<(usize, usize)> = Vec::new();
+    for (from, (_, _, merged)) in records.iter().enumerate() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
         let by_tuple = Level::from_number(i64::from(merged.partial.level)).is_some_and(Level::keeps_addresses);
         if !ambiguous || !by_tuple || merged.partial.coarsened {
             continue;
         }
-        let tuple = key.get(..8 + routing).unwrap_or(key);
-        let same_tuple = records.range(Box::from(tuple)..).take_while(|(other, _)| other.starts_with(tuple));
-        let mut possible = same_tuple.filter(|(other, (_, target))| {
-            *other != key
+        let mut possible = records.iter().enumerate().filter(|(to, (_, _, target))| {
+            *to != from
                 && allows(&merged.partial.initiator, &target.partial.initiator)
                 && allows(&merged.partial.responder, &target.partial.responder)
         });
-        if let (Some((target, _)), None) = (possible.next(), possible.next()) {
-            from_keys.push(key.clone());
-            to_keys.push(target.clone());
+        if let (Some((to, _)), None) = (possible.next(), possible.next()) {
+            moves.push((from, to));
         }
     }
-    for (from, to) in from_keys.into_iter().zip(to_keys) {
-        if let Some((_, merged)) = records.remove(&from)
-            && let Some((_, target)) = records.get_mut(&to)
-        {
+    let mut left: Vec<Option<(Box<[u8]>, usize, Merged)>> = std::mem::take(records).into_iter().map(Some).collect();
+    for (from, to) in moves {
+        let Some((_, _, merged)) = left.get_mut(from).and_then(Option::take) else { continue };
+        if let Some((_, _, target)) = left.get_mut(to).and_then(Option::as_mut) {
             merge_counts(&mut target.partial, &merged.partial);
             for (mine, theirs) in target.sets.iter_mut().zip(merged.sets) {
                 mine.merge(theirs);
             }
         }
     }
+    records.extend(left.into_iter().flatten());
 }
 
 /// Whether several pods may be behind this end.
-fn is_open(side: &Side) -> bool {
-    side.pod_uid.is_none() && side.attribution == Attribution::Ambiguous
+fn is_open(side: &SharedSide) -> bool {
+    side.attribution() == Attribution::Ambiguous && side.view().pod_uid.is_none()
 }
 
 /// Whether a report that sees `side` may be one of the record that sees `target`.
-fn allows(side: &Side, target: &Side) -> bool {
+fn allows(side: &SharedSide, target: &SharedSide) -> bool {
+    let (known, possible) = (target.view(), side.view());
     if !is_open(side) {
-        return side.pod_uid == target.pod_uid && !is_open(target);
+        return possible.pod_uid == known.pod_uid && !is_open(target);
     }
-    let (Some(_), Some(pod)) = (&target.pod_uid, &target.pod) else { return false };
-    let name = target.namespace.as_ref().map_or_else(|| pod.clone(), |namespace| format!("{namespace}/{pod}"));
-    side.candidates.contains(&name)
+    let (Some(_), Some(pod)) = (known.pod_uid, known.pod) else { return false };
+    let name = known.namespace.map_or_else(|| pod.to_owned(), |namespace| format!("{namespace}/{pod}"));
+    possible.candidates.contains(&name.as_str())
 }
 
 impl Sets {
@@ -167,6 +195,24 @@ impl Sets {
         self.pods.merge(other.pods);
         self.labels.merge(other.labels);
         self.domains.merge(other.domains);
+    }
+
+    /// Whether nothing stands behind the end, as at levels 0 and 1 without names.
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes how many addresses, pods, labels and names a partial could not carry from its side.
+    fn more(side: &mut SharedSide, has_sets: bool) -> [u64; 4] {
+        let mut more = [0; 4];
+        if has_sets {
+            let view = side.view();
+            more = [view.addresses_more, view.pods_more, view.labels_more, view.domains_more];
+        }
+        if more != [0; 4] {
+            side.change(|side| [side.addresses_more, side.pods_more, side.labels_more, side.domains_more] = [0; 4]);
+        }
+        more
     }
 
     /// Puts what a record lists on its side; whether a count of what is not listed is a lower bound only.
@@ -185,22 +231,25 @@ impl Sets {
 }
 
 impl Merged {
-    fn new(partial: Box<Partial>) -> Self {
-        let mut partial = *partial;
+    fn new(mut partial: Partial) -> Self {
         use std::mem::take;
-        let (initiator, responder) = (&mut partial.initiator, &mut partial.responder);
+        // At levels 0 and 1 there are names at most, and they are of one pair of addresses.
+        let has_sets = Level::from_number(i64::from(partial.level)).is_some_and(has_sets);
+        let names = |names: &Vec<String>| has_sets || !names.is_empty();
+        let initiator = Sets::more(&mut partial.initiator, names(&partial.initiator_domains));
+        let responder = Sets::more(&mut partial.responder, names(&partial.responder_domains));
         let sets = [
             Sets {
-                addresses: Union::new(take(&mut partial.initiator_addresses), take(&mut initiator.addresses_more)),
-                pods: Union::new(take(&mut partial.initiator_pods), take(&mut initiator.pods_more)),
-                labels: Union::new(take(&mut partial.initiator_labels), take(&mut initiator.labels_more)),
-                domains: Union::new(take(&mut partial.initiator_domains), take(&mut initiator.domains_more)),
+                addresses: Union::new(take(&mut partial.initiator_addresses), initiator[0]),
+                pods: Union::new(take(&mut partial.initiator_pods), initiator[1]),
+                labels: Union::new(take(&mut partial.initiator_labels), initiator[2]),
+                domains: Union::new(take(&mut partial.initiator_domains), initiator[3]),
             },
             Sets {
-                addresses: Union::new(take(&mut partial.responder_addresses), take(&mut responder.addresses_more)),
-                pods: Union::new(take(&mut partial.responder_pods), take(&mut responder.pods_more)),
-                labels: Union::new(take(&mut partial.responder_labels), take(&mut responder.labels_more)),
-                domains: Union::new(take(&mut partial.responder_domains), take(&mut responder.domains_more)),
+                addresses: Union::new(take(&mut partial.responder_addresses), responder[0]),
+                pods: Union::new(take(&mut partial.responder_pods), responder[1]),
+                labels: Union::new(take(&mut partial.responder_labels), responder[2]),
+                domains: Union::new(take(&mut partial.responder_domains), responder[3]),
             },
         ];
         Self { partial, sets }
@@ -216,8 +265,8 @@ impl Merged {
         }
     }
 
-    pub(super) fn merge(mut self, other: Self) -> Self {
-        merge_record(&mut self.partial, &other.partial);
+    pub(super) fn merge(mut self, other: Self, merges: &mut Merges) -> Self {
+        merge_record(&mut self.partial, &other.partial, merges);
         for (mine, theirs) in self.sets.iter_mut().zip(other.sets) {
             mine.merge(theirs);
         }
@@ -236,9 +285,8 @@ impl Merged {
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);
-        let bounds = initiator_sets.put(&mut initiator, limit) | responder_sets.put(&mut responder, limit);
-        settle_side(&mut initiator);
-        settle_side(&mut responder);
+        let bounds =
+            finish_side(&mut initiator, initiator_sets, limit) | finish_side(&mut responder, responder_sets, limit);
         let community_id = community_id_of(&initiator, &responder, partial.protocol);
         let record = Enriched {
             judgements_more: 0,
@@ -276,13 +324,27 @@ impl Merged {
     }
 }
 
+/// The side as it stands on the record; whether a count of what it does not list is a lower bound only. An end that is known
+/// for certain was so in every report: nothing is on it that could have to be settled.
+fn finish_side(side: &mut SharedSide, sets: Sets, limit: usize) -> bool {
+    let mut bounds = false;
+    if !sets.is_empty() || side.attribution() != Attribution::Exact {
+        side.change(|side| {
+            bounds = sets.put(side, limit);
+            settle_side(side);
+        });
+    }
+    bounds
+}
+
 /// The connection's Community ID, where a record is of one connection and has what it takes.
-fn community_id_of(initiator: &Side, responder: &Side, protocol: u8) -> Option<String> {
+fn community_id_of(initiator: &SharedSide, responder: &SharedSide, protocol: u8) -> Option<String> {
+    let address = |side: &SharedSide| side.head().2;
     community_id(&Ends {
-        source: initiator.address?,
-        destination: responder.address?,
+        source: address(initiator)?,
+        destination: address(responder)?,
         protocol,
-        source_port: initiator.port,
-        destination_port: responder.port,
+        source_port: initiator.port(),
+        destination_port: responder.port(),
     })
 }

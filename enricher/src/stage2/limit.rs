@@ -6,12 +6,13 @@
 use super::close::{Merged, Of, Records};
 use crate::coarsen::{Coarse, Member, Shape, member, noisiest, shape_of};
 use crate::key::Key;
+use crate::merge::Merges;
 
 /// The first byte of keys that were coarsened here.
 const HERE: u8 = 0xFE;
 
 /// Coarsens each level of which there are too many keys; the answer is how many records were.
-pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) -> u64 {
+pub(super) fn coarsen(records: &mut Records, of: &Of<'_>, merges: &mut Merges) -> u64 {
     let mut coarsened = 0;
     let limit = usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX);
     for level in 0..=3 {
@@ -21,7 +22,7 @@ pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) -> u64 {
             if found.freed == 0 {
                 for key in keys.into_iter().skip(limit) {
                     coarsened += 1;
-                    replace(records, &key, Shape::Nobody, of);
+                    replace(records, &key, Shape::Nobody, of, merges);
                 }
                 break;
             }
@@ -31,7 +32,7 @@ pub(super) fn coarsen(records: &mut Records, of: &Of<'_>) -> u64 {
                 let shape = records.get(&key).and_then(|(_, merged)| next_shape(merged, &coarse, &mut bytes));
                 if let Some(shape) = shape {
                     coarsened += 1;
-                    replace(records, &key, shape, of);
+                    replace(records, &key, shape, of, merges);
                 }
             }
         }
@@ -55,7 +56,7 @@ fn too_many(records: &Records, level: u8, limit: usize) -> Option<(Keys, Vec<Mem
 }
 
 fn is_catch_all(merged: &Merged) -> bool {
-    Key::of(&merged.partial).is_none_or(|key| key.shape == Shape::Nobody)
+    Key::with(&merged.partial, |key| key.shape == Shape::Nobody).unwrap_or(true)
 }
 
 fn next_shape(merged: &Merged, coarse: &Coarse, bytes: &mut Vec<u8>) -> Option<Shape> {
@@ -65,18 +66,17 @@ fn next_shape(merged: &Merged, coarse: &Coarse, bytes: &mut Vec<u8>) -> Option<S
 }
 
 /// Takes a record out and adds it to the one of which the same is left.
-fn replace(records: &mut Records, key: &[u8], shape: Shape, of: &Of<'_>) {
+fn replace(records: &mut Records, key: &[u8], shape: Shape, of: &Of<'_>, merges: &mut Merges) {
     let Some((_, mut merged)) = records.remove(key) else { return };
     merged.leave_out(shape);
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&merged.partial.window.to_be_bytes());
     bytes.push(HERE);
     bytes.extend_from_slice(&of.partition.to_be_bytes());
-    let Some(left) = Key::of(&merged.partial) else { return };
-    let routing = left.write(&mut bytes);
+    let Some(routing) = Key::with(&merged.partial, |key| key.write(&mut bytes)) else { return };
     let key = bytes.into_boxed_slice();
     let merged = match records.remove(&key) {
-        Some((_, known)) => Box::new(known.merge(*merged)),
+        Some((_, known)) => Box::new(known.merge(*merged, merges)),
         None => merged,
     };
     records.insert(key, (routing, merged));

@@ -167,7 +167,7 @@ fn a_count_that_is_not_exact_is_flagged() {
     let last = first.ready(Millis::MAX, usize::MAX).unwrap();
     let mut batch = first.close(last, &Fake::default()).partials.remove(0).1;
     batch.partials.retain(|partial| partial.level == 2);
-    batch.partials[0].initiator.pods_more = 4;
+    batch.partials[0].initiator.change(|side| side.pods_more = 4);
     let mut second = InternalPartition::new("local", 0, history, Stage2Position::START);
     for partition in 0..2 {
         second.read(i64::from(partition), PartialMessage::Partials(PartialBatch { partition, ..batch.clone() }));

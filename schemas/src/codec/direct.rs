@@ -3,7 +3,9 @@
 //!
 //! Reading is bounded: an array has no more elements than bytes follow, and no room is made before elements have come.
 
+use crate::partial::wire::NoSuchSide;
 use crate::raw::columns::ColumnError;
+use std::borrow::Cow;
 use thiserror::Error;
 use weir_flow::Address;
 
@@ -43,11 +45,18 @@ pub(crate) enum Malformed {
     Address,
     #[error(transparent)]
     Columns(#[from] ColumnError),
+    #[error(transparent)]
+    Side(#[from] NoSuchSide),
 }
 
 /// What can be written into a body.
 pub(crate) trait Put {
     fn put(&self, output: &mut Output);
+
+    /// How many bytes that may be: a large body that grows while it is written is copied again and again.
+    fn room(&self) -> usize {
+        512
+    }
 }
 
 /// What can be read from a body.
@@ -68,7 +77,7 @@ impl Output {
         self.bytes.push(rest.to_le_bytes()[0]);
     }
 
-    fn length(&mut self, length: usize) {
+    pub(crate) fn length(&mut self, length: usize) {
         self.number(i64::try_from(length).ok());
     }
 
@@ -81,6 +90,20 @@ impl Output {
         self.length(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
+
+    /// An array, in one block.
+    pub(crate) fn array<T>(
+        &mut self,
+        elements: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+        mut put: impl FnMut(T, &mut Self),
+    ) {
+        let elements = elements.into_iter();
+        if elements.len() > 0 {
+            self.length(elements.len());
+            elements.for_each(|element| put(element, self));
+        }
+        self.bytes.push(0);
+    }
 }
 
 impl<'de> Input<'de> {
@@ -91,6 +114,11 @@ impl<'de> Input<'de> {
     /// Bytes that were not read.
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
+    }
+
+    /// What was not read.
+    pub(crate) fn rest(&self) -> &'de [u8] {
+        self.rest
     }
 
     pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
@@ -113,7 +141,7 @@ impl<'de> Input<'de> {
         }
     }
 
-    fn block(&mut self) -> Result<&'de [u8], Malformed> {
+    pub(crate) fn block(&mut self) -> Result<&'de [u8], Malformed> {
         let length = usize::try_from(self.long()?).map_err(|_| Malformed::Number)?;
         let (block, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Short)?;
         self.rest = rest;
@@ -130,6 +158,27 @@ impl<'de> Input<'de> {
         }
         let count = usize::try_from(count).map_err(|_| Malformed::Sequence)?;
         if count > self.rest.len() { Err(Malformed::Sequence) } else { Ok(count) }
+    }
+
+    /// An array.
+    pub(crate) fn array<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let mut elements = Vec::new();
+        loop {
+            let count = self.elements()?;
+            if count == 0 {
+                return Ok(elements);
+            }
+            if count > self.sequence.saturating_sub(elements.len()) {
+                return Err(Malformed::Sequence);
+            }
+            elements.reserve(count.min(ROOM / size_of::<T>().max(1)));
+            for _ in 0..count {
+                elements.push(take(self)?);
+            }
+        }
     }
 }
 
@@ -186,6 +235,34 @@ impl Put for String {
 impl<'de> Take<'de> for &'de str {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
         std::str::from_utf8(input.block()?).map_err(|_| Malformed::Text)
+    }
+}
+
+impl Put for &str {
+    fn put(&self, output: &mut Output) {
+        output.block(self.as_bytes());
+    }
+}
+
+impl<'de> Take<'de> for Cow<'de, str> {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        <&str>::take(input).map(Cow::Borrowed)
+    }
+}
+
+impl Put for Cow<'_, str> {
+    fn put(&self, output: &mut Output) {
+        output.block(self.as_bytes());
+    }
+}
+
+/// A text that is read over, as far as it is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked;
+
+impl<'de> Take<'de> for Checked {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        <&str>::take(input).map(|_| Self)
     }
 }
 
@@ -246,32 +323,13 @@ impl<'de, T: Take<'de>> Take<'de> for Option<T> {
 
 impl<T: Put + Element> Put for Vec<T> {
     fn put(&self, output: &mut Output) {
-        if !self.is_empty() {
-            output.length(self.len());
-            for element in self {
-                element.put(output);
-            }
-        }
-        output.bytes.push(0);
+        output.array(self.iter(), T::put);
     }
 }
 
 impl<'de, T: Take<'de> + Element> Take<'de> for Vec<T> {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
-        let mut elements = Self::new();
-        loop {
-            let count = input.elements()?;
-            if count == 0 {
-                return Ok(elements);
-            }
-            if count > input.sequence.saturating_sub(elements.len()) {
-                return Err(Malformed::Sequence);
-            }
-            elements.reserve(count.min(ROOM / size_of::<T>().max(1)));
-            for _ in 0..count {
-                elements.push(T::take(input)?);
-            }
-        }
+        input.array(T::take)
     }
 }
 
@@ -279,18 +337,22 @@ macro_rules! elements {
     ($($type:ty),+) => {$(impl Element for $type {})+};
 }
 
-elements!(u16, u32, u64, i64, String, Address);
+elements!(u16, u32, u64, i64, String, &str, Cow<'_, str>, Checked, Address);
 
 /// A record: its fields in the schema's order.
 macro_rules! record {
-    ($type:ty: $($field:ident),+) => {
-        impl $crate::codec::direct::Put for $type {
+    ($type:ident $(<$($part:ident),+>)?: $($field:ident),+) => {
+        impl $(<$($part: $crate::codec::direct::Put + $crate::codec::direct::Element),+>)? $crate::codec::direct::Put
+            for $type $(<$($part),+>)?
+        {
             fn put(&self, output: &mut $crate::codec::direct::Output) {
                 $(self.$field.put(output);)+
             }
         }
 
-        impl<'de> $crate::codec::direct::Take<'de> for $type {
+        impl<'de $($(, $part: $crate::codec::direct::Take<'de> + $crate::codec::direct::Element)+)?>
+            $crate::codec::direct::Take<'de> for $type $(<$($part),+>)?
+        {
             fn take(
                 input: &mut $crate::codec::direct::Input<'de>,
             ) -> Result<Self, $crate::codec::direct::Malformed> {
@@ -299,7 +361,7 @@ macro_rules! record {
             }
         }
 
-        impl $crate::codec::direct::Element for $type {}
+        impl $(<$($part),+>)? $crate::codec::direct::Element for $type $(<$($part),+>)? {}
     };
 }
 

@@ -1,10 +1,11 @@
 //! The fields of the messages that carry flows, in their schemas' order.
 
-use super::direct::{Input, Malformed, Output, Put, Take, record, symbols};
+use super::direct::{Checked, Element, Input, Malformed, Output, Put, Take, record, symbols};
 use crate::enriched::{
     Action, Arrival, Attribution, Counters, DropCounter, Enriched, Explanation, IdentifiedBy, Judgement, Kind,
-    NoneReason, Pending, Report, Side, Verdict,
+    NoneReason, Pending, Report, SharedSide, Side, Verdict,
 };
+use crate::partial::wire::{self, Dictionary};
 use crate::partial::{DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
 use crate::raw::columns::{ColumnBatch, Columns, DropAt, RoundTripAt, TranslatedAt};
 use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Totals, Tuple};
@@ -74,6 +75,10 @@ impl Put for RawBatch {
     fn put(&self, output: &mut Output) {
         ColumnBatch::from(self).put(output);
     }
+
+    fn room(&self) -> usize {
+        512 + self.samples.len() * 64 + self.dns.len() * 128
+    }
 }
 
 impl<'de> Take<'de> for RawBatch {
@@ -90,23 +95,185 @@ record!(
 );
 record!(Judgement: verdict, reason, trace, pending, samples, against);
 record!(Pending: verdict, reason, trace);
-record!(
-    Side: attribution, by, reason, candidates, always_valid, scope, address, addresses, addresses_more, port, namespace,
-    pod, pod_uid, pods, pods_more, workload_kind, workload, node, zone, service, service_account, labels, labels_some,
-    labels_more, domains, domains_more, country, as_number, as_organization, container, process, host, network_set
+
+/// What is written without its port.
+pub(crate) trait PutApart {
+    fn put_before_port(&self, output: &mut Output);
+    fn put_behind_port(&self, output: &mut Output);
+}
+
+/// What is read with or without its port.
+pub(crate) trait TakeApart<'de>: Sized {
+    /// A side, and how many bytes were left before its port and behind it.
+    fn take_with_port(input: &mut Input<'de>) -> Result<(Self, usize, usize), Malformed>;
+    /// What was written without a port.
+    fn take_without_port(input: &mut Input<'de>) -> Result<Self, Malformed>;
+}
+
+/// The fields of a side before its port, and those behind it.
+macro_rules! side {
+    ($($before:ident),+; port; $($behind:ident),+) => {
+        impl<T: Put + Element> PutApart for Side<T> {
+            fn put_before_port(&self, output: &mut Output) {
+                $(self.$before.put(output);)+
+            }
+
+            fn put_behind_port(&self, output: &mut Output) {
+                $(self.$behind.put(output);)+
+            }
+        }
+
+        impl<'de, T: Take<'de> + Element> TakeApart<'de> for Side<T> {
+            fn take_with_port(input: &mut Input<'de>) -> Result<(Self, usize, usize), Malformed> {
+                $(let $before = Take::take(input)?;)+
+                let before = input.left();
+                let port = Take::take(input)?;
+                let behind = input.left();
+                $(let $behind = Take::take(input)?;)+
+                Ok((Self { $($before,)+ port, $($behind),+ }, before, behind))
+            }
+
+            fn take_without_port(input: &mut Input<'de>) -> Result<Self, Malformed> {
+                $(let $before = Take::take(input)?;)+
+                $(let $behind = Take::take(input)?;)+
+                Ok(Self { $($before,)+ port: None, $($behind),+ })
+            }
+        }
+    };
+}
+
+side!(
+    attribution, by, reason, candidates, always_valid, scope, address, addresses, addresses_more; port;
+    namespace, pod, pod_uid, pods, pods_more, workload_kind, workload, node, zone, service, service_account, labels,
+    labels_some, labels_more, domains, domains_more, country, as_number, as_organization, container, process, host, network_set
 );
+
+impl<T: Put + Element> Put for Side<T> {
+    fn put(&self, output: &mut Output) {
+        self.put_before_port(output);
+        self.port.put(output);
+        self.put_behind_port(output);
+    }
+}
+
+impl<'de, T: Take<'de> + Element> Take<'de> for Side<T> {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        Self::take_with_port(input).map(|(side, ..)| side)
+    }
+}
+
+impl Put for SharedSide {
+    fn put(&self, output: &mut Output) {
+        let (before, behind) = self.encoded();
+        output.bytes.extend_from_slice(before);
+        self.port().put(output);
+        output.bytes.extend_from_slice(behind);
+    }
+}
+
+impl<T> Element for Side<T> {}
+
+impl Element for SharedSide {}
+
+impl<'de> Take<'de> for SharedSide {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        let bytes = input.rest();
+        let (side, before, behind) = Side::<Checked>::take_with_port(input)?;
+        let place = |left: usize| bytes.len() - left;
+        let (before, behind) = (bytes.get(..place(before)), bytes.get(place(behind)..place(input.left())));
+        Ok(Self::of_encoded(before.unwrap_or_default(), behind.unwrap_or_default(), side.port))
+    }
+}
+
 record!(
-    Enriched: id, correction, kind, origin, cluster, cluster_known, level, window, window_length, generation, semantics,
+    Enriched<S>: id, correction, kind, origin, cluster, cluster_known, level, window, window_length, generation, semantics,
     initiator, responder, protocol, orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator,
     by_responder, arrival, arrival_reason, action, community_id, judgements, judgements_more, explanation, coarsened, samples
 );
-record!(
-    Partial: window, level, origin, cluster_known, initiator, responder, initiator_addresses, responder_addresses,
-    initiator_pods, responder_pods, initiator_labels, responder_labels, initiator_domains, responder_domains, protocol,
-    orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered,
-    responder_covered, judgements, coarsened, samples
+/// A partial record's fields after its ends.
+macro_rules! partial {
+    ($($head:ident),+; initiator, responder; $($tail:ident),+) => {
+        /// Version 1: each record has its ends whole.
+        impl<'de> Take<'de> for Partial {
+            fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+                $(let $head = Take::take(input)?;)+
+                let (initiator, responder) = (Take::take(input)?, Take::take(input)?);
+                $(let $tail = Take::take(input)?;)+
+                Ok(Self { $($head,)+ initiator, responder, $($tail),+ })
+            }
+        }
+
+        impl Element for Partial {}
+
+        impl Partial {
+            fn put_with(&self, [initiator, responder]: [u32; 2], output: &mut Output) {
+                $(self.$head.put(output);)+
+                initiator.put(output);
+                self.initiator.port().put(output);
+                responder.put(output);
+                self.responder.port().put(output);
+                $(self.$tail.put(output);)+
+            }
+
+            fn take_with(sides: &[SharedSide], input: &mut Input<'_>) -> Result<Self, Malformed> {
+                $(let $head = Take::take(input)?;)+
+                let initiator = wire::end(sides, Take::take(input)?, Take::take(input)?)?;
+                let responder = wire::end(sides, Take::take(input)?, Take::take(input)?)?;
+                $(let $tail = Take::take(input)?;)+
+                Ok(Self { $($head,)+ initiator, responder, $($tail),+ })
+            }
+        }
+    };
+}
+
+partial!(
+    window, level, origin, cluster_known; initiator, responder; initiator_addresses, responder_addresses, initiator_pods,
+    responder_pods, initiator_labels, responder_labels, initiator_domains, responder_domains, protocol, orientation_guessed,
+    untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered, responder_covered, judgements,
+    coarsened, samples
 );
-record!(PartialBatch: cluster, partition, generation, partials);
+
+impl Put for PartialBatch {
+    fn put(&self, output: &mut Output) {
+        self.cluster.put(output);
+        self.partition.put(output);
+        self.generation.put(output);
+        let Dictionary { sides, numbers } = Dictionary::of(&self.partials);
+        output.array(sides, |side, output| {
+            let (before, behind) = side.encoded();
+            output.bytes.extend_from_slice(before);
+            None::<u16>.put(output);
+            output.bytes.extend_from_slice(behind);
+        });
+        output.array(self.partials.iter().zip(numbers), |(partial, ends), output| partial.put_with(ends, output));
+    }
+}
+
+impl<'de> Take<'de> for PartialBatch {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        let (cluster, partition, generation) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
+        let sides: Vec<SharedSide> = Take::take(input)?;
+        let partials = input.array(|input| Partial::take_with(&sides, input))?;
+        Ok(Self { cluster, partition, generation, partials })
+    }
+}
+
+/// A message of version 1.
+pub(super) struct Version1(pub(super) PartialMessage);
+
+impl<'de> Take<'de> for Version1 {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        let of_records = input.rest().first() == Some(&0);
+        if !of_records {
+            return Take::take(input).map(Self);
+        }
+        input.long()?;
+        let (cluster, partition, generation) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
+        let partials = Take::take(input)?;
+        Ok(Self(PartialMessage::Partials(PartialBatch { cluster, partition, generation, partials })))
+    }
+}
+
 record!(MissingTicks: node, ticks);
 record!(Marker: cluster, partition, generation, missing);
 record!(
@@ -130,6 +297,18 @@ impl Put for PartialMessage {
                 output.long(2);
                 marker.put(output);
             }
+        }
+    }
+
+    fn room(&self) -> usize {
+        match self {
+            // Sides that repeat are written once: this is more than enough.
+            Self::Partials(batch) => {
+                let ends = |partial: &Partial| partial.initiator.bytes().len() + partial.responder.bytes().len();
+                512 + batch.partials.iter().map(|partial| 256 + ends(partial)).sum::<usize>()
+            }
+            Self::Dns(batch) => 512 + batch.dns.len() * 1024,
+            Self::Marker(marker) => 512 + marker.missing.len() * 64,
         }
     }
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision};
+use crate::metadata::{
+    Agent, Bound, BoundSource, Container, ContainerPort, EndpointSlice, Heartbeat, Metadata, Namespace, NetworkSet,
+    Node, Object, Pod, Policy, Proof, Revision, Service, ServicePort,
+};
 use crate::raw::{Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple};
 use proptest::prelude::*;
 
@@ -70,7 +73,7 @@ fn every_schema_is_valid() {
         assert!(!T::readable().is_empty(), "{}", T::NAME);
     }
     check::<raw::RawBatch>();
-    check::<metadata::Metadata>();
+    check::<Metadata>();
     check::<enriched::Enriched>();
     check::<partial::PartialMessage>();
     check::<checkpoint::Checkpoint>();
@@ -153,8 +156,100 @@ fn as_by_schema<T: Message + PartialEq + std::fmt::Debug>(message: &T) {
     let bytes = message.write_direct().unwrap().unwrap();
     assert_eq!(bytes, encode_by_schema(message).unwrap());
     let by_schema = decode_as::<T, T>(&bytes, Limits::default()).unwrap();
-    assert_eq!(T::read_direct(&bytes[HEADER..], Limits::default()).unwrap().unwrap(), by_schema);
+    let (fingerprint, body) = body_of(&bytes, Limits::default()).unwrap();
+    assert_eq!(T::read_direct(fingerprint, body, Limits::default()).unwrap().unwrap(), by_schema);
     assert_eq!(by_schema, *message);
+}
+
+fn side(text: &str, port: Option<u16>) -> enriched::SharedSide {
+    let some = |text: &str| Some(text.to_owned());
+    let side = enriched::Side {
+        attribution: enriched::Attribution::Exact,
+        by: enriched::IdentifiedBy::Uid,
+        reason: None,
+        candidates: Vec::new(),
+        always_valid: false,
+        scope: weir_flow::AddressScope::Private,
+        address: "10.0.0.1".parse().ok(),
+        addresses: Vec::new(),
+        addresses_more: 0,
+        port,
+        namespace: some("shop"),
+        pod: some(text),
+        pod_uid: None,
+        pods: Vec::new(),
+        pods_more: 0,
+        workload_kind: None,
+        workload: some(text),
+        node: None,
+        zone: None,
+        service: None,
+        service_account: None,
+        labels: vec![text.to_owned()],
+        labels_some: Vec::new(),
+        labels_more: 0,
+        domains: Vec::new(),
+        domains_more: 0,
+        country: None,
+        as_number: None,
+        as_organization: None,
+        container: None,
+        process: None,
+        host: None,
+        network_set: None,
+    };
+    side.into()
+}
+
+fn partial(ends: [enriched::SharedSide; 2], report: enriched::Report, samples: u64) -> partial::Partial {
+    let [initiator, responder] = ends;
+    partial::Partial {
+        window: 60_000,
+        level: 1,
+        origin: Origin::Ebpf,
+        cluster_known: true,
+        initiator,
+        responder,
+        initiator_addresses: vec!["10.0.0.1".parse().unwrap()],
+        responder_addresses: Vec::new(),
+        initiator_pods: Vec::new(),
+        responder_pods: vec!["shop/web".to_owned()],
+        initiator_labels: Vec::new(),
+        responder_labels: Vec::new(),
+        initiator_domains: Vec::new(),
+        responder_domains: Vec::new(),
+        protocol: 6,
+        orientation_guessed: false,
+        untranslated: true,
+        first_seen: -1,
+        last_seen: 1,
+        totals: report.counters,
+        by_initiator: Some(report),
+        by_responder: None,
+        initiator_covered: true,
+        responder_covered: false,
+        judgements: Vec::new(),
+        coarsened: false,
+        samples,
+    }
+}
+
+/// A partial record whose end is not among the sides of its message.
+#[test]
+fn a_number_of_no_side_is_refused() {
+    let ends = || [side("a", None), side("b", None)];
+    let partials = vec![partial(ends(), report([1; 4], "", false), 1)];
+    let batch = partial::PartialBatch { cluster: "c".to_owned(), partition: 0, generation: 0, partials };
+    let bytes = encode(&partial::PartialMessage::Partials(batch)).unwrap();
+    let mut broken = bytes.clone();
+    // The sides end with an empty text and the array's end; the window is 3 bytes, and then level, origin and the flag.
+    let at = bytes.windows(6).position(|six| six == [0xC0, 0xA9, 0x07, 2, 0, 1]).unwrap() + 6;
+    assert_eq!(bytes[at], 0, "the first side");
+    broken[at] = 4;
+    assert!(decode::<partial::PartialMessage>(&bytes).is_ok());
+    assert!(
+        matches!(decode::<partial::PartialMessage>(&broken), Err(DecodeError::Body(_, cause)) if cause.contains("number 2 of 2"))
+    );
 }
 
 fn report(counts: [u64; 4], text: &str, some: bool) -> enriched::Report {
@@ -183,6 +278,51 @@ fn report(counts: [u64; 4], text: &str, some: bool) -> enriched::Report {
     }
 }
 
+/// A revision of any kind.
+fn revision(texts: &[String], number: u32, kind: i32, time: i64, some: bool) -> Metadata {
+    let text = |n: usize| texts.get(n).cloned().unwrap_or_default();
+    let small = u16::try_from(number % 65_536).unwrap();
+    let address = vec![weir_flow::Address::new(std::net::Ipv4Addr::from(number).into())];
+    let port = ServicePort { name: text(0), port: small, protocol: 6, target: small, target_name: text(1) };
+    let object = match kind {
+        0 => Object::Pod(Pod {
+            addresses: address,
+            host_network: some,
+            node: text(0),
+            service_account: text(1),
+            workload_kind: text(2),
+            workload: text(3),
+            phase: text(4),
+            containers: vec![Container { id: text(0), name: text(1) }],
+            ports: vec![ContainerPort { name: text(2), port: small, protocol: 17 }],
+            owners: texts.to_vec(),
+        }),
+        1 => Object::Node(Node { addresses: address, pod_networks: texts.to_vec(), zone: text(1) }),
+        2 => Object::Namespace(Namespace { phase: text(0) }),
+        3 => Object::Service(Service { addresses: address, ports: vec![port], selector: texts.to_vec() }),
+        4 => Object::Agent(Agent { node: text(0), networks: texts.to_vec(), one_observer: some }),
+        5 => Object::EndpointSlice(EndpointSlice { service: text(0), addresses: address, ports: vec![port] }),
+        6 => Object::Policy(Policy { api_version: text(0), kind: text(1), spec: text(2), staged: some }),
+        _ => Object::NetworkSet(NetworkSet { networks: texts.to_vec(), domains: texts.to_vec() }),
+    };
+    let bound = Bound { earliest: time, latest: time, source: BoundSource::ManagedFields };
+    Metadata::Revision(Revision {
+        cluster: "c".to_owned(),
+        uid: text(0),
+        revision: u64::from(number),
+        namespace: text(1),
+        name: text(2),
+        labels: texts.to_vec(),
+        labels_dropped: number,
+        annotations: texts.to_vec(),
+        changed_by: text(3),
+        changed_at: some.then_some(time),
+        valid_from: bound,
+        valid_to: some.then_some(bound),
+        object,
+    })
+}
+
 proptest! {
     #[test]
     fn raw_batches_are_written_as_by_schema(
@@ -203,6 +343,44 @@ proptest! {
         let mut input = direct::Input::new(&output.bytes, 100);
         let read: enriched::Report = direct::Take::take(&mut input).unwrap();
         prop_assert_eq!((read, input.left()), (report, 0));
+    }
+
+    #[test]
+    fn partials_are_written_as_by_schema(
+        list in prop::collection::vec((0..4_usize, 0..4_usize, any::<Option<u16>>(), any::<u32>()), 0..20),
+        counts in prop::array::uniform4(0..=i64::MAX.unsigned_abs()),
+    ) {
+        let names = ["", "a", "b", "web-0123456789"];
+        let partials = list.into_iter().map(|(from, to, port, samples)| {
+            partial([side(names[from], None), side(names[to], port)], report(counts, "x", from == to), u64::from(samples))
+        });
+        let partials = partials.collect();
+        let batch = partial::PartialBatch { cluster: "c".to_owned(), partition: 1, generation: -1, partials };
+        as_by_schema(&partial::PartialMessage::Partials(batch));
+    }
+
+    #[test]
+    fn revisions_are_written_as_by_schema(
+        texts in prop::collection::vec(".{0,30}", 1..6), number in any::<u32>(), kind in 0..8, time in any::<i64>(), some in any::<bool>(),
+    ) {
+        let revision = revision(&texts, number, kind, time, some);
+        let bytes = encode(&revision).unwrap();
+        as_by_schema(&revision);
+        let read = decode_metadata(&bytes).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{:?}", decode_as::<Metadata, ReadMetadata<'_>>(&bytes, Limits::default()).unwrap()));
+        prop_assert_eq!(read.key(0), revision.key(0));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoders_of_metadata_and_partials_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+        for schema in Metadata::<String>::readable().into_iter().chain(partial::PartialMessage::readable()) {
+            let mut bytes = MAGIC.to_vec();
+            bytes.extend_from_slice(schema.rabin_fingerprint());
+            bytes.extend(&body);
+            let _ = decode::<Metadata>(&bytes);
+            let _ = decode_metadata(&bytes);
+            let _ = decode::<partial::PartialMessage>(&bytes);
+        }
     }
 
     #[test]

@@ -28,7 +28,8 @@ fn decoded(records: &[NewRecord]) -> Vec<Partial> {
 #[test]
 fn large_batches_are_split() {
     let mut batch = a_batch();
-    let one = batch.partials[0].clone();
+    let mut one = batch.partials[0].clone();
+    one.responder_domains = vec!["n".repeat(250)];
     batch.partials = vec![one; 5_000];
     let mut records = Vec::new();
     partials("t", 0, batch, &mut records).unwrap();

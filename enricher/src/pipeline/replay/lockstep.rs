@@ -9,11 +9,11 @@ use crate::join::Join;
 use crate::pipeline::meters::Meters;
 use crate::pipeline::stages::{First, Second};
 use crate::position::{Stage1Position, Stage2Position};
+use crate::stage2::Enriched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
-use weir_schemas::enriched::Enriched;
 use weir_schemas::topics;
 use weir_stream::Record;
 

@@ -6,6 +6,7 @@ use crate::exactness::{Stage1, Step, raw_log, reference};
 use crate::fixtures::{Fake, history, settings};
 use crate::position::Stage1Position;
 use crate::stage1::{Content, Input};
+use crate::stage2::Enriched;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use weir_schemas::encode;

@@ -1,0 +1,143 @@
+//! The partial records of a generation by key, as they come and in the order of their keys.
+
+use crate::key::Key;
+use crate::pages::Pages;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher as _;
+use weir_schemas::partial::Partial;
+
+#[cfg(test)]
+mod tests;
+
+/// No number.
+const NONE: u32 = u32::MAX;
+
+/// What raw partitions know of the records of one generation. Keys stand in one list of bytes and partial records in
+/// another, because there are many and each is looked at once.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    numbers: HashTable<u32>,
+    slots: Pages<Slot>,
+    keys: Vec<u8>,
+    twins: Pages<Twin>,
+    bytes: Vec<u8>,
+    hasher: FixedState,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u64,
+    /// Where window (8 bytes, big-endian) and key stand.
+    start: usize,
+    length: usize,
+    /// How many bytes of the key are the tuple.
+    routing: usize,
+    first: u32,
+}
+
+/// What one raw partition knows of a record; a repeat replaces it.
+#[derive(Debug)]
+struct Twin {
+    partition: i32,
+    next: u32,
+    /// Nothing once it was taken.
+    partial: Option<Partial>,
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(NONE)
+}
+
+impl Slot {
+    fn key<'k>(&self, keys: &'k [u8]) -> &'k [u8] {
+        keys.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default()
+    }
+
+    /// The first 24 bytes of the key, which decide nearly every comparison.
+    fn head(&self, keys: &[u8]) -> (u64, u128) {
+        let key = self.key(keys);
+        let (mut window, mut rest) = ([0; 8], [0; 16]);
+        window.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        rest.iter_mut().zip(key.get(8..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+        (u64::from_be_bytes(window), u128::from_be_bytes(rest))
+    }
+}
+
+impl Slots {
+    /// Takes what a raw partition knows of a record; whether its level exists.
+    pub(super) fn insert(&mut self, partition: i32, partial: Partial) -> bool {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.extend_from_slice(&partial.window.to_be_bytes());
+        let routing = Key::with(&partial, |key| key.write(&mut bytes));
+        if let Some(routing) = routing {
+            self.put(&bytes, routing, partition, partial);
+        }
+        self.bytes = bytes;
+        routing.is_some()
+    }
+
+    fn put(&mut self, key: &[u8], routing: usize, partition: i32, partial: Partial) {
+        let Self { numbers, slots, keys, twins, hasher, .. } = self;
+        let hash = hasher.hash_one(key);
+        let same = |slot: &u32| slots.get(*slot).is_some_and(|slot| slot.hash == hash && slot.key(keys) == key);
+        let found = numbers.find(hash, same).copied();
+        let slot = found.unwrap_or_else(|| {
+            let slot = Slot { hash, start: keys.len(), length: key.len(), routing, first: NONE };
+            keys.extend_from_slice(key);
+            slots.push(slot);
+            let new = number(slots.len() - 1);
+            numbers.insert_unique(hash, new, |slot| slots.get(*slot).map_or(0, |slot| slot.hash));
+            new
+        });
+        let Some(slot) = slots.get_mut(slot) else { return };
+        let mut at = slot.first;
+        while let Some(twin) = twins.get_mut(at) {
+            if twin.partition == partition {
+                twin.partial = Some(partial);
+                return;
+            }
+            at = twin.next;
+        }
+        twins.push(Twin { partition, next: slot.first, partial: Some(partial) });
+        slot.first = number(twins.len() - 1);
+    }
+
+    /// How many partial records there are.
+    pub(super) fn len(&self) -> usize {
+        self.twins.len()
+    }
+
+    /// How many keys there are.
+    pub(super) fn keys(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The partial records.
+    pub(super) fn partials(&self) -> impl Iterator<Item = &Partial> {
+        self.twins.iter().filter_map(|twin| twin.partial.as_ref())
+    }
+
+    /// Gives the keys in order, each with how many of its bytes are the tuple and with its partial records in the order of
+    /// their raw partitions.
+    pub(super) fn in_order(self, mut take: impl FnMut(&[u8], usize, &mut dyn Iterator<Item = Partial>)) {
+        let Self { slots, keys, mut twins, .. } = self;
+        let mut order: Vec<((u64, u128), u32)> =
+            (0..number(slots.len())).zip(slots.iter()).map(|(at, slot)| (slot.head(&keys), at)).collect();
+        let key = |at: u32| slots.get(at).map_or(&[][..], |slot| slot.key(&keys));
+        order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(key(*y))));
+        let mut found: Vec<(i32, Partial)> = Vec::new();
+        for (_, at) in order {
+            let Some(slot) = slots.get(at) else { continue };
+            let mut next = slot.first;
+            while let Some(twin) = twins.get_mut(next) {
+                found.extend(twin.partial.take().map(|partial| (twin.partition, partial)));
+                next = twin.next;
+            }
+            found.sort_by_key(|(partition, _)| *partition);
+            take(slot.key(&keys), slot.routing, &mut found.drain(..).map(|(_, partial)| partial));
+        }
+    }
+}

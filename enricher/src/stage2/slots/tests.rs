@@ -1,0 +1,81 @@
+use super::*;
+use crate::fixtures::address;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use weir_join::{Ask, Resolution};
+use weir_schemas::enriched::{Counters, SharedSide};
+use weir_schemas::raw::Origin;
+
+fn partial(window: i64, level: u8, host: u8, samples: u64) -> Partial {
+    let side = |host: u8| {
+        let ask = Ask::address(0, address(&format!("10.0.0.{host}")));
+        let mut side = Resolution::none(None).to_side(&ask);
+        side.pod_uid = (host > 3).then(|| format!("uid-{host}"));
+        side.workload = (host > 1).then(|| format!("w{host}"));
+        SharedSide::from(side)
+    };
+    Partial {
+        window,
+        level,
+        origin: Origin::Ebpf,
+        cluster_known: true,
+        initiator: side(1),
+        responder: side(host),
+        initiator_addresses: Vec::new(),
+        responder_addresses: Vec::new(),
+        initiator_pods: Vec::new(),
+        responder_pods: Vec::new(),
+        initiator_labels: Vec::new(),
+        responder_labels: Vec::new(),
+        initiator_domains: Vec::new(),
+        responder_domains: Vec::new(),
+        protocol: 6,
+        orientation_guessed: false,
+        untranslated: false,
+        first_seen: 0,
+        last_seen: 0,
+        totals: Counters::default(),
+        by_initiator: None,
+        by_responder: None,
+        initiator_covered: true,
+        responder_covered: true,
+        judgements: Vec::new(),
+        coarsened: false,
+        samples,
+    }
+}
+
+fn key(partial: &Partial) -> Vec<u8> {
+    let mut bytes = partial.window.to_be_bytes().to_vec();
+    Key::with(partial, |key| key.write(&mut bytes)).unwrap();
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn partials_come_in_the_order_of_keys_and_partitions_and_repeats_replace(
+        list in prop::collection::vec((0..3_i64, 0..4_u8, 0..8_u8, 0..4_i32), 0..60),
+    ) {
+        let mut model: BTreeMap<Vec<u8>, BTreeMap<i32, u64>> = BTreeMap::new();
+        let mut slots = Slots::default();
+        for (number, (window, level, host, partition)) in (1..).zip(list) {
+            let partial = partial(window, level, host, number);
+            model.entry(key(&partial)).or_default().insert(partition, number);
+            prop_assert!(slots.insert(partition, partial));
+        }
+        prop_assert_eq!(slots.keys(), model.len());
+        prop_assert_eq!(slots.len(), model.values().map(BTreeMap::len).sum::<usize>());
+        let mut found = Vec::new();
+        slots.in_order(|key, _, partials| found.push((key.to_vec(), partials.map(|partial| partial.samples).collect())));
+        let expected: Vec<(Vec<u8>, Vec<u64>)> =
+            model.into_iter().map(|(key, twins)| (key, twins.into_values().collect())).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn what_has_no_level_has_no_place() {
+    let mut slots = Slots::default();
+    assert!(!slots.insert(0, partial(0, 9, 1, 1)));
+    assert_eq!((slots.len(), slots.keys()), (0, 0));
+}
