@@ -10,11 +10,12 @@ mod tests;
 const EDGES: [&str; 5] = ["weir-flow", "weir-schemas", "weir-stream", "weir-elastic", "weir-service"];
 
 /// Each of our crates and those of ours that it may use (normal dependencies; tests may use more).
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("weir-flow", &[]),
     ("weir-filter", &["weir-flow"]),
     ("weir-schemas", &["weir-flow"]),
     ("weir-join", &["weir-flow", "weir-schemas"]),
+    ("weir-policy", &["weir-flow"]),
     ("weir-stream", &[]),
     ("weir-elastic", &[]),
     ("weir-service", &[]),
@@ -42,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "weir-indexer",
             "weir-join",
             "weir-metadata",
+            "weir-policy",
             "weir-retention",
             "weir-schemas",
             "weir-service",
@@ -52,7 +54,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
 ];
 
 /// Crates that decide and therefore may not reach IO, threads' clocks or the network.
-const PURE: [&str; 3] = ["weir-filter", "weir-flow", "weir-join"];
+const PURE: [&str; 4] = ["weir-filter", "weir-flow", "weir-join", "weir-policy"];
 const IMPURE: [&str; 6] = ["tokio", "rdkafka", "axum", "reqwest", "rand", "kube"];
 
 /// Every arrow that is not allowed, in words.
