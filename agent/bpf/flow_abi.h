@@ -31,6 +31,23 @@ enum weir_flow_flag {
 	WEIR_FLOW_NO_SOCKET = 2,
 	/* Egress of a packet that came in on another interface. */
 	WEIR_FLOW_FORWARDED = 4,
+	/* A tunnel's outer headers: what is inside is counted where it comes out. */
+	WEIR_FLOW_UNDERLAY = 8,
+	/* Its packets may be DNS messages, and are handed on. */
+	WEIR_FLOW_DNS = 16,
+};
+
+/* What a tuple has been left without, because the map of flows was filling. */
+enum weir_coarsened {
+	WEIR_COARSENED_NOT = 0,
+	WEIR_COARSENED_PORT = 1,   /* the port of the end that opened the connection is 0 */
+	WEIR_COARSENED_PREFIX = 2, /* and the host bits of both addresses are: networks of 24 or 64 bits */
+};
+
+/* How packets of a port are known as a tunnel's, in WEIR_TUNNELS. */
+enum weir_tunnel {
+	WEIR_TUNNEL_TO = 1,        /* VXLAN, Geneve: all UDP packets to the port */
+	WEIR_TUNNEL_WIREGUARD = 2, /* UDP packets to or from the port that begin as WireGuard's do */
 };
 
 /* Per-CPU counters of packets and bytes, one set for each of the two buffers. */
@@ -44,8 +61,19 @@ enum weir_counter {
 	WEIR_COUNT_DROP_PARSE = 6,     /* drops lost: not IP, or headers unreadable */
 	WEIR_COUNT_DROP_MAP_FULL = 7,  /* drops lost: no room for one more (tuple, reason) in this tick */
 	WEIR_COUNT_DROP_ELSEWHERE = 8, /* drops of other network namespaces, left to their own agents */
-	WEIR_COUNTERS = 9,
+	WEIR_COUNT_FILTERED = 9,       /* lost: a capture rule leaves it out */
+	WEIR_COUNT_SAMPLED_OUT = 10,   /* lost: of a sampled flow that was not chosen */
+	WEIR_COUNT_COARSE_PORT = 11,   /* counted without the opener's port, because the map was filling */
+	WEIR_COUNT_COARSE_PREFIX = 12, /* counted by network, because the map was filling */
+	WEIR_COUNT_DNS_SEEN = 13,      /* packets that may be DNS messages */
+	WEIR_COUNT_DNS_FULL = 14,      /* DNS messages not handed on: no room in the ring buffer */
+	WEIR_COUNT_TCP_FULL = 15,      /* TCP statistics lost: no room for one more connection in this tick */
+	WEIR_COUNT_DROP_FILTERED = 16, /* drops of flows that a capture rule leaves out */
+	WEIR_COUNTERS = 17,
 };
+
+#define WEIR_RULES_MAX 32
+#define WEIR_DNS_PORTS_MAX 8
 
 /* Addresses: 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. Ports: host order; ICMP: 0 and type * 256 + code. */
 struct weir_key {
@@ -55,25 +83,45 @@ struct weir_key {
 	__u16 destination_port;
 	__u8 protocol;
 	__u8 hook;
-	__u16 zero;
-	/* Interface at the host hooks, where one packet may pass several interfaces; 0 elsewhere. */
+	__u8 coarsened;
+	__u8 zero;
+	/* Interface at the host hooks, where one packet may pass several interfaces, and of networks; 0 elsewhere. */
 	__u32 ifindex;
+	/* The sampling factor where the key is coarsened, so that flows of different factors stay apart; else 0. */
+	__u32 sampling;
 };
 
-/* Times: ns of CLOCK_MONOTONIC_COARSE. */
+/* Times in us; `count` says how many. */
+struct weir_times {
+	__u64 sum;
+	__u32 count;
+	__u32 min;
+	__u32 max;
+	__u32 zero;
+};
+
+/* Times: ns of CLOCK_MONOTONIC_COARSE. What every packet touches comes first. */
 struct weir_flow {
 	__u64 bytes;
 	__u64 packets;
-	__u64 first;
 	__u64 last;
+	__u32 tcp_flags;
+	__u32 flags;
+	__u64 first;
 	/* When the connection was opened; 0 when not seen. */
 	__u64 opened;
 	__u32 ifindex;
-	__u32 tcp_flags;
 	__u32 started;
 	__u32 ended;
 	__u32 opener;
-	__u32 flags;
+	/* TCP segments that announced no window, and those with RST. */
+	__u32 zero_windows;
+	__u32 resets;
+	/* One connection of this many is counted: 1 for all. */
+	__u32 sampling;
+	__u32 zero;
+	/* From SYN to SYN-ACK, at the end that the hook stands for. */
+	struct weir_times handshake;
 	/* Command name of the process that made the socket, for WEIR_FLOW_HOST; else zeros. */
 	char process[16];
 };
@@ -100,7 +148,53 @@ struct weir_connection {
 	/* Bit per reporter: it has counted the start, or the end, of this connection. */
 	__u8 started;
 	__u8 ended;
+	/* When each reporter saw the first SYN, in us of CLOCK_MONOTONIC modulo 2^32; 0: it did not, or it was answered. */
+	__u32 syn[4];
 };
+
+/* A TCP socket's packets, as the socket itself names them. */
+struct weir_tcp_key {
+	__u32 source[4];
+	__u32 destination[4];
+	__u16 source_port;
+	__u16 destination_port;
+};
+
+struct weir_tcp {
+	/* Smoothed round-trip times, one for each segment that was received. */
+	struct weir_times round_trip;
+	/* Segments sent again. */
+	__u32 retransmits;
+	__u32 zero;
+};
+
+/* One condition on flows with what is done with those that meet it. A mask of zeros is met by any address. */
+struct weir_rule {
+	__u32 network[4];
+	__u32 mask[4];
+	__u16 port_low;
+	__u16 port_high;
+	__u8 protocol; /* 0: any */
+	__u8 zero[3];
+	/* 0: left out; 1: kept; n: one connection in n is kept. */
+	__u32 factor;
+};
+
+/* In the ring buffer: a packet's payload, of which `captured` bytes follow. */
+struct weir_message {
+	/* ns of CLOCK_MONOTONIC */
+	__u64 time;
+	struct weir_key key;
+	__u32 flags;
+	__u32 ifindex;
+	__u32 sampling;
+	__u32 length;
+	__u32 captured;
+	__u32 zero;
+};
+
+#define WEIR_MESSAGE_SMALL 256
+#define WEIR_MESSAGE_LARGE 1472
 
 struct weir_drop_key {
 	__u32 source[4];
@@ -118,6 +212,7 @@ struct weir_drop {
 	__u64 bytes;
 	__u64 first;
 	__u64 last;
+	__u64 sampling; /* as in a flow */
 };
 
 struct weir_count {
@@ -135,21 +230,31 @@ struct weir_config {
 
 #ifdef __bpf__
 #define WEIR_ASSERT(what) _Static_assert(what, #what)
-WEIR_ASSERT(sizeof(struct weir_key) == 44);
+WEIR_ASSERT(sizeof(struct weir_key) == 48);
 WEIR_ASSERT(__builtin_offsetof(struct weir_key, source_port) == 32);
 WEIR_ASSERT(__builtin_offsetof(struct weir_key, protocol) == 36);
 WEIR_ASSERT(__builtin_offsetof(struct weir_key, ifindex) == 40);
-WEIR_ASSERT(sizeof(struct weir_flow) == 80);
-WEIR_ASSERT(__builtin_offsetof(struct weir_flow, opened) == 32);
-WEIR_ASSERT(__builtin_offsetof(struct weir_flow, ifindex) == 40);
-WEIR_ASSERT(__builtin_offsetof(struct weir_flow, flags) == 60);
-WEIR_ASSERT(__builtin_offsetof(struct weir_flow, process) == 64);
+WEIR_ASSERT(sizeof(struct weir_times) == 24);
+WEIR_ASSERT(sizeof(struct weir_flow) == 120);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, flags) == 28);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, opened) == 40);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, ifindex) == 48);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, sampling) == 72);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, handshake) == 80);
+WEIR_ASSERT(__builtin_offsetof(struct weir_flow, process) == 104);
 WEIR_ASSERT(sizeof(struct weir_connection_key) == 40);
-WEIR_ASSERT(sizeof(struct weir_connection) == 24);
+WEIR_ASSERT(sizeof(struct weir_connection) == 40);
 WEIR_ASSERT(__builtin_offsetof(struct weir_connection, forwarded) == 21);
 WEIR_ASSERT(sizeof(struct weir_drop_key) == 44);
 WEIR_ASSERT(__builtin_offsetof(struct weir_drop_key, reason) == 40);
-WEIR_ASSERT(sizeof(struct weir_drop) == 32);
+WEIR_ASSERT(sizeof(struct weir_drop) == 40);
+WEIR_ASSERT(sizeof(struct weir_tcp_key) == 36);
+WEIR_ASSERT(sizeof(struct weir_tcp) == 32);
+WEIR_ASSERT(__builtin_offsetof(struct weir_tcp, retransmits) == 24);
+WEIR_ASSERT(sizeof(struct weir_rule) == 44);
+WEIR_ASSERT(__builtin_offsetof(struct weir_rule, protocol) == 36);
+WEIR_ASSERT(sizeof(struct weir_message) == 80);
+WEIR_ASSERT(__builtin_offsetof(struct weir_message, flags) == 56);
 WEIR_ASSERT(sizeof(struct weir_count) == 16);
 WEIR_ASSERT(sizeof(struct weir_config) == 8);
 #endif

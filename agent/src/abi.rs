@@ -34,6 +34,27 @@ pub const FLOW_HOST: u32 = 1;
 pub const FLOW_NO_SOCKET: u32 = 2;
 /// Egress of packets that came in on another interface.
 pub const FLOW_FORWARDED: u32 = 4;
+/// A tunnel's outer headers.
+pub const FLOW_UNDERLAY: u32 = 8;
+
+/// The tuple is whole.
+pub const COARSENED_NOT: u8 = 0;
+/// The opener's port is left out.
+pub const COARSENED_PORT: u8 = 1;
+/// The opener's port and the host bits of addresses are left out.
+pub const COARSENED_PREFIX: u8 = 2;
+
+/// All UDP packets to the port are a tunnel's.
+pub const TUNNEL_TO: u32 = 1;
+/// UDP packets to or from the port are a tunnel's where they begin as WireGuard's do.
+pub const TUNNEL_WIREGUARD: u32 = 2;
+/// The most ports of tunnels.
+pub const TUNNELS: usize = 128;
+
+/// The most capture rules.
+pub const RULES: usize = 32;
+/// The most ports of DNS servers.
+pub const DNS_PORTS: usize = 8;
 
 /// Index of each counter, as in `enum weir_counter`.
 pub const COUNT_SEEN: usize = 0;
@@ -41,8 +62,12 @@ pub const COUNT_SEEN: usize = 0;
 pub const COUNT_PARSE: usize = 2;
 /// Lost: no room for a flow.
 pub const COUNT_MAP_FULL: usize = 3;
+/// Lost: left out by a capture rule.
+pub const COUNT_FILTERED: usize = 9;
+/// Lost: of a sampled flow that was not chosen.
+pub const COUNT_SAMPLED_OUT: usize = 10;
 /// Names of the counters by index, as they are exported.
-pub const COUNTER_NAMES: [&str; 9] = [
+pub const COUNTER_NAMES: [&str; 17] = [
     "seen",
     "not_ip",
     "parse",
@@ -52,6 +77,14 @@ pub const COUNTER_NAMES: [&str; 9] = [
     "drop_parse",
     "drop_map_full",
     "drop_elsewhere",
+    "filtered",
+    "sampled_out",
+    "coarse_port",
+    "coarse_prefix",
+    "dns_seen",
+    "dns_full",
+    "tcp_full",
+    "drop_filtered",
 ];
 /// Number of counters.
 pub const COUNTERS: usize = COUNTER_NAMES.len();
@@ -72,10 +105,30 @@ pub struct Key {
     pub protocol: u8,
     /// One of the `HOOK_` values.
     pub hook: u8,
+    /// One of the `COARSENED_` values.
+    pub coarsened: u8,
     /// Always 0.
-    pub zero: u16,
-    /// Interface at the host hooks, else 0.
+    pub zero: u8,
+    /// Interface at the host hooks and of networks, else 0.
     pub ifindex: u32,
+    /// The sampling factor where the tuple is coarsened, else 0.
+    pub sampling: u32,
+}
+
+/// `struct weir_times`, µs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Sum.
+    pub sum: u64,
+    /// How many.
+    pub count: u32,
+    /// Smallest; 0 where there is none.
+    pub min: u32,
+    /// Largest.
+    pub max: u32,
+    /// Always 0.
+    pub zero: u32,
 }
 
 /// `struct weir_flow`; times are ns of the monotonic clock.
@@ -86,24 +139,34 @@ pub struct Flow {
     pub bytes: u64,
     /// Packets as on the wire.
     pub packets: u64,
-    /// First packet.
-    pub first: u64,
     /// Last packet.
     pub last: u64,
+    /// TCP flags, or-ed.
+    pub tcp_flags: u32,
+    /// `FLOW_` values, or-ed.
+    pub flags: u32,
+    /// First packet.
+    pub first: u64,
     /// When the connection was opened; 0 when not seen.
     pub opened: u64,
     /// Interface of the first packet.
     pub ifindex: u32,
-    /// TCP flags, or-ed.
-    pub tcp_flags: u32,
     /// Connections started.
     pub started: u32,
     /// Connections ended.
     pub ended: u32,
     /// One of the `OPENER_` values, or 0.
     pub opener: u32,
-    /// `FLOW_` values, or-ed.
-    pub flags: u32,
+    /// TCP segments that announced no window.
+    pub zero_windows: u32,
+    /// TCP segments with RST.
+    pub resets: u32,
+    /// One connection of this many is counted.
+    pub sampling: u32,
+    /// Always 0.
+    pub zero: u32,
+    /// Times from SYN to SYN-ACK.
+    pub handshake: Times,
     /// Command name of the process that made the socket, padded with zeros.
     pub process: [u8; 16],
 }
@@ -144,6 +207,107 @@ pub struct Connection {
     pub started: u8,
     /// Bit per reporter.
     pub ended: u8,
+    /// When each reporter saw a SYN that is not answered yet, µs modulo 2³²; 0 for none.
+    pub syn: [u32; 4],
+}
+
+/// `struct weir_tcp_key`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpKey {
+    /// The socket's own address.
+    pub source: [u8; 16],
+    /// Its peer's.
+    pub destination: [u8; 16],
+    /// The socket's own port.
+    pub source_port: u16,
+    /// Its peer's.
+    pub destination_port: u16,
+}
+
+/// `struct weir_tcp`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    /// Smoothed round-trip times.
+    pub round_trip: Times,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// `struct weir_rule`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Address of the network.
+    pub network: [u8; 16],
+    /// Its mask; zeros for any address.
+    pub mask: [u8; 16],
+    /// Lowest port.
+    pub port_low: u16,
+    /// Highest port.
+    pub port_high: u16,
+    /// IANA protocol number; 0 for any.
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: [u8; 3],
+    /// 0: left out; 1: kept; n: one connection in n is kept.
+    pub factor: u32,
+}
+
+/// A payload that the kernel programs handed on: `struct weir_message` and what follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// ns of the monotonic clock.
+    pub time: u64,
+    /// Its packet's key.
+    pub key: Key,
+    /// Its flow's `FLOW_` values.
+    pub flags: u32,
+    /// Its packet's interface.
+    pub ifindex: u32,
+    /// Its flow's sampling factor.
+    pub sampling: u32,
+    /// The payload's length.
+    pub length: u32,
+    /// The payload's first bytes.
+    pub payload: Vec<u8>,
+}
+
+impl Message {
+    const HEADER: usize = 80;
+
+    /// Reads an entry of the ring buffer; nothing when it is too short for what it says of itself.
+    #[must_use]
+    pub fn read(entry: &[u8]) -> Option<Self> {
+        let header = entry.get(..Self::HEADER)?;
+        let bytes = |at: usize| -> Option<[u8; 16]> { header.get(at..at + 16)?.try_into().ok() };
+        let number = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
+        let port = |at: usize| Some(u16::from_ne_bytes(header.get(at..at + 2)?.try_into().ok()?));
+        let captured = usize::try_from(number(72)?).ok()?;
+        Some(Self {
+            time: u64::from_ne_bytes(header.get(..8)?.try_into().ok()?),
+            key: Key {
+                source: bytes(8)?,
+                destination: bytes(24)?,
+                source_port: port(40)?,
+                destination_port: port(42)?,
+                protocol: *header.get(44)?,
+                hook: *header.get(45)?,
+                coarsened: *header.get(46)?,
+                zero: 0,
+                ifindex: number(48)?,
+                sampling: number(52)?,
+            },
+            flags: number(56)?,
+            ifindex: number(60)?,
+            sampling: number(64)?,
+            length: number(68)?,
+            payload: entry.get(Self::HEADER..)?.get(..captured)?.to_vec(),
+        })
+    }
 }
 
 /// `struct weir_drop_key`.
@@ -178,6 +342,8 @@ pub struct Dropped {
     pub first: u64,
     /// Last, ns.
     pub last: u64,
+    /// The flow's sampling factor.
+    pub sampling: u64,
 }
 
 /// `struct weir_count`.
@@ -192,27 +358,43 @@ pub struct Count {
 
 const _: () = {
     use std::mem::{offset_of, size_of};
-    assert!(size_of::<Key>() == 44);
+    assert!(size_of::<Key>() == 48);
     assert!(offset_of!(Key, source_port) == 32);
     assert!(offset_of!(Key, protocol) == 36);
     assert!(offset_of!(Key, ifindex) == 40);
-    assert!(size_of::<Flow>() == 80);
-    assert!(offset_of!(Flow, opened) == 32);
-    assert!(offset_of!(Flow, ifindex) == 40);
-    assert!(offset_of!(Flow, flags) == 60);
-    assert!(offset_of!(Flow, process) == 64);
+    assert!(size_of::<Times>() == 24);
+    assert!(size_of::<Flow>() == 120);
+    assert!(offset_of!(Flow, flags) == 28);
+    assert!(offset_of!(Flow, opened) == 40);
+    assert!(offset_of!(Flow, ifindex) == 48);
+    assert!(offset_of!(Flow, sampling) == 72);
+    assert!(offset_of!(Flow, handshake) == 80);
+    assert!(offset_of!(Flow, process) == 104);
     assert!(size_of::<ConnectionKey>() == 40);
-    assert!(size_of::<Connection>() == 24);
+    assert!(size_of::<Connection>() == 40);
     assert!(offset_of!(Connection, forwarded) == 21);
     assert!(size_of::<DropKey>() == 44);
     assert!(offset_of!(DropKey, reason) == 40);
-    assert!(size_of::<Dropped>() == 32);
+    assert!(size_of::<Dropped>() == 40);
+    assert!(size_of::<TcpKey>() == 36);
+    assert!(size_of::<Tcp>() == 32);
+    assert!(offset_of!(Tcp, retransmits) == 24);
+    assert!(size_of::<Rule>() == 44);
+    assert!(offset_of!(Rule, protocol) == 36);
     assert!(size_of::<Count>() == 16);
 };
 
 // SAFETY: integers and arrays of integers in C layout without padding (the assertions above hold the sizes): every bit
 // pattern is a value.
 unsafe impl Pod for Key {}
+// SAFETY: as for `Key`.
+unsafe impl Pod for Times {}
+// SAFETY: as for `Key`.
+unsafe impl Pod for TcpKey {}
+// SAFETY: as for `Key`.
+unsafe impl Pod for Tcp {}
+// SAFETY: as for `Key`.
+unsafe impl Pod for Rule {}
 // SAFETY: as for `Key`.
 unsafe impl Pod for Flow {}
 // SAFETY: as for `Key`.
@@ -380,19 +562,90 @@ pub fn wall_offset() -> i128 {
     best.1
 }
 
+fn netlink_socket(protocol: libc::c_int, flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: plain socket creation; the descriptor is owned from here on.
+    unsafe {
+        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC | flags, protocol);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Messages of netlink groups, without waiting for them.
+#[derive(Debug)]
+pub struct NetlinkEvents {
+    socket: OwnedFd,
+}
+
+/// Room for events that wait, in bytes.
+const EVENTS: libc::c_int = 4 << 20;
+
+impl NetlinkEvents {
+    /// Subscribes to the groups (a bit each) of a netlink protocol.
+    ///
+    /// # Errors
+    /// The kernel's: no such protocol, or no right.
+    pub fn subscribe(protocol: i32, groups: u32) -> io::Result<Self> {
+        let socket = netlink_socket(protocol, libc::SOCK_NONBLOCK)?;
+        // SAFETY: all zeros is a valid sockaddr_nl: the kernel chooses the port.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
+        address.nl_groups = groups;
+        let length = libc::socklen_t::try_from(std::mem::size_of_val(&address)).map_err(io::Error::other)?;
+        let room = EVENTS;
+        let size = libc::socklen_t::try_from(std::mem::size_of_val(&room)).map_err(io::Error::other)?;
+        // SAFETY: both pointers are to values that live through the calls and have the lengths given.
+        let bound = unsafe {
+            // Without the right to a larger buffer there is a smaller one, and what does not fit is noticed.
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                (&raw const room).cast(),
+                size,
+            );
+            libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)
+        };
+        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { socket }) }
+    }
+
+    /// The next message; nothing when none waits.
+    ///
+    /// # Errors
+    /// The socket's; `ENOBUFS` when messages were lost.
+    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0_u8; 16_384];
+        // SAFETY: `buffer` is writable for its length.
+        let got = unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        match usize::try_from(got) {
+            Ok(length) => {
+                buffer.truncate(length);
+                Ok(Some(buffer))
+            }
+            Err(_) => match io::Error::last_os_error() {
+                error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+}
+
 /// Sends one request to the kernel's routing netlink family and returns the bytes of each answer, up to 16 MB.
 ///
 /// # Errors
 /// The socket's error.
 pub fn netlink_dump(request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    // SAFETY: plain socket creation; the descriptor is owned from here on.
-    let socket = unsafe {
-        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
+    netlink_dump_of(libc::NETLINK_ROUTE, request)
+}
+
+/// As [`netlink_dump`], of any netlink protocol.
+///
+/// # Errors
+/// The socket's error.
+pub fn netlink_dump_of(protocol: i32, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let socket = netlink_socket(protocol, 0)?;
     // SAFETY: `request` is readable for its length.
     let sent = unsafe { libc::send(socket.as_fd().as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
     if sent < 0 {

@@ -3,7 +3,7 @@
 use crate::tick::{Tick, add, losses, totals};
 use std::collections::BTreeMap;
 use weir_flow::Millis;
-use weir_schemas::raw::{Origin, RawBatch, Sample, Totals};
+use weir_schemas::raw::{DnsSample, Origin, RawBatch, Sample, Totals};
 use weir_schemas::{EncodeError, encode};
 
 #[cfg(test)]
@@ -63,12 +63,13 @@ impl Accounting {
             let (after, encoded) = self.split(tick, count)?;
             let largest = encoded.iter().map(|part| part.value.len()).max().unwrap_or(0);
             // A single sample is far below any limit; if it were not, it must go all the same.
-            if largest <= limit || count >= tick.samples.len().max(1) {
+            let most = tick.samples.len().max(tick.dns.len()).max(1);
+            if largest <= limit || count >= most {
                 *self = after;
                 return Ok(encoded);
             }
             let wanted = largest.saturating_mul(count).div_ceil(limit.max(1));
-            count = wanted.max(count + 1).min(tick.samples.len());
+            count = wanted.max(count + 1).min(most);
         }
     }
 
@@ -76,21 +77,20 @@ impl Accounting {
     #[must_use]
     pub fn batch(&mut self, tick: &Tick) -> RawBatch {
         self.take_losses(tick);
-        self.part(tick, tick.samples.clone(), 0, 1)
+        self.part(tick, tick.samples.clone(), tick.dns.clone(), 0, 1)
     }
 
     fn split(&self, tick: &Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
         let mut after = self.clone();
         after.take_losses(tick);
-        let size = tick.samples.len().div_ceil(count.max(1)).max(1);
-        let mut chunks: Vec<&[Sample]> = tick.samples.chunks(size).collect();
-        if chunks.is_empty() {
-            chunks.push(&[]);
-        }
-        let parts = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-        let mut encoded = Vec::with_capacity(chunks.len());
-        for (part, chunk) in (0..parts).zip(chunks) {
-            let batch = after.part(tick, chunk.to_vec(), part, parts);
+        let size = |all: usize| all.div_ceil(count.max(1)).max(1);
+        let mut chunks = tick.samples.chunks(size(tick.samples.len()));
+        let mut questions = tick.dns.chunks(size(tick.dns.len()));
+        let parts = u32::try_from(chunks.len().max(questions.len()).max(1)).unwrap_or(u32::MAX);
+        let mut encoded = Vec::new();
+        for part in 0..parts {
+            let (samples, dns) = (chunks.next().unwrap_or_default(), questions.next().unwrap_or_default());
+            let batch = after.part(tick, samples.to_vec(), dns.to_vec(), part, parts);
             encoded.push(Encoded { value: encode(&batch)?, sequence: batch.sequence });
         }
         Ok((after, encoded))
@@ -105,7 +105,7 @@ impl Accounting {
         }
     }
 
-    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, part: u32, parts: u32) -> RawBatch {
+    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, dns: Vec<DnsSample>, part: u32, parts: u32) -> RawBatch {
         add(&mut self.published, totals(&samples));
         let mut seen = self.published;
         for lost in self.lost.values() {
@@ -114,7 +114,7 @@ impl Accounting {
         let sequence = self.sequence;
         self.sequence += 1;
         RawBatch {
-            dns: Vec::new(),
+            dns,
             cluster: self.identity.cluster.clone(),
             node: self.identity.node.clone(),
             boot: self.identity.boot.clone(),

@@ -1,12 +1,12 @@
 //! From packets to samples, the way the kernel programs count. Pure: time comes with the packets.
 
 use crate::packet::Packet;
-use crate::tick::{Tick, add};
+use crate::tick::{Tick, add, merge_times};
 use std::collections::{BTreeMap, HashMap};
 use weir_flow::protocol::{ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP};
 use weir_flow::time::floor_to;
 use weir_flow::{Address, Millis};
-use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, Sample, Totals};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, RoundTrip, Sample, Totals};
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +55,8 @@ struct Connection {
     opened: Option<Millis>,
     sequence: u32,
     ended: bool,
+    /// When a SYN came that is not answered yet, ns.
+    asked: Option<i128>,
     last: Millis,
     /// Conversations begun that only silence can end.
     open: u64,
@@ -73,6 +75,17 @@ struct Counted {
     flags: u16,
     started: u64,
     ended: u64,
+    zero_windows: u64,
+    resets: u64,
+    handshake: Option<RoundTrip>,
+}
+
+/// What a packet means for its connection.
+struct Events {
+    started: bool,
+    ended: bool,
+    /// From SYN to this SYN-ACK, µs.
+    handshake: Option<u64>,
 }
 
 /// Counts packets into ticks.
@@ -130,8 +143,9 @@ impl Aggregator {
         }
     }
 
-    /// Counts a packet in the running tick.
-    pub fn add(&mut self, time: Millis, packet: &Packet) {
+    /// Counts a packet of a time in ns since the epoch in the running tick.
+    pub fn add(&mut self, nanos: i128, packet: &Packet) {
+        let time = Millis::try_from(nanos.div_euclid(1_000_000)).unwrap_or(Millis::MAX);
         let key = Key {
             source: packet.source,
             destination: packet.destination,
@@ -139,7 +153,7 @@ impl Aggregator {
             destination_port: packet.destination_port,
             protocol: packet.protocol,
         };
-        let (started, ended) = self.connect(time, packet, key);
+        let events = self.connect(nanos, time, packet, key);
         let flow = self.flows.entry(key).or_insert(Counted {
             first: time,
             last: time,
@@ -148,14 +162,21 @@ impl Aggregator {
             flags: 0,
             started: 0,
             ended: 0,
+            zero_windows: 0,
+            resets: 0,
+            handshake: None,
         });
         flow.first = flow.first.min(time);
         flow.last = flow.last.max(time);
         flow.bytes = flow.bytes.saturating_add(packet.bytes);
         flow.packets += 1;
         flow.flags |= packet.flags;
-        flow.started += u64::from(started);
-        flow.ended += u64::from(ended);
+        flow.started += u64::from(events.started);
+        flow.ended += u64::from(events.ended);
+        flow.zero_windows += u64::from(packet.stalled);
+        flow.resets += u64::from(packet.protocol == TCP && packet.flags & RST != 0);
+        let time = events.handshake.map(|time| RoundTrip { sum: time, count: 1, min: time, max: time });
+        flow.handshake = merge_times(flow.handshake, time);
     }
 
     /// Counts what could not be read.
@@ -170,16 +191,16 @@ impl Aggregator {
             std::mem::take(&mut self.flows).into_iter().map(|(key, flow)| self.sample(key, &flow)).collect();
         samples.extend(self.end_idle(start.saturating_add(self.tick_length)));
         let lost = std::mem::take(&mut self.lost);
-        Some(Tick { start, ticks: 1, samples, lost, unaccounted: Totals::default() })
+        Some(Tick { start, ticks: 1, samples, lost, ..Tick::default() })
     }
 
-    /// What the packet means for its connection: whether it starts it, and whether it ends it.
-    fn connect(&mut self, time: Millis, packet: &Packet, key: Key) -> (bool, bool) {
+    /// What the packet means for its connection.
+    fn connect(&mut self, nanos: i128, time: Millis, packet: &Packet, key: Key) -> Events {
         let (ends, side) = ends(key);
         if !self.connections.contains_key(&ends) && self.connections.len() >= self.limit {
             self.connections.retain(|_, known| time.saturating_sub(known.last) < SILENT);
             if self.connections.len() >= self.limit {
-                return (false, false);
+                return Events { started: false, ended: false, handshake: None };
             }
         }
         let tcp = key.protocol == TCP;
@@ -196,17 +217,20 @@ impl Aggregator {
             known.opened = Some(time);
             known.sequence = packet.sequence;
             known.ended = false;
+            known.asked = (tcp && packet.flags & (SYN | ACK) == SYN).then_some(nanos);
             known.open += u64::from(!tcp);
             known.key = Some(key);
         } else if tcp && synchronizing == SYN | ACK && known.opener.is_none() {
             known.opener = Some(if side == Side::Low { Side::High } else { Side::Low });
         }
+        let asked = if tcp && synchronizing == SYN | ACK { known.asked.take() } else { None };
+        let handshake = asked.and_then(|asked| u64::try_from((nanos - asked) / 1_000).ok());
         let ended = tcp && packet.flags & (FIN | RST) != 0 && !known.ended;
         known.ended |= ended;
         known.last = known.last.max(time);
         let sum = &mut known.cumulative[side.index()];
         *sum = (sum.0.saturating_add(packet.bytes), sum.1.saturating_add(1));
-        (opens, ended)
+        Events { started: opens, ended, handshake }
     }
 
     fn sample(&self, key: Key, flow: &Counted) -> Sample {
@@ -215,10 +239,10 @@ impl Aggregator {
         let opener = known.and_then(|known| known.opener);
         let cumulative = known.map_or((flow.bytes, flow.packets), |known| known.cumulative[side.index()]);
         Sample {
-            zero_windows: 0,
+            zero_windows: flow.zero_windows,
             coarsened: Coarsening::None,
-            handshake: None,
-            resets: 0,
+            handshake: flow.handshake,
+            resets: flow.resets,
             point: Point::Capture,
             end: End::Source,
             interface: String::new(),
@@ -267,7 +291,18 @@ impl Aggregator {
         silent
             .into_iter()
             .map(|(key, open, last)| {
-                let nothing = Counted { first: last, last, bytes: 0, packets: 0, flags: 0, started: 0, ended: open };
+                let nothing = Counted {
+                    first: last,
+                    last,
+                    bytes: 0,
+                    packets: 0,
+                    flags: 0,
+                    started: 0,
+                    ended: open,
+                    zero_windows: 0,
+                    resets: 0,
+                    handshake: None,
+                };
                 Sample { opened_by: OpenedBy::Source, ..self.sample(key, &nothing) }
             })
             .collect()

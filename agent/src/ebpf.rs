@@ -3,7 +3,11 @@
 pub mod addresses;
 pub mod assemble;
 pub mod capture;
+pub mod conntrack;
+pub mod doctor;
+pub mod held;
 pub mod links;
+pub mod messages;
 pub mod probe;
 pub mod reasons;
 pub mod run;

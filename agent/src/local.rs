@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_flow::{Address, protocol};
-use weir_schemas::raw::{End, Point, Sample};
+use weir_schemas::raw::{DnsSample, End, Point, Sample};
 
 #[cfg(test)]
 mod tests;
@@ -179,6 +179,16 @@ impl Local {
         for sample in samples {
             self.evidence.fill(sample);
         }
+    }
+
+    /// Names the client of a question where its own end was seen, by what is known already.
+    pub fn fill_question(&self, sample: &mut DnsSample, client_port: u16) {
+        if sample.end != End::Source {
+            return;
+        }
+        let (client, server) = ((sample.client, client_port), (sample.server, sample.server_port));
+        let owner = self.evidence.owner(sample.point, &sample.interface, sample.protocol, client, server);
+        put(owner, &mut sample.pod_uid, &mut sample.container, &mut sample.process);
     }
 
     /// Says which interfaces there are.

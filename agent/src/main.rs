@@ -24,6 +24,9 @@ struct Settings {
     /// Say what can be captured here, and end
     #[arg(long)]
     probe: bool,
+    /// Say for each feature whether this kernel and these capabilities allow it, and end
+    #[arg(long)]
+    doctor: bool,
     #[command(flatten)]
     agent: AgentSettings,
     #[command(flatten)]
@@ -39,6 +42,8 @@ impl ServiceSettings for Settings {
 }
 
 fn main() -> ExitCode {
+    // While there is one thread: capabilities are each thread's own, and threads begin with those of who starts them.
+    weir_agent::privileges::reduce();
     weir_service::run("weir-agent", env!("CARGO_PKG_VERSION"), run)
 }
 
@@ -46,6 +51,10 @@ async fn run(context: Context<Settings>) -> anyhow::Result<()> {
     let settings = context.settings;
     if settings.probe {
         let lines = weir_agent::ebpf::probe(&settings.agent.selection()).lines();
+        return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
+    }
+    if settings.doctor {
+        let lines = weir_agent::ebpf::doctor::lines(&weir_agent::ebpf::doctor::features());
         return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
     }
     let log = Log::kafka(&settings.kafka)?;

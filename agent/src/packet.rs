@@ -3,7 +3,7 @@
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 use std::net::IpAddr;
 use weir_flow::Address;
-use weir_flow::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use weir_flow::protocol::{ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP};
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +57,12 @@ pub struct Packet {
     pub flags: u16,
     /// TCP sequence number.
     pub sequence: u32,
+    /// Whether a TCP segment announces no window; not where that means nothing (SYN, RST).
+    pub stalled: bool,
+    /// Where the transport layer's payload begins in what was captured; 0 where it has none that is known.
+    pub payload: usize,
+    /// Where the IP packet ends, which may be beyond what was captured.
+    pub end: usize,
 }
 
 /// Why a packet gives no [`Packet`].
@@ -85,11 +91,16 @@ pub fn read(link: LinkType, data: &[u8], length: u64) -> Result<Packet, Unread> 
     let (kind, offset) = network(link, data).ok_or(Unread::NotIp)?;
     let ip = data.get(offset..).ok_or(Unread::NotIp)?;
     let available = length.saturating_sub(u64::try_from(offset).unwrap_or(u64::MAX));
-    match kind {
+    let mut packet = match kind {
         IPV4 => ipv4(ip, available),
         IPV6 => ipv6(ip, available),
         _ => Err(Unread::NotIp),
+    }?;
+    if packet.payload > 0 {
+        packet.payload += offset;
+        packet.end = offset.saturating_add(usize::try_from(packet.bytes).unwrap_or(usize::MAX));
     }
+    Ok(packet)
 }
 
 /// The network layer's EtherType and where it begins.
@@ -142,9 +153,12 @@ fn ipv4(data: &[u8], available: u64) -> Result<Packet, Unread> {
         bytes,
         flags: 0,
         sequence: 0,
+        stalled: false,
+        payload: 0,
+        end: 0,
     };
     if header.fragments_offset().value() == 0 {
-        transport(&mut packet, data.get(start..).unwrap_or_default()).ok_or(Unread::Broken { bytes })?;
+        transport(&mut packet, data, start).ok_or(Unread::Broken { bytes })?;
     }
     Ok(packet)
 }
@@ -183,22 +197,30 @@ fn ipv6(data: &[u8], available: u64) -> Result<Packet, Unread> {
         bytes,
         flags: 0,
         sequence: 0,
+        stalled: false,
+        payload: 0,
+        end: 0,
     };
     if !later {
-        transport(&mut packet, data.get(offset..).unwrap_or_default()).ok_or(broken)?;
+        transport(&mut packet, data, offset).ok_or(broken)?;
     }
     Ok(packet)
 }
 
-fn transport(packet: &mut Packet, data: &[u8]) -> Option<()> {
+fn transport(packet: &mut Packet, ip: &[u8], start: usize) -> Option<()> {
+    let data = ip.get(start..).unwrap_or_default();
     match packet.protocol {
         TCP => {
             data.get(..16)?;
             packet.sequence = u32::from_be_bytes(data.get(4..8)?.try_into().ok()?);
-            packet.flags = u16_at(data, 12)? & 0x0fff;
+            let flags = u16_at(data, 12)?;
+            packet.flags = flags & 0x0fff;
+            packet.stalled = u16_at(data, 14)? == 0 && packet.flags & (SYN | RST) == 0;
+            packet.payload = start + usize::from(flags >> 12) * 4;
         }
         UDP => {
             data.get(..8)?;
+            packet.payload = start + 8;
         }
         SCTP => {}
         ICMP | ICMPV6 => {

@@ -6,7 +6,8 @@ pub use file::{CaptureFile, Captured, FileError};
 
 use crate::accounting::{Accounting, Identity};
 use crate::aggregate::Aggregator;
-use crate::packet::{self, Unread};
+use crate::dns::{self, Seen, Tracker};
+use crate::packet::{self, Packet, Unread};
 use crate::publish::{self, Published};
 use crate::stats::Stats;
 use crate::tick::Tick;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_flow::time::floor_to;
 use weir_flow::{Millis, RecordSettings};
-use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::raw::{DnsSample, End, Origin, Point, RawBatch};
 use weir_schemas::topics;
 use weir_service::{Health, Metrics};
 use weir_stream::{Log, Partitions, Start};
@@ -27,6 +28,8 @@ mod tests;
 
 /// The most connections that are remembered while reading.
 const CONNECTIONS: usize = 1 << 20;
+/// The most DNS questions that wait for an answer while reading, and the most different ones in a tick.
+const QUESTIONS: usize = 1 << 18;
 /// The node's name in batches from files.
 const NODE: &str = "capture";
 /// How long an answer of Kafka is awaited.
@@ -67,6 +70,7 @@ pub fn read(files: &[impl AsRef<Path>], settings: &RecordSettings) -> Result<Cap
         ticks: Ticks {
             sources,
             aggregator: Aggregator::new(settings.tick, CONNECTIONS),
+            dns: Tracker::new(QUESTIONS),
             waiting: None,
             settings: settings.clone(),
             not_ip: 0,
@@ -116,6 +120,7 @@ enum State {
 pub struct Ticks {
     sources: Vec<Source>,
     aggregator: Aggregator,
+    dns: Tracker,
     /// A packet of the tick after the one that was given out.
     waiting: Option<Captured>,
     settings: RecordSettings,
@@ -151,7 +156,12 @@ impl Ticks {
 
     fn count(&mut self, captured: &Captured) {
         match packet::read(captured.link, &captured.data, captured.length) {
-            Ok(packet) => self.aggregator.add(millis(captured.time), &packet),
+            Ok(packet) => {
+                self.aggregator.add(captured.time, &packet);
+                if let Some(seen) = question_or_answer(captured, &packet) {
+                    self.dns.observe(&seen, u64::MAX);
+                }
+            }
             Err(Unread::NotIp) => self.not_ip += 1,
             Err(Unread::Broken { bytes }) => self.aggregator.lose("parse", bytes),
         }
@@ -164,11 +174,14 @@ impl Ticks {
         while let Some(captured) = self.take()? {
             if let Some(ended) = self.aggregator.advance(millis(captured.time)) {
                 self.waiting = Some(captured);
-                return Ok(Some(ended));
+                let end = i128::from(ended.start.saturating_add(self.settings.tick)) * 1_000_000;
+                let dns = named(self.dns.end_tick(u64::try_from(end).unwrap_or(u64::MAX)));
+                return Ok(Some(Tick { dns, ..ended }));
             }
             self.count(&captured);
         }
-        Ok(self.aggregator.finish())
+        let dns = named(self.dns.finish());
+        Ok(self.aggregator.finish().map(|ended| Tick { dns, ..ended }))
     }
 
     /// An empty tick late enough for the last window to be complete.
@@ -202,6 +215,30 @@ impl Iterator for Ticks {
         }
         None
     }
+}
+
+/// What a packet from or to the port of DNS servers carries, as far as it was captured.
+fn question_or_answer<'a>(captured: &'a Captured, packet: &Packet) -> Option<Seen<'a>> {
+    let ports = [packet.source_port, packet.destination_port];
+    if packet.payload == 0 || !dns::PORTS.iter().any(|port| ports.contains(port)) {
+        return None;
+    }
+    let payload = captured.data.get(packet.payload..packet.end.min(captured.data.len()))?;
+    (!payload.is_empty()).then(|| Seen {
+        time: u64::try_from(captured.time).unwrap_or(0),
+        point: Point::Capture,
+        end: End::Source,
+        interface: 0,
+        source: (packet.source, packet.source_port),
+        destination: (packet.destination, packet.destination_port),
+        protocol: packet.protocol,
+        sampling: 1,
+        payload,
+    })
+}
+
+fn named(samples: Vec<dns::Unnamed>) -> Vec<DnsSample> {
+    samples.into_iter().map(|unnamed| unnamed.sample).collect()
 }
 
 fn millis(nanos: i128) -> Millis {

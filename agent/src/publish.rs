@@ -170,7 +170,7 @@ fn begin(
     let contents = totals(&tick.samples);
     let encoded = accounting.batches(&tick, MESSAGE_LIMIT).or_else(|error| {
         tracing::error!(%error, "samples of a tick cannot be encoded: counted as lost");
-        let mut empty = Tick { samples: Vec::new(), ..tick };
+        let mut empty = Tick { samples: Vec::new(), dns: Vec::new(), ..tick };
         add(empty.lost.entry("encode".to_owned()).or_default(), contents);
         accounting.batches(&empty, MESSAGE_LIMIT)
     });

@@ -1,6 +1,7 @@
 //! The agent of a live node: capture and publishing side by side.
 
 use crate::accounting::Identity;
+use crate::ebpf::conntrack::Conntrack;
 use crate::ebpf::{self, Capture};
 use crate::local::Local;
 use crate::publish::{self, Published};
@@ -32,7 +33,7 @@ pub async fn run(
 ) -> anyhow::Result<Published> {
     record.validate()?;
     health.set_ready("capture", false, "loading");
-    let options = settings.capture();
+    let options = settings.capture().map_err(|error| anyhow!(error)).hint("see docs/reference-settings.md, Agent")?;
     let capture = tokio::task::spawn_blocking(move || Capture::load(options)).await?.hint(
         "capture needs Linux 5.11 or newer and CAP_BPF + CAP_NET_ADMIN: run as root, or give the program the capabilities with setcap",
     )?;
@@ -56,6 +57,8 @@ pub async fn run(
         window: record.window,
         remembered: usize::try_from(settings.connections_limit).unwrap_or(usize::MAX),
         local: Local::new(&settings.host_root),
+        conntrack: conntrack(settings),
+        questions: usize::try_from(settings.dns_limit).unwrap_or(usize::MAX),
     };
     let (capture_stats, capture_stop) = (stats.clone(), stop.clone());
     let thread = std::thread::Builder::new()
@@ -68,4 +71,15 @@ pub async fn run(
     let captured = tokio::task::spawn_blocking(move || thread.join()).await?;
     captured.map_err(|_| anyhow!("capture thread panicked"))?.context("capture")?;
     Ok(published)
+}
+
+/// Follows connection tracking where that is wanted and can be.
+fn conntrack(settings: &AgentSettings) -> Option<Conntrack> {
+    if settings.no_translation {
+        return None;
+    }
+    let limit = usize::try_from(settings.connections_limit).unwrap_or(usize::MAX);
+    Conntrack::follow(limit)
+        .inspect_err(|error| tracing::warn!(%error, "not captured: the other side of translated connections"))
+        .ok()
 }

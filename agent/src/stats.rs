@@ -1,5 +1,6 @@
 //! The agent's metrics.
 
+use crate::dns::DnsCounts;
 use crate::local::Counts;
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Family, Gauge, Label};
@@ -13,12 +14,21 @@ pub struct Stats {
     pub samples: Counter,
     /// Ticks that the capture was late for, and merged into the one before.
     pub overruns: Counter,
+    /// Times that flows were read before their tick ended, because the kernel's map was half full.
+    pub early_flushes: Counter,
     /// Interfaces that could not be watched.
     pub attach_failures: Counter,
     /// Dropped packets of flows on interfaces that are not watched.
     pub unwatched: Gauge,
     /// Interfaces that are watched.
     pub interfaces: Gauge,
+    questions: Family<Label, Gauge>,
+    /// Translated connections that are known.
+    pub translations: Gauge,
+    /// Translated connections left out because there were too many.
+    pub translations_full: Gauge,
+    /// Times that connection tracking said more than was read.
+    pub conntrack_overruns: Gauge,
     scans: Gauge,
     overflow: Gauge,
     unknown_namespaces: Gauge,
@@ -53,11 +63,28 @@ impl Stats {
             ),
             samples: metrics.counter("weir_agent_samples", "samples made"),
             overruns: metrics.counter("weir_agent_tick_overruns", "ticks merged because the agent was held up"),
+            early_flushes: metrics.counter(
+                "weir_agent_early_flushes",
+                "times that flows were read before their tick ended, because the kernel's map was half full",
+            ),
             attach_failures: metrics
                 .counter("weir_agent_attach_failures", "interfaces that could not be watched, see the log"),
             unwatched: metrics
                 .gauge("weir_agent_unwatched_drops", "dropped packets of flows on interfaces that are not watched"),
             interfaces: metrics.gauge("weir_agent_interfaces", "interfaces that are watched"),
+            translations: metrics.gauge("weir_agent_translations", "translated connections that are known"),
+            translations_full: metrics.gauge(
+                "weir_agent_translations_full",
+                "translated connections left out since the start, because there were too many",
+            ),
+            conntrack_overruns: metrics.gauge(
+                "weir_agent_conntrack_overruns",
+                "times since the start that connection tracking said more than was read, and all was asked anew",
+            ),
+            questions: metrics.gauge_family(
+                "weir_agent_dns",
+                "DNS messages since the start by what became of them: read, unreadable, unmatched, unanswered, left out",
+            ),
             scans: metrics.gauge("weir_agent_process_scans", "looks at the node's processes since the start"),
             overflow: metrics.gauge(
                 "weir_agent_evidence_overflow",
@@ -75,6 +102,14 @@ impl Stats {
             refused: metrics.counter("weir_agent_refused_batches", "batches that could never be written"),
             buffered: metrics.gauge("weir_agent_buffer_bytes", "bytes of ticks that wait for Kafka"),
             merged: metrics.gauge("weir_agent_merged_ticks", "ticks merged into an earlier one of their window"),
+        }
+    }
+
+    /// Shows what became of DNS messages.
+    pub fn dns(&self, counts: DnsCounts) {
+        for (name, count) in counts.named() {
+            let label: Label = [("outcome", name.to_owned())];
+            self.questions.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 

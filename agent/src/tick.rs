@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use weir_flow::{Address, Millis};
-use weir_schemas::raw::{End, Loss, OpenedBy, Point, RoundTrip, Sample, Totals};
+use weir_schemas::raw::{Coarsening, DnsSample, End, Loss, OpenedBy, Point, RoundTrip, Sample, Totals};
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +33,8 @@ pub struct Tick {
     pub ticks: u32,
     /// What was counted.
     pub samples: Vec<Sample>,
+    /// What clients asked DNS servers.
+    pub dns: Vec<DnsSample>,
     /// What was lost in these ticks, by reason.
     pub lost: BTreeMap<String, Totals>,
     /// All that was seen and is neither in samples nor in a named loss, since the source began: normally nothing. It
@@ -48,7 +50,12 @@ impl Tick {
         let text = |sample: &Sample| {
             sample.interface.len() + sample.process.as_ref().map_or(0, String::len) + sample.drops.len() * 64
         };
-        FIXED + self.samples.iter().map(|sample| std::mem::size_of::<Sample>() + text(sample)).sum::<usize>()
+        let asked = |sample: &DnsSample| {
+            std::mem::size_of::<DnsSample>() + sample.question.len() + std::mem::size_of_val(sample.answers.as_slice())
+        };
+        FIXED
+            + self.samples.iter().map(|sample| std::mem::size_of::<Sample>() + text(sample)).sum::<usize>()
+            + self.dns.iter().map(asked).sum::<usize>()
     }
 
     /// Takes in the next tick of the same window: samples of one flow at one point become one.
@@ -69,6 +76,60 @@ impl Tick {
         for (reason, lost) in later.lost {
             add(self.lost.entry(reason).or_default(), lost);
         }
+        self.merge_dns(later.dns);
+    }
+
+    fn merge_dns(&mut self, later: Vec<DnsSample>) {
+        let mut index: HashMap<Vec<u8>, usize> =
+            self.dns.iter().enumerate().map(|(place, sample)| (asked(sample), place)).collect();
+        for sample in later {
+            let key = asked(&sample);
+            if let Some(earlier) = index.get(&key).and_then(|place| self.dns.get_mut(*place)) {
+                merge_dns_samples(earlier, sample);
+            } else {
+                index.insert(key, self.dns.len());
+                self.dns.push(sample);
+            }
+        }
+    }
+}
+
+/// What a DNS sample is of, as bytes.
+fn asked(sample: &DnsSample) -> Vec<u8> {
+    let ends = (sample.point, sample.end, sample.client, sample.server, sample.server_port, sample.protocol);
+    let code = (sample.question_type, sample.response_code);
+    format!("{ends:?} {code:?} {} {}", sample.interface, sample.question).into_bytes()
+}
+
+fn merge_dns_samples(earlier: &mut DnsSample, later: DnsSample) {
+    earlier.count = earlier.count.saturating_add(later.count);
+    earlier.latency = merge_times(earlier.latency, later.latency);
+    earlier.answers_more = earlier.answers_more.saturating_add(later.answers_more);
+    for answer in later.answers {
+        match earlier.answers.binary_search(&answer) {
+            Ok(_) => {}
+            Err(place) if earlier.answers.len() < crate::dns::message::ADDRESSES => {
+                earlier.answers.insert(place, answer)
+            }
+            Err(_) => earlier.answers_more = earlier.answers_more.saturating_add(1),
+        }
+    }
+    earlier.pod_uid = earlier.pod_uid.take().or(later.pod_uid);
+    earlier.container = earlier.container.take().or(later.container);
+    earlier.process = earlier.process.take().or(later.process);
+}
+
+/// Adds times.
+#[must_use]
+pub(crate) fn merge_times(a: Option<RoundTrip>, b: Option<RoundTrip>) -> Option<RoundTrip> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(RoundTrip {
+            sum: a.sum.saturating_add(b.sum),
+            count: a.count.saturating_add(b.count),
+            min: a.min.min(b.min),
+            max: a.max.max(b.max),
+        }),
+        (a, b) => a.or(b),
     }
 }
 
@@ -81,6 +142,8 @@ struct Identity {
     addresses: (Address, Address),
     ports: (u16, u16),
     protocol: u8,
+    sampling: u32,
+    coarsened: Coarsening,
 }
 
 impl Identity {
@@ -92,6 +155,8 @@ impl Identity {
             addresses: (sample.source, sample.destination),
             ports: (sample.source_port, sample.destination_port),
             protocol: sample.protocol,
+            sampling: sample.sampling,
+            coarsened: sample.coarsened,
         }
     }
 }
@@ -115,15 +180,10 @@ fn merge_samples(earlier: &mut Sample, later: Sample) {
     earlier.pod_uid = earlier.pod_uid.take().or(later.pod_uid);
     earlier.container = earlier.container.take().or(later.container);
     earlier.process = earlier.process.take().or(later.process);
-    earlier.round_trip = match (earlier.round_trip, later.round_trip) {
-        (Some(a), Some(b)) => Some(RoundTrip {
-            sum: a.sum.saturating_add(b.sum),
-            count: a.count.saturating_add(b.count),
-            min: a.min.min(b.min),
-            max: a.max.max(b.max),
-        }),
-        (a, b) => a.or(b),
-    };
+    earlier.round_trip = merge_times(earlier.round_trip, later.round_trip);
+    earlier.handshake = merge_times(earlier.handshake, later.handshake);
+    earlier.zero_windows = earlier.zero_windows.saturating_add(later.zero_windows);
+    earlier.resets = earlier.resets.saturating_add(later.resets);
     for drop in later.drops {
         if let Some(same) = earlier.drops.iter_mut().find(|d| d.reason == drop.reason) {
             same.packets = same.packets.saturating_add(drop.packets);

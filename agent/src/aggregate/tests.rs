@@ -18,6 +18,9 @@ fn packet(forth: bool, protocol: u8, flags: u16, sequence: u32) -> Packet {
         bytes: 100,
         flags,
         sequence,
+        stalled: false,
+        payload: 0,
+        end: 0,
     }
 }
 
@@ -26,7 +29,7 @@ fn run(packets: &[(i64, Packet)]) -> Vec<Tick> {
     let mut ticks = Vec::new();
     for (time, packet) in packets {
         ticks.extend(aggregator.advance(*time));
-        aggregator.add(*time, packet);
+        aggregator.add(i128::from(*time) * 1_000_000, packet);
     }
     ticks.extend(aggregator.finish());
     ticks
@@ -100,4 +103,21 @@ proptest! {
         }
         prop_assert_eq!(run(&packets), ticks);
     }
+}
+
+#[test]
+fn handshakes_resets_and_closed_windows_are_counted_where_they_are_sent() {
+    let closed = Packet { stalled: true, ..packet(true, 6, 0x10, 2) };
+    let ticks = run(&[
+        (100, packet(true, 6, 0x02, 1)),
+        (400, packet(true, 6, 0x02, 1)),
+        (430, packet(false, 6, 0x12, 9)),
+        (440, packet(false, 6, 0x12, 9)),
+        (450, closed),
+        (460, packet(true, 6, 0x14, 3)),
+    ]);
+    let of = |port: u16| ticks[0].samples.iter().find(|sample| sample.source_port == port).unwrap();
+    let time = of(80).handshake.unwrap();
+    assert_eq!((time.count, time.min, time.max, time.sum), (1, 330_000, 330_000, 330_000));
+    assert_eq!((of(5_000).handshake, of(5_000).resets, of(5_000).zero_windows), (None, 1, 1));
 }

@@ -1,17 +1,18 @@
 //! From what the kernel counted in a tick to samples. Pure: what else must be known is asked through [`Surroundings`].
 
 use super::capture::Drained;
+use super::conntrack::Direction;
 use super::reasons::{self, Reasons};
 use crate::abi::{
     self, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SEEN, ConnectionKey, Count, DropKey, Dropped, Flow, HOOK_HOST_IN,
-    HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key,
+    HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key, Tcp, TcpKey, Times,
 };
 use crate::tick::{Tick, add, totals};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use weir_flow::protocol::{ICMP, ICMPV6, TCP};
 use weir_flow::{Address, Millis};
-use weir_schemas::raw::{Coarsening, Drop, End, OpenedBy, Point, Sample, Totals};
+use weir_schemas::raw::{self, Coarsening, Drop, End, OpenedBy, Point, RoundTrip, Sample, Totals};
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,8 @@ pub trait Surroundings {
     fn forwarded(&self, connection: &ConnectionKey) -> bool;
     /// Whether the address is the host's own.
     fn is_own(&self, address: &[u8; 16]) -> bool;
+    /// What packets that look so look like on the other side of an address translation of this node.
+    fn other_side(&self, seen: &Direction) -> Option<Direction>;
 }
 
 /// What is remembered of a flow from tick to tick.
@@ -41,6 +44,8 @@ struct Remembered {
     ifindex: u32,
     /// A connection's last packets have no socket any more that would name its process.
     process: [u8; 16],
+    sampling: u32,
+    underlay: bool,
 }
 
 /// Assembles ticks, one after the other.
@@ -97,7 +102,8 @@ impl Assembler {
             let (interface, bridged) = node.interface(flow.ifindex);
             let host = is_host(key, flow, bridged, &returned, node);
             let known = self.remember(key, flow, host);
-            let sample = sample(key, flow, &known, interface, offset);
+            let mut sample = sample(key, flow, &known, interface, offset);
+            sample.translated = node.other_side(&direction(key)).map(translated);
             if host && matches!(key.hook, HOOK_POD_IN | HOOK_POD_OUT) {
                 // No other interface sees what goes between a pod and the host itself: one packet, two ends, two reports.
                 let mut other = sample.clone();
@@ -109,13 +115,18 @@ impl Assembler {
             }
             samples.push(sample);
         }
-        self.add_drops(&mut samples, &drained.drops, offset, node);
+        let mut reporters = Reporters::default();
+        if !drained.drops.is_empty() || !drained.tcp.is_empty() {
+            reporters = reporters_of(&samples);
+        }
+        add_tcp(&mut samples, &drained.tcp, &reporters);
+        self.add_drops(&mut samples, &mut reporters, &drained.drops, offset, node);
         samples.extend(self.end_idle(now, offset, node));
 
         let all = totals(&samples);
         let seen = of_count(drained.counters[COUNT_SEEN]);
         let mut lost = std::collections::BTreeMap::new();
-        for index in [COUNT_PARSE, COUNT_MAP_FULL] {
+        for index in [COUNT_PARSE, COUNT_MAP_FULL, abi::COUNT_FILTERED, abi::COUNT_SAMPLED_OUT] {
             let count = of_count(drained.counters[index]);
             if count != Totals::default() {
                 lost.insert(abi::COUNTER_NAMES[index].to_owned(), count);
@@ -131,7 +142,7 @@ impl Assembler {
             bytes: rest(self.seen.bytes, self.drained.bytes, self.lost.bytes),
             samples: 0,
         };
-        Tick { start, ticks, samples, lost, unaccounted }
+        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted }
     }
 
     fn remember(&mut self, key: &Key, flow: &Flow, host: bool) -> Remembered {
@@ -143,6 +154,8 @@ impl Assembler {
         entry.last = entry.last.max(flow.last);
         entry.host = host;
         entry.ifindex = flow.ifindex;
+        entry.sampling = flow.sampling;
+        entry.underlay = flow.flags & abi::FLOW_UNDERLAY != 0;
         if flow.process[0] != 0 {
             entry.process = flow.process;
         }
@@ -179,24 +192,11 @@ impl Assembler {
     fn add_drops(
         &mut self,
         samples: &mut Vec<Sample>,
+        reporters: &mut Reporters,
         drops: &[(DropKey, Dropped)],
         offset: i128,
         node: &impl Surroundings,
     ) {
-        if drops.is_empty() {
-            return;
-        }
-        let mut reporters: HashMap<Tuple, usize> = HashMap::new();
-        for (place, sample) in samples.iter().enumerate() {
-            let tuple = Tuple::of(sample);
-            let better = reporters
-                .get(&tuple)
-                .and_then(|old| samples.get(*old))
-                .is_none_or(|old| rank(sample.point, sample.end) < rank(old.point, old.end));
-            if better {
-                reporters.insert(tuple, place);
-            }
-        }
         for (key, dropped) in drops {
             let reason = self.reasons.name(key.reason);
             let class = reasons::class(&reason);
@@ -229,8 +229,10 @@ impl Assembler {
             destination_port: key.destination_port,
             protocol: key.protocol,
             hook,
+            coarsened: abi::COARSENED_NOT,
             zero: 0,
             ifindex: 0,
+            sampling: 0,
         };
         let seen = [HOOK_POD_IN, HOOK_LO_OUT, HOOK_POD_OUT, HOOK_LO_IN]
             .into_iter()
@@ -245,9 +247,53 @@ impl Assembler {
             None => (HOOK_HOST_OUT, false),
         };
         let flow = Flow { first: dropped.first, last: dropped.last, ..Flow::default() };
-        let known = seen.map_or(Remembered { host, ..Remembered::default() }, |(_, known)| *known);
+        let sampling = u32::try_from(dropped.sampling).unwrap_or(u32::MAX);
+        let known = seen.map_or(Remembered { host, sampling, ..Remembered::default() }, |(_, known)| *known);
         Some(sample(&at(hook), &flow, &known, node.interface(known.ifindex).0, offset))
     }
+}
+
+/// The sample of each tuple that stands for it best.
+type Reporters = HashMap<Tuple, usize>;
+
+fn reporters_of(samples: &[Sample]) -> Reporters {
+    let mut reporters = Reporters::new();
+    for (place, sample) in samples.iter().enumerate() {
+        let tuple = Tuple::of(sample);
+        let better = reporters
+            .get(&tuple)
+            .and_then(|old| samples.get(*old))
+            .is_none_or(|old| rank(sample.point, sample.end) < rank(old.point, old.end));
+        if better {
+            reporters.insert(tuple, place);
+        }
+    }
+    reporters
+}
+
+/// What sockets say goes to the sample of what they send. Sockets whose packets are not watched are nobody's here.
+fn add_tcp(samples: &mut [Sample], tcp: &[(TcpKey, Tcp)], reporters: &Reporters) {
+    for (key, statistics) in tcp {
+        let tuple = Tuple {
+            source: key.source,
+            destination: key.destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol: TCP,
+        };
+        let Some(sample) = reporters.get(&tuple).and_then(|place| samples.get_mut(*place)) else { continue };
+        sample.retransmits = u64::from(statistics.retransmits);
+        sample.round_trip = times(&statistics.round_trip);
+    }
+}
+
+fn times(times: &Times) -> Option<RoundTrip> {
+    (times.count > 0).then(|| RoundTrip {
+        sum: times.sum,
+        count: u64::from(times.count),
+        min: u64::from(times.min),
+        max: u64::from(times.max),
+    })
 }
 
 fn of_count(count: Count) -> Totals {
@@ -259,14 +305,14 @@ fn rank(point: Point, end: End) -> (bool, bool) {
     (matches!(point, Point::Transit | Point::Underlay), end == End::Destination)
 }
 
-fn opposite(end: End) -> End {
+pub(super) fn opposite(end: End) -> End {
     match end {
         End::Source => End::Destination,
         End::Destination => End::Source,
     }
 }
 
-fn end(hook: u8) -> End {
+pub(super) fn end(hook: u8) -> End {
     match hook {
         HOOK_POD_IN | HOOK_HOST_OUT | HOOK_LO_OUT => End::Source,
         _ => End::Destination,
@@ -301,9 +347,31 @@ fn is_host(key: &Key, flow: &Flow, bridged: bool, returned: &HashSet<Tuple>, nod
     if key.hook != HOOK_HOST_IN || flow.flags & abi::FLOW_NO_SOCKET == 0 {
         return true;
     }
-    // Addressed to the host, and nobody there listens: the host's own unless its destination is translated, which the
-    // way of the answers tells.
+    // Addressed to the host, and nobody there listens: the host's own unless its destination is translated, which
+    // connection tracking tells, or the way of the answers.
+    if let Some(other) = node.other_side(&direction(key)) {
+        return node.is_own(&other.destination);
+    }
     !(returned.contains(&Tuple::of_key(key)) || node.forwarded(&connection_key(key)))
+}
+
+fn direction(key: &Key) -> Direction {
+    Direction {
+        source: key.source,
+        destination: key.destination,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+        protocol: key.protocol,
+    }
+}
+
+fn translated(other: Direction) -> raw::Tuple {
+    raw::Tuple {
+        source: address(other.source),
+        destination: address(other.destination),
+        source_port: other.source_port,
+        destination_port: other.destination_port,
+    }
 }
 
 /// As `connection_key` in `flow.bpf.c`.
@@ -382,7 +450,7 @@ fn bytes(address: Address) -> [u8; 16] {
     }
 }
 
-fn address(bytes: [u8; 16]) -> Address {
+pub(super) fn address(bytes: [u8; 16]) -> Address {
     Address::new(IpAddr::V6(Ipv6Addr::from(bytes)))
 }
 
@@ -393,16 +461,22 @@ fn process(name: &[u8; 16]) -> Option<String> {
 
 fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str, offset: i128) -> Sample {
     let wall = |time: u64| Millis::try_from((i128::from(time) + offset).div_euclid(1_000_000)).unwrap_or(Millis::MAX);
+    let is_coarse = key.coarsened != abi::COARSENED_NOT;
     let point = match key.hook {
         HOOK_POD_IN | HOOK_POD_OUT => Point::Pod,
+        _ if known.underlay => Point::Underlay,
         _ if known.host => Point::Host,
         _ => Point::Transit,
     };
     Sample {
-        zero_windows: 0,
-        coarsened: Coarsening::None,
-        handshake: None,
-        resets: 0,
+        zero_windows: u64::from(flow.zero_windows),
+        coarsened: match key.coarsened {
+            abi::COARSENED_PORT => Coarsening::SourcePort,
+            abi::COARSENED_PREFIX => Coarsening::Prefix,
+            _ => Coarsening::None,
+        },
+        handshake: times(&flow.handshake),
+        resets: u64::from(flow.resets),
         point,
         end: end(key.hook),
         interface: interface.to_owned(),
@@ -415,6 +489,9 @@ fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str, offset: i
         opened_by: match flow.opener {
             abi::OPENER_SOURCE => OpenedBy::Source,
             abi::OPENER_DESTINATION => OpenedBy::Destination,
+            // The kernel took the end whose port it left out for the one that opened it.
+            _ if is_coarse && key.source_port == 0 && key.destination_port != 0 => OpenedBy::Source,
+            _ if is_coarse && key.destination_port == 0 && key.source_port != 0 => OpenedBy::Destination,
             _ => OpenedBy::Unknown,
         },
         first_seen: wall(flow.first),
@@ -433,6 +510,6 @@ fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str, offset: i
         pod_uid: None,
         container: None,
         process: if point == Point::Host { process(&known.process) } else { None },
-        sampling: 1,
+        sampling: known.sampling.max(1),
     }
 }

@@ -3,7 +3,9 @@
 use super::links::{self, Link, Role, Selection};
 use super::reasons::Reasons;
 use crate::abi::{self, Boundary, COUNTERS, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
-use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray};
+use crate::abi::{Message, Tcp, TcpKey};
+use crate::rules::CaptureRule;
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSock, LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc,
@@ -20,6 +22,14 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow.bpf.o");
 
 /// Links that are gone are remembered for their last samples' names; more than this at once is not waited for.
 const REMEMBERED: usize = 4096;
+/// What the drop program gives.
+pub(super) const DROPS: &str = "why packets are dropped";
+/// What the socket program gives.
+pub(super) const PROCESSES: &str = "names of host processes";
+/// What a missing program of TCP statistics would give.
+pub(super) const ROUND_TRIPS: &str = "round-trip times";
+/// As [`ROUND_TRIPS`].
+pub(super) const RETRANSMITS: &str = "retransmissions";
 /// Entries fetched from a map in one system call.
 const CHUNK: usize = 4096;
 
@@ -40,10 +50,34 @@ const CLASSIFIERS: [&str; 8] = [
 pub struct Options {
     /// Which interfaces.
     pub selection: Selection,
-    /// The most flows in one tick.
+    /// The most flows in one tick that are counted as they are.
     pub flows_limit: u32,
     /// The most connections whose opener is remembered.
     pub connections_limit: u32,
+    /// Which flows are counted.
+    pub rules: Vec<CaptureRule>,
+    /// Ports of DNS servers; at most [`abi::DNS_PORTS`].
+    pub dns_ports: Vec<u16>,
+    /// Ports of VXLAN and Geneve beside those of the node's devices.
+    pub tunnel_ports: Vec<u16>,
+    /// Ports of WireGuard.
+    pub wireguard_ports: Vec<u16>,
+}
+
+impl Options {
+    /// For the interfaces of `selection`, everything counted, nothing else read.
+    #[must_use]
+    pub fn new(selection: Selection, flows_limit: u32, connections_limit: u32) -> Self {
+        Self {
+            selection,
+            flows_limit,
+            connections_limit,
+            rules: Vec::new(),
+            dns_ports: Vec::new(),
+            tunnel_ports: Vec::new(),
+            wireguard_ports: Vec::new(),
+        }
+    }
 }
 
 /// Why capture cannot begin or go on.
@@ -82,6 +116,8 @@ pub struct Drained {
     pub flows: Vec<(Key, Flow)>,
     /// The drops.
     pub drops: Vec<(DropKey, Dropped)>,
+    /// What sockets say of their connections.
+    pub tcp: Vec<(TcpKey, Tcp)>,
     /// What each counter gained since the buffer was last drained, by index.
     pub counters: [Count; COUNTERS],
 }
@@ -98,6 +134,7 @@ pub struct Missing {
 struct Buffer {
     flows: MapData,
     drops: MapData,
+    tcp: MapData,
     /// The counters' values when this buffer was last drained.
     counted: [Count; COUNTERS],
 }
@@ -118,6 +155,10 @@ pub struct Capture {
     counts: PerCpuArray<MapData, Count>,
     connections: BpfHashMap<MapData, ConnectionKey, Connection>,
     addresses: BpfHashMap<MapData, [u8; 16], u32>,
+    fill: Array<MapData, u64>,
+    messages: RingBuf<MapData>,
+    tunnels: BpfHashMap<MapData, u32, u32>,
+    known_tunnels: BTreeMap<u32, u32>,
     known_addresses: HashSet<[u8; 16]>,
     attached: BTreeMap<u32, Attached>,
     failed: HashSet<u32>,
@@ -138,12 +179,23 @@ impl Capture {
             (reasons.number("CONSUMED").unwrap_or(u32::MAX), reasons.number("NOT_SPECIFIED").unwrap_or(u32::MAX))
         });
         let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |m| u32::try_from(m.ino()).unwrap_or(0));
+        let mut ports = [0_u16; abi::DNS_PORTS];
+        for (place, port) in ports.iter_mut().zip(&options.dns_ports) {
+            *place = *port;
+        }
+        let rules = u32::try_from(options.rules.len()).unwrap_or(u32::MAX);
+        let room = options.flows_limit.saturating_add(options.flows_limit / 4).saturating_add(1);
         let mut ebpf = EbpfLoader::new()
+            .override_global("weir_dns_ports", ports.as_slice(), true)
+            .override_global("weir_rules", &rules, true)
+            .override_global("weir_flows_limit", &options.flows_limit, true)
             .override_global("weir_reason_consumed", &numbers.0, true)
             .override_global("weir_reason_not_specified", &numbers.1, true)
             .override_global("weir_own_namespace", &namespace, true)
-            .map_max_entries("WEIR_FLOWS_0", options.flows_limit)
-            .map_max_entries("WEIR_FLOWS_1", options.flows_limit)
+            .map_max_entries("WEIR_FLOWS_0", room)
+            .map_max_entries("WEIR_FLOWS_1", room)
+            .map_max_entries("WEIR_TCP_0", options.flows_limit)
+            .map_max_entries("WEIR_TCP_1", options.flows_limit)
             .map_max_entries("WEIR_CONNECTIONS", options.connections_limit)
             .load(OBJECT)?;
         for program in CLASSIFIERS {
@@ -151,16 +203,22 @@ impl Capture {
         }
         match &reasons {
             Ok(_) => {
-                if let Err(source) = attach_drops(&mut ebpf) {
-                    missing.push(Missing { what: "why packets are dropped".to_owned(), why: chain(&source) });
+                if let Err(source) = attach_tracepoint(&mut ebpf, "weir_drop", "kfree_skb") {
+                    missing.push(Missing { what: DROPS.to_owned(), why: chain(&source) });
                 }
             }
             Err(source) => {
-                missing.push(Missing { what: "why packets are dropped".to_owned(), why: source.to_string() });
+                missing.push(Missing { what: DROPS.to_owned(), why: source.to_string() });
+            }
+        }
+        let statistics = [("weir_round_trip", "tcp_probe"), ("weir_retransmit", "tcp_retransmit_skb")];
+        for ((program, hook), what) in statistics.into_iter().zip([ROUND_TRIPS, RETRANSMITS]) {
+            if let Err(source) = attach_tracepoint(&mut ebpf, program, hook) {
+                missing.push(Missing { what: what.to_owned(), why: chain(&source) });
             }
         }
         if let Err(why) = attach_sockets(&mut ebpf) {
-            missing.push(Missing { what: "names of host processes".to_owned(), why });
+            missing.push(Missing { what: PROCESSES.to_owned(), why });
         }
         let config = take(&mut ebpf, "WEIR_CONFIG")?;
         let boundary = match &config {
@@ -168,18 +226,32 @@ impl Capture {
             _ => Err(std::io::Error::other("not an array")),
         }
         .map_err(|source| CaptureError::Map { map: "WEIR_CONFIG", source })?;
-        let mut buffer = |flows, drops| {
+        let mut table: Array<MapData, abi::Rule> = typed(&mut ebpf, "WEIR_RULES")?;
+        for (index, rule) in (0..).zip(&options.rules) {
+            table
+                .set(index, rule.kernel(), 0)
+                .map_err(|source| CaptureError::Map { map: "WEIR_RULES", source: std::io::Error::other(source) })?;
+        }
+        let mut buffer = |flows, drops, tcp| {
             Ok::<_, CaptureError>(Buffer {
                 flows: hash(&mut ebpf, flows)?,
                 drops: hash(&mut ebpf, drops)?,
+                tcp: hash(&mut ebpf, tcp)?,
                 counted: [Count::default(); COUNTERS],
             })
         };
-        let buffers = [buffer("WEIR_FLOWS_0", "WEIR_DROPS_0")?, buffer("WEIR_FLOWS_1", "WEIR_DROPS_1")?];
-        Ok(Self {
+        let buffers = [
+            buffer("WEIR_FLOWS_0", "WEIR_DROPS_0", "WEIR_TCP_0")?,
+            buffer("WEIR_FLOWS_1", "WEIR_DROPS_1", "WEIR_TCP_1")?,
+        ];
+        let mut capture = Self {
             counts: typed(&mut ebpf, "WEIR_COUNTS")?,
             connections: typed(&mut ebpf, "WEIR_CONNECTIONS")?,
             addresses: typed(&mut ebpf, "WEIR_ADDRESSES")?,
+            fill: typed(&mut ebpf, "WEIR_FILL")?,
+            messages: typed(&mut ebpf, "WEIR_MESSAGES")?,
+            tunnels: typed(&mut ebpf, "WEIR_TUNNELS")?,
+            known_tunnels: BTreeMap::new(),
             ebpf,
             options,
             boundary,
@@ -190,7 +262,49 @@ impl Capture {
             gone: VecDeque::new(),
             reasons: reasons.unwrap_or_default(),
             missing,
-        })
+        };
+        capture.refresh_tunnels(&[]);
+        Ok(capture)
+    }
+
+    /// Hands each payload that the programs handed on since the last call to `each`.
+    pub fn messages(&mut self, mut each: impl FnMut(&Message)) {
+        while let Some(entry) = self.messages.next() {
+            if let Some(message) = Message::read(&entry) {
+                each(&message);
+            }
+        }
+    }
+
+    /// How many flows a buffer holds.
+    #[must_use]
+    pub fn fill(&self, buffer: usize) -> u64 {
+        self.fill.get(&u32::from(buffer % 2 == 1), 0).unwrap_or(0)
+    }
+
+    /// The most flows in one tick that are counted as they are.
+    #[must_use]
+    pub fn flows_limit(&self) -> u32 {
+        self.options.flows_limit
+    }
+
+    /// Tells the programs the ports of tunnels: those of the settings and of this node's devices.
+    fn refresh_tunnels(&mut self, links: &[Link]) {
+        let of_devices = links.iter().filter_map(|link| link.tunnel_port);
+        let to =
+            self.options.tunnel_ports.iter().copied().chain(of_devices).map(|port| (u32::from(port), abi::TUNNEL_TO));
+        let wireguard = self.options.wireguard_ports.iter().map(|port| (u32::from(*port), abi::TUNNEL_WIREGUARD));
+        let now: BTreeMap<u32, u32> = wireguard.chain(to).collect();
+        for (port, kind) in now.iter().filter(|(port, kind)| self.known_tunnels.get(port) != Some(kind)) {
+            if let Err(error) = self.tunnels.insert(port, kind, 0) {
+                tracing::warn!(%error, port, "port of a tunnel not noted: there are more than {}", abi::TUNNELS);
+            }
+        }
+        for port in self.known_tunnels.keys().filter(|port| !now.contains_key(port)) {
+            // It may be gone already: that is what is wanted.
+            let _ = self.tunnels.remove(port);
+        }
+        self.known_tunnels = now;
     }
 
     /// What this kernel or these privileges do not allow.
@@ -242,6 +356,7 @@ impl Capture {
         }
         self.failed.retain(|index| present.contains(index));
         let mut errors = Vec::new();
+        self.refresh_tunnels(&links);
         for link in links {
             let role = links::role(&link);
             if let Some(attached) = self.attached.get_mut(&link.index) {
@@ -325,6 +440,11 @@ impl Capture {
             drained.drops.push((*key, *drop));
         })
         .map_err(|source| CaptureError::Map { map: "WEIR_DROPS", source })?;
+        abi::drain_map(half.tcp.fd().as_fd(), CHUNK, |key: &TcpKey, tcp: &Tcp| drained.tcp.push((*key, *tcp)))
+            .map_err(|source| CaptureError::Map { map: "WEIR_TCP", source })?;
+        self.fill
+            .set(u32::from(buffer % 2 == 1), 0, 0)
+            .map_err(|source| CaptureError::Map { map: "WEIR_FILL", source: std::io::Error::other(source) })?;
         // After the flows: the programs count a packet as seen before they touch its flow.
         for index in 0..COUNTERS {
             let entry = u32::try_from(buffer % 2 * COUNTERS + index).unwrap_or(u32::MAX);
@@ -385,6 +505,9 @@ impl Capture {
     ) -> Result<(u32, std::time::Duration), ProgramError> {
         use aya::programs::{TestRun, TestRunOptions};
         let program = classifier(&mut self.ebpf, program)?;
+        if program.fd().is_err() {
+            program.load()?;
+        }
         let mut options = TestRunOptions::new();
         options.data_in = Some(packet);
         options.ctx_in = context;
@@ -434,16 +557,16 @@ fn attach_classifier(
     program.take_link(id)
 }
 
-fn attach_drops(ebpf: &mut Ebpf) -> Result<(), CaptureError> {
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), CaptureError> {
     let failed = |source: ProgramError| CaptureError::Program {
-        program: "weir_drop".to_owned(),
-        hook: "tracepoint kfree_skb".to_owned(),
+        program: name.to_owned(),
+        hook: format!("tracepoint {hook}"),
         source: Box::new(source),
     };
     let btf = Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
-    let program = ebpf.program_mut("weir_drop").ok_or(ProgramError::NotLoaded).map_err(failed)?;
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).map_err(failed)?;
     let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load("kfree_skb", &btf).map_err(failed)?;
+    program.load(hook, &btf).map_err(failed)?;
     program.attach().map_err(failed)?;
     Ok(())
 }

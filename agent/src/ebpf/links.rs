@@ -23,6 +23,8 @@ pub struct Link {
     pub namespace: Option<i32>,
     /// Index of the bridge or bond that it is a part of.
     pub master: Option<u32>,
+    /// UDP port to which a VXLAN or Geneve device sends.
+    pub tunnel_port: Option<u16>,
 }
 
 /// What an interface stands for.
@@ -125,6 +127,9 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_GENEVE_PORT: u16 = 5;
 
 /// The interfaces in one answer; what is cut or not understood is skipped.
 #[must_use]
@@ -152,7 +157,17 @@ fn parse_link(message: &[u8]) -> Option<Link> {
                 link.namespace = i32_at(value).filter(|number| *number >= 0);
             }
             IFLA_LINKINFO => {
-                link.kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, value)| text(value));
+                let about = |wanted| attributes(value).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+                link.kind = about(IFLA_INFO_KIND).map(text);
+                let port = match link.kind.as_deref() {
+                    Some("vxlan") => Some(IFLA_VXLAN_PORT),
+                    Some("geneve") => Some(IFLA_GENEVE_PORT),
+                    _ => None,
+                };
+                link.tunnel_port = port.and_then(|port| {
+                    let (_, value) = attributes(about(IFLA_INFO_DATA)?).find(|(kind, _)| *kind == port)?;
+                    value.get(..2)?.try_into().ok().map(u16::from_be_bytes)
+                });
             }
             _ => {}
         }
@@ -160,7 +175,7 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     Some(link)
 }
 
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(rest, 0)?);
         // The two upper bits say "nested" and "network order".

@@ -1,6 +1,6 @@
 //! What capture on this node is able to do, in plain sentences.
 
-use super::capture::{Capture, Missing, Options, chain};
+use super::capture::{Capture, Missing, Options, RETRANSMITS, ROUND_TRIPS, chain};
 use super::links::{self, Role, Selection};
 
 /// What is captured and what is not.
@@ -43,7 +43,7 @@ pub fn probe(selection: &Selection) -> Report {
         let program = std::env::current_exe().map_or_else(|_| "weir".to_owned(), |path| path.display().to_string());
         format!("sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep {program}")
     });
-    let options = Options { selection: selection.clone(), flows_limit: 1024, connections_limit: 1024 };
+    let options = Options::new(selection.clone(), 1024, 1024);
     let capture = match Capture::load(options) {
         Ok(capture) => capture,
         Err(error) => {
@@ -77,9 +77,12 @@ pub fn probe(selection: &Selection) -> Report {
     if !report.missing.iter().any(|missing| missing.what.starts_with("names")) {
         report.captured.push("names of host processes, for sockets made from now on".to_owned());
     }
-    report
-        .missing
-        .push(Missing { what: "round-trip times and retransmissions".to_owned(), why: "not built yet".to_owned() });
+    report.captured.push("DNS questions and answers".to_owned());
+    for what in [ROUND_TRIPS, RETRANSMITS] {
+        if !report.missing.iter().any(|missing| missing.what == what) {
+            report.captured.push(format!("{what} of TCP connections"));
+        }
+    }
     report.missing.extend(links.iter().filter(|link| selection.wants(&link.name)).filter_map(
         |link| match links::role(link) {
             Role::Ignored(why) => Some(Missing { what: format!("interface {}", link.name), why: why.to_owned() }),

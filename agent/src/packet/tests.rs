@@ -30,7 +30,9 @@ fn padding_is_not_counted_and_a_cut_packet_keeps_its_length() {
 fn every_link_type_leads_to_the_same_packet() {
     let frame = tcp();
     let ip = &frame[14..];
+    let payload = |data: &[u8], packet: Packet| data[packet.payload..packet.end].to_vec();
     let expected = read(LinkType::Ethernet, &frame, length(&frame)).unwrap();
+    assert_eq!(payload(&frame, expected).len(), 4);
     let with = |head: &[u8]| [head, ip].concat();
     let mut cooked = vec![0; 16];
     cooked[14] = 8;
@@ -45,7 +47,9 @@ fn every_link_type_leads_to_the_same_packet() {
         (LinkType::Loopback, with(&[2, 0, 0, 0])),
         (LinkType::Ethernet, with(&vlan)),
     ] {
-        assert_eq!(read(link, &data, length(&data)), Ok(expected), "{link:?}");
+        let packet = read(link, &data, length(&data)).unwrap();
+        assert_eq!(payload(&data, packet), payload(&frame, expected), "{link:?}");
+        assert_eq!(Packet { payload: expected.payload, end: expected.end, ..packet }, expected, "{link:?}");
     }
 }
 

@@ -188,3 +188,34 @@ async fn captures_are_published_under_their_own_cluster() {
     let values = |records: &[weir_stream::Record]| records.iter().map(|r| r.value.clone()).collect::<Vec<_>>();
     assert_eq!(values(&other.records(&topic, 0)), values(&first));
 }
+
+#[test]
+fn questions_and_answers_in_a_file_are_samples_of_its_one_observer() {
+    let header = |answer: bool| [0, 7, if answer { 0x80 } else { 0 }, 0, 0, 1, 0, u8::from(answer), 0, 0, 0, 0];
+    let question = [&[2][..], b"Db", &[7], b"example", &[0, 0, 1, 0, 1]].concat();
+    // A pointer to the question's name (RFC 1035 §4.1.4), type A, class IN, a second to live, four bytes.
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 9];
+    let packet = |forth: bool, payload: &[u8]| {
+        let (from, to, ports) = if forth { (1, 2, (40_000, 53)) } else { (2, 1, (53, 40_000)) };
+        let mut data = Vec::new();
+        let step = PacketBuilder::ipv4([10, 0, 0, from], [10, 0, 0, to], 64).udp(ports.0, ports.1);
+        step.write(&mut data, payload).unwrap();
+        data
+    };
+    let asked = packet(true, &[&header(false)[..], &question].concat());
+    let answered = packet(false, &[&header(true)[..], &question, &record].concat());
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("dns.pcap");
+    std::fs::write(&path, pcap(&[(100, asked.clone()), (130, answered), (6_000, asked)], 65_535)).unwrap();
+    let batches: Vec<RawBatch> =
+        read(&[path], &RecordSettings::small("x")).unwrap().batches().map(Result::unwrap).collect();
+    let all: Vec<_> = batches.iter().flat_map(|batch| batch.dns.iter().map(|sample| (batch.tick, sample))).collect();
+    let told: Vec<_> = all.iter().map(|(tick, s)| (*tick, s.response_code, s.count)).collect();
+    assert_eq!(told, [(0, Some(0), 1), (6_000, None, 1)]);
+    let sample = all[0].1;
+    assert_eq!((sample.question.as_str(), sample.client.to_string().as_str()), ("db.example", "10.0.0.1"));
+    assert_eq!((sample.server.to_string().as_str(), sample.server_port), ("10.0.0.2", 53));
+    assert_eq!((sample.latency.unwrap().max, sample.answers[0].to_string().as_str()), (30_000, "192.0.2.9"));
+    // Flows count the same packets.
+    assert_eq!(batches.iter().flat_map(|batch| &batch.samples).map(|sample| sample.packets).sum::<u64>(), 3);
+}

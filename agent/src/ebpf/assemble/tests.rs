@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::{Assembler, Surroundings};
-use crate::abi::{self, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
+use crate::abi::{self, ConnectionKey, Count, DropKey, Dropped, Flow, HOOK_HOST_IN, HOOK_HOST_OUT, Key};
 use crate::ebpf::capture::Drained;
+use crate::ebpf::conntrack::Direction;
 use crate::ebpf::reasons::Reasons;
 use std::net::Ipv4Addr;
-use weir_schemas::raw::{End, Point, Sample};
+use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, Sample};
 
 struct Node {
     bridged: bool,
@@ -26,6 +27,48 @@ impl Surroundings for Node {
     fn is_own(&self, address: &[u8; 16]) -> bool {
         *address == ip(1)
     }
+
+    fn other_side(&self, seen: &Direction) -> Option<Direction> {
+        (seen.destination == SERVICE).then_some(Direction { destination: ip(9), destination_port: 8_080, ..*seen })
+    }
+}
+
+const SERVICE: [u8; 16] = [9; 16];
+
+#[test]
+fn what_connection_tracking_knows_is_told_and_decides_whose_a_packet_is() {
+    let mut assembler = Assembler::new(10, Reasons::default(), true);
+    let key = Key { destination: SERVICE, destination_port: 80, protocol: 6, hook: HOOK_HOST_IN, ..Key::default() };
+    // By its address alone the host's own, if nothing translated it to somebody else's.
+    let flow = Flow { packets: 1, flags: abi::FLOW_HOST | abi::FLOW_NO_SOCKET, ..Flow::default() };
+    let drained = Drained { flows: vec![(key, flow)], ..Drained::default() };
+    let tick = assembler.tick(0, 1, &drained, 0, 1, &Node { bridged: false, forwarded: false });
+    let other = tick.samples[0].translated.unwrap();
+    assert_eq!((tick.samples[0].point, other.destination_port), (Point::Transit, 8_080));
+    assert_eq!(other.destination, super::address(ip(9)));
+}
+
+#[test]
+fn tunnels_statistics_and_coarse_tuples_keep_what_they_are() {
+    let mut assembler = Assembler::new(10, Reasons::default(), true);
+    let key = Key { source_port: 7, destination_port: 80, protocol: 6, hook: HOOK_HOST_OUT, ..Key::default() };
+    let times = abi::Times { sum: 30, count: 2, min: 10, max: 20, zero: 0 };
+    let flow = Flow { packets: 1, flags: abi::FLOW_HOST, sampling: 4, handshake: times, resets: 3, ..Flow::default() };
+    let coarse = Key { source_port: 0, coarsened: abi::COARSENED_PORT, sampling: 4, ..key };
+    let tunnel = Key { protocol: 17, ..key };
+    let statistics = abi::TcpKey { source_port: 7, destination_port: 80, ..abi::TcpKey::default() };
+    let drained = Drained {
+        flows: vec![(key, flow), (coarse, flow), (tunnel, Flow { flags: abi::FLOW_UNDERLAY, ..flow })],
+        tcp: vec![(statistics, abi::Tcp { round_trip: times, retransmits: 5, zero: 0 })],
+        ..Drained::default()
+    };
+    let tick = assembler.tick(0, 1, &drained, 0, 1, &Node { bridged: false, forwarded: false });
+    let [exact, coarse, tunnel] = tick.samples.try_into().unwrap();
+    assert_eq!((exact.retransmits, exact.round_trip.unwrap().sum, exact.handshake.unwrap().max), (5, 30, 20));
+    assert_eq!((exact.sampling, exact.resets, exact.coarsened), (4, 3, Coarsening::None));
+    assert_eq!((coarse.sampling, coarse.retransmits, coarse.coarsened), (4, 0, Coarsening::SourcePort));
+    assert_eq!((exact.opened_by, coarse.opened_by), (OpenedBy::Unknown, OpenedBy::Source));
+    assert_eq!((tunnel.point, tunnel.round_trip), (Point::Underlay, None));
 }
 
 fn ip(last: u8) -> [u8; 16] {
@@ -118,7 +161,7 @@ fn drops_go_to_the_senders_report_and_without_one_stand_alone() {
         reason: 99,
         ..DropKey::default()
     };
-    let dropped = Dropped { packets: 2, bytes: 120, first: 1, last: 2 };
+    let dropped = Dropped { packets: 2, bytes: 120, first: 1, last: 2, sampling: 1 };
     drained.drops = vec![(drop(2, 3), dropped), (drop(1, 5), dropped)];
     let samples = samples(&drained, &NODE);
     assert_eq!(samples.len(), 3);

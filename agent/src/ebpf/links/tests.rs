@@ -1,7 +1,16 @@
 use super::{Link, Role, Selection, list, parse, role};
 
 fn link(kind: Option<&str>, hardware: u16, crosses: bool, master: Option<u32>) -> Link {
-    Link { index: 7, name: "x".to_owned(), hardware, kind: kind.map(str::to_owned), crosses, namespace: None, master }
+    Link {
+        index: 7,
+        name: "x".to_owned(),
+        hardware,
+        kind: kind.map(str::to_owned),
+        crosses,
+        namespace: None,
+        master,
+        tunnel_port: None,
+    }
 }
 
 #[test]
