@@ -1,4 +1,6 @@
-//! An enriched record as an Elasticsearch document (ECS names), its index and its bulk operation. Pure.
+//! A record as an Elasticsearch document (ECS names), its index and its bulk operation. Pure.
+//!
+//! Flows are here; [`dns`], [`ledger`] and [`audit`] are data sets of their own.
 //!
 //! `source` is the initiator, `destination` the responder. What is absent is not written; flags are written only when
 //! they are true and counters of rare things only when they are not zero, because every field costs disk.
@@ -12,9 +14,17 @@ use weir_elastic::bulk::{Operation, Target};
 use weir_flow::{Address, Millis, protocol};
 use weir_schemas::enriched::{Action, Arrival, Enriched, Kind, Side, direction};
 use weir_schemas::raw::Origin;
+use xxhash_rust::xxh3::xxh3_128;
 
+mod audit;
+mod dns;
+mod ledger;
 mod report;
 mod side;
+
+pub use audit::prepare as prepare_audit;
+pub use dns::prepare as prepare_dns;
+pub use ledger::prepare as prepare_ledger;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -25,7 +35,9 @@ use report::Report;
 use side::{Identity, Party};
 
 /// The version of ECS whose field names are used.
-const ECS: &str = "8.17.0";
+const ECS: Ecs = Ecs { version: "8.17.0" };
+/// Who says so.
+const OBSERVER: Observer = Observer { vendor: "Weir", product: "weir", kind: "flow" };
 
 /// Why a record can never be a document.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,6 +78,10 @@ pub enum DocumentError {
 pub struct Prepared {
     /// The index that must exist.
     pub index: Index,
+    /// The cluster's id; empty where the record has none.
+    pub cluster: String,
+    /// The start of the window that decided the index, ms since the epoch.
+    pub window: Millis,
     /// What is sent: a write or a delete, to the index's write alias.
     pub operation: Operation,
 }
@@ -75,27 +91,89 @@ pub struct Prepared {
 /// # Errors
 /// When the record can never be written.
 pub fn prepare(record: &Enriched, periods: &Periods) -> Result<Prepared, DocumentError> {
+    prepare_as(IndexKind::of(record.origin), record, periods)
+}
+
+/// Makes a record ready for the indices of this kind of flows.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_as(kind: IndexKind, record: &Enriched, periods: &Periods) -> Result<Prepared, DocumentError> {
     check(record)?;
-    let period = periods.at(&record.cluster, record.window);
-    let index = Index::of(IndexKind::of(record.origin), record.level, record.window, period)
-        .ok_or_else(|| DocumentError::Level { id: record.id.clone(), level: record.level })?;
-    let alias = index.write_alias();
-    let target = Target { index: &alias, id: &record.id, version: u64::from(record.correction) + 1 };
-    let json = |cause: String| DocumentError::Json { id: record.id.clone(), cause };
-    let operation = match record.kind {
-        Kind::Delete => Operation::delete(target),
-        Kind::Upsert => {
-            let document = serde_json::to_vec(&Document::of(record)).map_err(|e| json(e.to_string()))?;
-            Operation::index(target, &document).map_err(|e| json(e.to_string()))?
-        }
+    let placed = Placed {
+        kind,
+        level: record.level,
+        cluster: &record.cluster,
+        window: record.window,
+        id: &record.id,
+        correction: record.correction,
     };
-    Ok(Prepared { index, operation })
+    match record.kind {
+        Kind::Delete => placed.delete(periods),
+        Kind::Upsert => placed.write(&Document::of(record), periods),
+    }
+}
+
+/// Where a document belongs and which of its versions it is.
+struct Placed<'a> {
+    kind: IndexKind,
+    level: u8,
+    cluster: &'a str,
+    window: Millis,
+    id: &'a str,
+    correction: u32,
+}
+
+impl Placed<'_> {
+    fn index(&self, periods: &Periods) -> Result<Index, DocumentError> {
+        Index::of(self.kind, self.level, self.window, periods.at(self.cluster, self.window))
+            .ok_or_else(|| DocumentError::Level { id: self.id.to_owned(), level: self.level })
+    }
+
+    fn prepared(&self, index: Index, operation: Operation) -> Prepared {
+        Prepared { index, cluster: self.cluster.to_owned(), window: self.window, operation }
+    }
+
+    fn delete(&self, periods: &Periods) -> Result<Prepared, DocumentError> {
+        let index = self.index(periods)?;
+        Ok(self.prepared(index, Operation::delete(self.target(&index.write_alias()))))
+    }
+
+    fn write(&self, document: &impl Serialize, periods: &Periods) -> Result<Prepared, DocumentError> {
+        let json = |cause: String| DocumentError::Json { id: self.id.to_owned(), cause };
+        let index = self.index(periods)?;
+        let document = serde_json::to_vec(document).map_err(|e| json(e.to_string()))?;
+        let operation = Operation::index(self.target(&index.write_alias()), &document);
+        Ok(self.prepared(index, operation.map_err(|e| json(e.to_string()))?))
+    }
+
+    fn target<'a>(&'a self, alias: &'a str) -> Target<'a> {
+        Target { index: alias, id: self.id, version: u64::from(self.correction) + 1 }
+    }
+}
+
+/// An id for what has none of its own: a function of these parts, 32 hexadecimal digits.
+fn id_of(parts: &[&str]) -> String {
+    // No part holds a NUL, so that no two lists of parts are the same bytes.
+    format!("{:032x}", xxh3_128(parts.join("\0").as_bytes()))
+}
+
+fn check_id(id: &str) -> Result<(), DocumentError> {
+    if id.len() != 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(DocumentError::Id(id.chars().take(64).collect()));
+    }
+    Ok(())
+}
+
+fn check_times(id: &str, times: &[(&'static str, Millis)]) -> Result<(), DocumentError> {
+    match times.iter().find(|(_, time)| !TIMES.contains(time)) {
+        Some((field, time)) => Err(DocumentError::Time { id: id.to_owned(), field, time: *time }),
+        None => Ok(()),
+    }
 }
 
 fn check(record: &Enriched) -> Result<(), DocumentError> {
-    if record.id.len() != 32 || !record.id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(DocumentError::Id(record.id.chars().take(64).collect()));
-    }
+    check_id(&record.id)?;
     let reports = [&record.by_initiator, &record.by_responder];
     let last_forward = reports.into_iter().flatten().filter_map(|r| r.last_forward);
     let times = [
@@ -104,10 +182,8 @@ fn check(record: &Enriched) -> Result<(), DocumentError> {
         ("first_seen", record.first_seen),
         ("last_seen", record.last_seen),
     ];
-    match times.into_iter().chain(last_forward.map(|t| ("last_forward", t))).find(|(_, time)| !TIMES.contains(time)) {
-        Some((field, time)) => Err(DocumentError::Time { id: record.id.clone(), field, time }),
-        None => Ok(()),
-    }
+    let times: Vec<_> = times.into_iter().chain(last_forward.map(|t| ("last_forward", t))).collect();
+    check_times(&record.id, &times)
 }
 
 /// The document of a record.
@@ -231,17 +307,17 @@ impl<'a> Document<'a> {
         let totals = &record.totals;
         Self {
             timestamp: Time(record.window),
-            ecs: Ecs { version: ECS },
+            ecs: ECS,
             event: Event::of(record),
-            source: Party::of(&record.initiator, totals.forward_bytes, totals.forward_packets),
-            destination: Party::of(&record.responder, totals.reverse_bytes, totals.reverse_packets),
+            source: Party::of(&record.initiator, Some((totals.forward_bytes, totals.forward_packets))),
+            destination: Party::of(&record.responder, Some((totals.reverse_bytes, totals.reverse_packets))),
             network: Network::of(record),
             related: Related::of(record),
             orchestrator: Orchestrator {
                 cluster: Named { name: &record.cluster },
                 platform: record.cluster_known.then_some("kubernetes"),
             },
-            observer: Observer { vendor: "Weir", product: "weir", kind: "flow" },
+            observer: OBSERVER,
             weir: Weir::of(record),
         }
     }
@@ -281,7 +357,7 @@ impl<'a> Network<'a> {
             packets: sum(totals.forward_packets, totals.reverse_packets),
             transport: protocol::name(record.protocol),
             iana_number: record.protocol.to_string(),
-            family: family(record),
+            family: family([&record.initiator, &record.responder]),
             direction: direction(record.initiator.is_inside(), record.responder.is_inside()),
             community_id: record.community_id.as_deref(),
         }
@@ -293,24 +369,28 @@ fn sum(a: u64, b: u64) -> u64 {
     a.saturating_add(b).min(i64::MAX.unsigned_abs())
 }
 
-fn addresses(record: &Enriched) -> impl Iterator<Item = Address> {
-    let of = |side: &Side| side.address.into_iter().chain(side.addresses.clone());
-    of(&record.initiator).chain(of(&record.responder))
+fn addresses<'a>(sides: [&'a Side; 2]) -> impl Iterator<Item = Address> {
+    sides.into_iter().flat_map(|side: &'a Side| side.address.into_iter().chain(side.addresses.iter().copied()))
 }
 
 /// `ipv4` or `ipv6` when all addresses are of that family.
-fn family(record: &Enriched) -> Option<&'static str> {
-    let mut families = addresses(record).map(|a| a.ip().is_ipv4());
+fn family(sides: [&Side; 2]) -> Option<&'static str> {
+    let mut families = addresses(sides).map(|a| a.ip().is_ipv4());
     let first = families.next()?;
     families.all(|f| f == first).then_some(if first { "ipv4" } else { "ipv6" })
 }
 
+/// All addresses of both ends, each once.
+fn related(sides: [&Side; 2]) -> Vec<Ip> {
+    let mut all: Vec<Address> = addresses(sides).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().map(Ip).collect()
+}
+
 impl Related {
     fn of(record: &Enriched) -> Self {
-        let mut all: Vec<Address> = addresses(record).collect();
-        all.sort_unstable();
-        all.dedup();
-        Self { ip: all.into_iter().map(Ip).collect() }
+        Self { ip: related([&record.initiator, &record.responder]) }
     }
 
     fn is_empty(&self) -> bool {

@@ -2,6 +2,7 @@
 //! documents again.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::fmt;
 use weir_flow::Millis;
 use weir_flow::settings::IndexPeriod;
@@ -10,12 +11,6 @@ use weir_schemas::raw::Origin;
 #[cfg(test)]
 mod tests;
 
-/// The alias by which all flow indices are read.
-pub const READ_ALIAS: &str = "weir-flows";
-/// The name of the index template.
-pub const TEMPLATE_NAME: &str = "weir-flows";
-/// The index template: settings, strict mapping and read alias of every flow index.
-pub const TEMPLATE: &str = include_str!("../templates/weir-flows.json");
 /// Times outside of these cannot be written: 1970 up to and without the year 10000, ms since the epoch.
 pub const TIMES: std::ops::Range<Millis> = 0..253_402_300_800_000;
 
@@ -26,10 +21,21 @@ pub enum IndexKind {
     Flows,
     /// Flows of capture files, whose time may be years ago.
     Capture,
+    /// Flows of past windows that somebody had made again.
+    Replay,
+    /// DNS questions.
+    Dns,
+    /// Where everything that was seen has gone.
+    Ledger,
+    /// What was deleted or given up.
+    Audit,
 }
 
 impl IndexKind {
-    /// The kind for records of this origin.
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Flows, Self::Capture, Self::Replay, Self::Dns, Self::Ledger, Self::Audit];
+
+    /// The kind for flow records of this origin.
     #[must_use]
     pub fn of(origin: Origin) -> Self {
         match origin {
@@ -38,11 +44,23 @@ impl IndexKind {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// The name in index names and on the horizon topic.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Flows => "flows",
             Self::Capture => "capture",
+            Self::Replay => "replay",
+            Self::Dns => "dns",
+            Self::Ledger => "ledger",
+            Self::Audit => "audit",
         }
+    }
+
+    /// Whether its indices are kept apart by aggregation level.
+    #[must_use]
+    pub fn has_levels(self) -> bool {
+        matches!(self, Self::Flows | Self::Capture | Self::Replay)
     }
 }
 
@@ -50,22 +68,65 @@ impl IndexKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Index {
     kind: IndexKind,
+    /// 0 where the kind has no levels.
     level: u8,
     /// Start of the period, ms since the epoch.
     start: Millis,
-    hourly: bool,
+    length: Length,
+}
+
+/// How long the period of an index is, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Length {
+    Hour,
+    Day,
+    /// The audit's: few entries, kept for long.
+    Month,
+}
+
+impl Length {
+    fn of(kind: IndexKind, period: IndexPeriod) -> Self {
+        match (kind, period) {
+            (IndexKind::Audit, _) => Self::Month,
+            (_, IndexPeriod::Day) => Self::Day,
+            (_, IndexPeriod::Hour) => Self::Hour,
+        }
+    }
+
+    /// The start of the period that holds a time.
+    fn start(self, time: Millis) -> Option<Millis> {
+        match self {
+            Self::Hour => Some(weir_flow::time::floor_to(time, 3_600_000)),
+            Self::Day => Some(weir_flow::time::floor_to(time, 86_400_000)),
+            Self::Month => {
+                let date = Timestamp::from_millisecond(time).ok()?.to_zoned(TimeZone::UTC).date();
+                Some(date.first_of_month().to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
+            }
+        }
+    }
 }
 
 impl Index {
-    /// The index for a window; nothing when the level or the time is not one that can be written.
+    /// The index for a window; nothing when the level or the time is not one that can be written. A kind without levels
+    /// takes level 0 only.
     #[must_use]
     pub fn of(kind: IndexKind, level: u8, window: Millis, period: IndexPeriod) -> Option<Self> {
-        let (length, hourly) = match period {
-            IndexPeriod::Day => (86_400_000, false),
-            IndexPeriod::Hour => (3_600_000, true),
-        };
-        let writable = TIMES.contains(&window) && level <= 3;
-        writable.then(|| Self { kind, level, start: weir_flow::time::floor_to(window, length), hourly })
+        let length = Length::of(kind, period);
+        let highest = if kind.has_levels() { 3 } else { 0 };
+        let writable = TIMES.contains(&window) && level <= highest;
+        Some(Self { kind, level, start: length.start(window).filter(|_| writable)?, length })
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn kind(&self) -> IndexKind {
+        self.kind
+    }
+
+    /// Its aggregation level; 0 where its kind has none.
+    #[must_use]
+    pub fn level(&self) -> u8 {
+        self.level
     }
 
     /// The alias by which this index, and no other, is written.
@@ -78,7 +139,15 @@ impl Index {
 impl fmt::Display for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = Timestamp::from_millisecond(self.start).map_err(|_| fmt::Error)?;
-        let pattern = if self.hourly { "%Y.%m.%d.%H" } else { "%Y.%m.%d" };
-        write!(f, "weir-{}-l{}-{}", self.kind.as_str(), self.level, start.strftime(pattern))
+        let pattern = match self.length {
+            Length::Hour => "%Y.%m.%d.%H",
+            Length::Day => "%Y.%m.%d",
+            Length::Month => "%Y.%m",
+        };
+        write!(f, "weir-{}-", self.kind.as_str())?;
+        if self.kind.has_levels() {
+            write!(f, "l{}-", self.level)?;
+        }
+        write!(f, "{}", start.strftime(pattern))
     }
 }

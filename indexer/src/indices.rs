@@ -1,9 +1,10 @@
 //! Makes indices before they are written; a bulk never makes one.
 
-use crate::index::{Index, READ_ALIAS, TEMPLATE, TEMPLATE_NAME};
+use crate::index::{Index, IndexKind};
 use crate::metrics::IndexerMetrics;
+use crate::template;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use tracing::info;
 use weir_elastic::{Created, Elastic, Error};
@@ -15,7 +16,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct Indices {
     elastic: Elastic,
-    template: Value,
+    templates: BTreeMap<IndexKind, Value>,
     metrics: IndexerMetrics,
     known: Mutex<HashSet<Index>>,
 }
@@ -24,17 +25,22 @@ impl Indices {
     /// Knows none yet.
     ///
     /// # Errors
-    /// Never: the template is part of the program, and a test parses it.
+    /// Never: the templates are part of the program, and a test parses them.
     pub fn new(elastic: Elastic, metrics: IndexerMetrics) -> Result<Self, serde_json::Error> {
-        Ok(Self { elastic, template: serde_json::from_str(TEMPLATE)?, metrics, known: Mutex::default() })
+        let templates = IndexKind::ALL.into_iter().map(|kind| Ok((kind, template::of(kind)?)));
+        let templates = templates.collect::<Result<_, serde_json::Error>>()?;
+        Ok(Self { elastic, templates, metrics, known: Mutex::default() })
     }
 
-    /// Puts the index template, for indices that somebody else makes.
+    /// Puts the index templates, for indices that somebody else makes.
     ///
     /// # Errors
-    /// When the engine refuses it or does not answer.
-    pub async fn put_template(&self) -> Result<(), Error> {
-        self.elastic.put_index_template(TEMPLATE_NAME, &self.template).await
+    /// When the engine refuses one or does not answer.
+    pub async fn put_templates(&self) -> Result<(), Error> {
+        for (kind, template) in self.templates.iter().filter(|(kind, _)| **kind != IndexKind::Capture) {
+            self.elastic.put_index_template(template::read_alias(*kind), template).await?;
+        }
+        Ok(())
     }
 
     /// Makes sure that an index and its aliases exist.
@@ -53,8 +59,8 @@ impl Indices {
             }
             Created::Existing => {
                 // An older version may have made it: the mapping only grows, and the same one again changes nothing.
-                self.elastic.put_mapping(&name, &self.template["template"]["mappings"]).await?;
-                for alias in [READ_ALIAS.to_owned(), index.write_alias()] {
+                self.elastic.put_mapping(&name, &self.template(index.kind())["mappings"]).await?;
+                for alias in [template::read_alias(index.kind()).to_owned(), index.write_alias()] {
                     self.elastic.put_alias(&name, &alias).await?;
                 }
             }
@@ -74,12 +80,18 @@ impl Indices {
 
     /// The body that creates an index: whole, so that it does not depend on the template being there.
     fn body(&self, index: Index) -> Value {
-        let template = &self.template["template"];
+        let template = self.template(index.kind());
         json!({
             "settings": template["settings"],
             "mappings": template["mappings"],
-            "aliases": { READ_ALIAS: {}, index.write_alias(): {} },
+            "aliases": { template::read_alias(index.kind()): {}, index.write_alias(): {} },
         })
+    }
+
+    /// Settings, mappings and aliases of a kind.
+    fn template(&self, kind: IndexKind) -> &Value {
+        // `new` made one for each kind.
+        &self.templates[&kind]["template"]
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<Index>> {

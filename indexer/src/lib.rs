@@ -1,15 +1,17 @@
-//! Writes enriched flows to Elasticsearch, each exactly once.
+//! Writes enriched flows, DNS records, the ledger and the audit to Elasticsearch, each exactly once.
 //!
-//! The way of a record: [`pipeline`] reads and batches it, [`document`] makes a document of it and says which [`index`]
+//! The way of a record: [`pipeline`] reads and batches it, its [`dataset`] makes a [`document`] of it and says which [`index`]
 //! it belongs to, [`sender`] sends it as [`delivery`] decides, and its position is committed when it is stored.
 //! Index and id are functions of the record, so a retry, a crash and a replay overwrite the same document.
 
+pub mod dataset;
 pub mod delivery;
 pub mod document;
 pub mod index;
 pub mod periods;
 pub mod pipeline;
 pub mod sender;
+pub mod template;
 
 mod dated;
 mod indices;
@@ -19,13 +21,16 @@ mod settings;
 pub use metrics::IndexerMetrics;
 pub use settings::IndexerSettings;
 
+use crate::dataset::Dataset;
 use crate::dated::Dated;
 use crate::delivery::Patience;
 use crate::indices::Indices;
 use crate::pipeline::Pipeline;
 use crate::sender::Sender;
 use anyhow::Context as _;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weir_elastic::{Elastic, ErrorKind};
@@ -36,7 +41,7 @@ use weir_stream::{Log, ProducerSettings, TopicSpec};
 /// Longest wait before Kafka or the engine is asked again while the indexer starts.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Indexes `flows.enriched.v1` until it is told to stop.
+/// Indexes all data sets until it is told to stop.
 ///
 /// # Errors
 /// When settings cannot work, or records would be missing without anybody having said so. What may pass (Kafka or the
@@ -51,8 +56,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = IndexerMetrics::new(metrics);
     health.set_ready(sender::CONDITION, false, "not asked yet");
-    health.set_ready(pipeline::CONDITION, false, "no partitions are assigned yet");
-    let indices = Indices::new(elastic.clone(), metrics.clone()).context("index template")?;
+    for dataset in Dataset::ALL {
+        health.set_ready(pipeline::condition(dataset), false, "no partitions are assigned yet");
+    }
+    let indices = Arc::new(Indices::new(elastic.clone(), metrics.clone()).context("index templates")?);
     let dated = Dated::default();
     let started = async {
         let reader = start_log(&log, &dated, health).await?;
@@ -66,12 +73,41 @@ pub async fn run(
     let stop_following = token.child_token();
     let follower = tokio::spawn(dated.clone().follow(log.clone(), reader, stop_following.clone()));
     let dead_letters = log.producer(&ProducerSettings::new("weir-indexer")).context("dead-letter producer")?;
-    let sender = Sender::new(elastic, indices, dead_letters, Patience::default(), metrics.clone(), health.clone());
-    let pipeline = Pipeline::new(settings, sender, dated, metrics, health.clone());
-    let ended = pipeline.run(&log, topics::ENRICHED, &token).await;
+    let ended = run_all(&log, &token, |dataset| {
+        // Each data set has its own guard against refusals.
+        let sender = Sender::new(
+            elastic.clone(),
+            indices.clone(),
+            dead_letters.clone(),
+            Patience::default(),
+            metrics.clone(),
+            health.clone(),
+        );
+        Pipeline::new(dataset, settings.clone(), sender, dated.clone(), metrics.clone(), health.clone())
+    })
+    .await;
     stop_following.cancel();
     follower.await.context("settings reader")?;
     ended
+}
+
+/// Runs the data sets side by side; the first that fails stops the others.
+async fn run_all(log: &Log, token: &CancellationToken, pipeline: impl Fn(Dataset) -> Pipeline) -> anyhow::Result<()> {
+    let token = token.child_token();
+    let mut running = JoinSet::new();
+    for dataset in Dataset::ALL {
+        let (pipeline, log, token) = (pipeline(dataset), log.clone(), token.clone());
+        running.spawn(async move { pipeline.run(&log, &token).await.with_context(|| dataset.topic()) });
+    }
+    let mut result = Ok(());
+    while let Some(ended) = running.join_next().await {
+        let ended = ended.context("pipeline").and_then(|ended| ended);
+        if ended.is_err() && result.is_ok() {
+            result = ended;
+            token.cancel();
+        }
+    }
+    result
 }
 
 /// Makes sure of the topics that the indexer needs besides its input, and reads the dated settings.
@@ -98,31 +134,32 @@ async fn start_log(log: &Log, dated: &Dated, health: &Health) -> anyhow::Result<
 }
 
 fn topics_needed() -> Vec<TopicSpec> {
-    let dead = topics::dead_letter(topics::ENRICHED);
+    let mut needed: Vec<String> = Dataset::ALL.into_iter().map(|d| topics::dead_letter(d.topic())).collect();
+    needed.extend([topics::SETTINGS, topics::AUDIT, topics::LEDGER].map(str::to_owned));
     topics::of(topics::DEFAULT_CLUSTER, 1, 1, 1)
         .into_iter()
-        .filter(|topic| topic.name == dead || topic.name == topics::SETTINGS)
+        .filter(|topic| needed.contains(&topic.name))
         .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
         .collect()
 }
 
-/// Waits for the engine and puts the index template, where that is allowed.
+/// Waits for the engine and puts the index templates, where that is allowed.
 async fn start_engine(elastic: &Elastic, indices: &Indices, health: &Health) -> anyhow::Result<()> {
     let mut wait = Duration::from_millis(250);
     loop {
         let attempt = async {
             let engine = elastic.info().await?;
             info!(engine = engine.distribution, version = engine.version, "connected");
-            indices.put_template().await
+            indices.put_templates().await
         };
         match attempt.await {
             Ok(()) => break,
             Err(error) if error.kind == ErrorKind::Auth && error.status == Some(403) => {
-                warn!(%error, "the index template is not put; indices are made without it");
+                warn!(%error, "the index templates are not put; indices are made without them");
                 break;
             }
             Err(error) if error.kind == ErrorKind::Rejected => {
-                return Err(error).context("index template").hint("is this version of the engine supported?");
+                return Err(error).context("index templates").hint("is this version of the engine supported?");
             }
             Err(error) => {
                 health.set_ready(sender::CONDITION, false, error.to_string());

@@ -6,8 +6,8 @@ use weir_service::metrics::{Counter, Family, Gauge, Histogram, Label, SECONDS};
 /// The indexer's metrics.
 #[derive(Clone, Debug)]
 pub struct IndexerMetrics {
-    /// Records read.
-    pub records: Counter,
+    /// Records read, by data set.
+    pub records: Family<Label, Counter>,
     /// Operations finished, by what became of them.
     pub operations: Family<Label, Counter>,
     /// Bulk requests sent.
@@ -20,8 +20,8 @@ pub struct IndexerMetrics {
     pub waits: Family<Label, Counter>,
     /// Bulks that stand still because of an alarm.
     pub alarms: Gauge,
-    /// Bytes of records that are not stored yet.
-    pub held_bytes: Gauge,
+    /// Bytes of records that are not stored yet, by data set.
+    pub held_bytes: Family<Label, Gauge>,
     /// Records that were deleted from the topic before they were read.
     pub expired: Counter,
     /// Commits that failed.
@@ -35,7 +35,7 @@ impl IndexerMetrics {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            records: metrics.counter("weir_indexer_records", "enriched records read"),
+            records: metrics.counter_family("weir_indexer_records", "records read, by data set"),
             operations: metrics.counter_family(
                 "weir_indexer_operations",
                 "operations finished, by fate: stored, superseded by a higher correction, or dead-lettered",
@@ -49,7 +49,8 @@ impl IndexerMetrics {
             ),
             waits: metrics.counter_family("weir_indexer_waits", "waits before a bulk was sent again, by reason"),
             alarms: metrics.gauge("weir_indexer_alarms", "bulks that stand still until the engine or a person acts"),
-            held_bytes: metrics.gauge("weir_indexer_held_bytes", "bytes of records read and not yet stored"),
+            held_bytes: metrics
+                .gauge_family("weir_indexer_held_bytes", "bytes of records read and not yet stored, by data set"),
             expired: metrics
                 .counter("weir_indexer_expired_records", "offsets deleted from the topic before they were read"),
             commit_errors: metrics

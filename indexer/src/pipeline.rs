@@ -3,10 +3,9 @@
 //! A position is committed only when every record before it is stored or a dead letter. A crash at any moment therefore
 //! repeats some records, and a repeat overwrites the same document with the same bytes.
 
+use crate::dataset::Dataset;
 use crate::dated::Dated;
-use crate::document::{Prepared, prepare};
 use crate::metrics::IndexerMetrics;
-use crate::periods::Periods;
 use crate::sender::{Entry, Sender};
 use crate::settings::IndexerSettings;
 use anyhow::Context as _;
@@ -17,7 +16,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use weir_schemas::enriched::Enriched;
 use weir_service::{Health, rate_limited};
 use weir_stream::position::Tracker;
 use weir_stream::{
@@ -27,7 +25,7 @@ use weir_stream::{
 #[cfg(test)]
 mod tests;
 
-/// The condition that says whether the topic is read.
+/// The condition that says whether the topic of flows is read; those of other data sets end in their name.
 pub(crate) const CONDITION: &str = "kafka";
 /// How long one look at the topic may take.
 const POLL: Duration = Duration::from_millis(200);
@@ -51,6 +49,10 @@ struct Waiting {
 
 /// What is in hand between topic and engine.
 pub struct Pipeline {
+    dataset: Dataset,
+    condition: &'static str,
+    /// Bytes that may be in hand.
+    memory: usize,
     settings: IndexerSettings,
     sender: Arc<Sender>,
     dated: Dated,
@@ -72,13 +74,18 @@ impl Pipeline {
     /// With nothing in hand.
     #[must_use]
     pub fn new(
+        dataset: Dataset,
         settings: IndexerSettings,
         sender: Arc<Sender>,
         dated: Dated,
         metrics: IndexerMetrics,
         health: Health,
     ) -> Self {
+        let memory = settings.indexer_memory / 16 * dataset.sixteenths();
         Self {
+            dataset,
+            condition: condition(dataset),
+            memory: usize::try_from(memory).unwrap_or(usize::MAX),
             settings,
             sender,
             dated,
@@ -96,12 +103,12 @@ impl Pipeline {
         }
     }
 
-    /// Reads `topic` until it is told to stop.
+    /// Reads the data set's topic until it is told to stop.
     ///
     /// # Errors
     /// When records would be missing without anybody having said so, or the settings cannot work.
-    pub async fn run(mut self, log: &Log, topic: &str, token: &CancellationToken) -> anyhow::Result<()> {
-        let group = self.group(topic);
+    pub async fn run(mut self, log: &Log, token: &CancellationToken) -> anyhow::Result<()> {
+        let group = self.group();
         while !token.is_cancelled() {
             let mut consumer = log.group_consumer(&group).context("join consumer group")?;
             let ended = self.member(&mut consumer, token).await;
@@ -111,7 +118,7 @@ impl Pipeline {
                 Ok(()) => return Ok(()),
                 Err(Ended::Fatal(error)) => return Err(error),
                 Err(Ended::Rejoin(error)) => {
-                    self.health.set_ready(CONDITION, false, error.to_string());
+                    self.health.set_ready(self.condition, false, error.to_string());
                     warn!(%error, "left the consumer group, joining again");
                     tokio::select! { () = token.cancelled() => {}, () = tokio::time::sleep(REJOIN) => {} }
                 }
@@ -120,11 +127,11 @@ impl Pipeline {
         Ok(())
     }
 
-    fn group(&self, topic: &str) -> GroupSettings {
+    fn group(&self) -> GroupSettings {
         GroupSettings {
             instance_id: self.settings.indexer_instance.clone(),
-            max_bytes: usize::try_from(self.settings.indexer_memory / 2).unwrap_or(usize::MAX),
-            ..GroupSettings::new(self.settings.indexer_group.clone(), [topic])
+            max_bytes: self.memory / 2,
+            ..GroupSettings::new(self.dataset.group(&self.settings.indexer_group), [self.dataset.topic()])
         }
     }
 
@@ -158,7 +165,7 @@ impl Pipeline {
                 self.clear();
                 let starts = self.starts(&partitions).map_err(Ended::Fatal)?;
                 info!(partitions = starts.len(), "partitions assigned");
-                self.health.set_ready(CONDITION, true, "");
+                self.health.set_ready(self.condition, true, "");
                 consumer.start(&starts).await.map_err(|e| Ended::Rejoin(e.into()))?;
             }
             Event::Revoked { partitions, done } => {
@@ -213,8 +220,8 @@ impl Pipeline {
             if !known {
                 continue;
             }
-            self.metrics.records.inc();
-            let entry = Entry { prepared: read(&record, &periods), record };
+            self.metrics.records.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).inc();
+            let entry = Entry { prepared: self.dataset.read(record.value.as_deref(), &periods), record };
             self.waiting_bulk_bytes += entry.bulk_bytes();
             self.held_bytes += entry.held_bytes();
             self.waiting.push_back(Waiting { entry, since });
@@ -272,7 +279,7 @@ impl Pipeline {
 
     /// Stops reading when too much is in hand, and goes on when half of it is stored.
     async fn pace(&mut self, consumer: &mut GroupConsumer) -> Result<(), Ended> {
-        let limit = usize::try_from(self.settings.indexer_memory / 2).unwrap_or(usize::MAX);
+        let limit = self.memory / 2;
         let change = if self.paused { self.held_bytes < limit / 2 } else { self.held_bytes >= limit };
         if !change {
             return Ok(());
@@ -340,7 +347,8 @@ impl Pipeline {
     }
 
     fn show(&self) {
-        self.metrics.held_bytes.set(i64::try_from(self.held_bytes).unwrap_or(i64::MAX));
+        let held = i64::try_from(self.held_bytes).unwrap_or(i64::MAX);
+        self.metrics.held_bytes.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).set(held);
     }
 }
 
@@ -352,11 +360,14 @@ enum Ended {
     Rejoin(anyhow::Error),
 }
 
-/// Reads one record as far as it can be read.
-fn read(record: &Record, periods: &Periods) -> Result<Prepared, String> {
-    let value = record.value.as_ref().ok_or("record without a value")?;
-    let enriched: Enriched = weir_schemas::decode(value).map_err(|e| e.to_string())?;
-    prepare(&enriched, periods).map_err(|e| e.to_string())
+/// The name of the condition that says whether a data set's topic is read.
+pub(crate) fn condition(dataset: Dataset) -> &'static str {
+    match dataset {
+        Dataset::Flows => CONDITION,
+        Dataset::Dns => "kafka-dns",
+        Dataset::Ledger => "kafka-ledger",
+        Dataset::Audit => "kafka-audit",
+    }
 }
 
 /// Where a partition begins.

@@ -51,7 +51,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Sender {
     elastic: Elastic,
-    indices: Indices,
+    indices: Arc<Indices>,
     dead_letters: Producer,
     patience: Patience,
     refusals: Mutex<Refusals>,
@@ -110,7 +110,7 @@ impl Sender {
     #[must_use]
     pub fn new(
         elastic: Elastic,
-        indices: Indices,
+        indices: Arc<Indices>,
         dead_letters: Producer,
         patience: Patience,
         metrics: IndexerMetrics,

@@ -21,8 +21,14 @@ use tokio_util::sync::CancellationToken;
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_embedded_search::{SearchServer, SearchSettings};
-use weir_indexer::IndexerSettings;
+use weir_indexer::dataset::Dataset;
+use weir_indexer::periods::Periods;
+use weir_indexer::{IndexerSettings, document};
+use weir_schemas::audit::Audit;
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::ledger::{Ledger, Reporter, Stored};
+use weir_schemas::raw::Totals;
 use weir_schemas::{dead_letter::DeadLetter, topics};
 use weir_service::{Health, Metrics};
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicPartition, TopicSpec};
@@ -47,7 +53,9 @@ static DAY: AtomicU32 = AtomicU32::new(0);
 
 impl World {
     async fn new(log: Log, engine: &str) -> Self {
-        log.ensure_topics(&[TopicSpec::new(topics::ENRICHED, PARTITIONS)]).await.unwrap();
+        let topics = [topics::ENRICHED, topics::DNS, topics::LEDGER, topics::AUDIT];
+        let partitions = |topic| if topic == topics::ENRICHED { PARTITIONS } else { 1 };
+        log.ensure_topics(&topics.map(|topic| TopicSpec::new(topic, partitions(topic)))).await.unwrap();
         let faults = Faults::default();
         let proxy = proxy::start(engine, faults.clone()).await;
         let settings = |url: &str| ElasticSettings {
@@ -110,6 +118,11 @@ impl World {
         self.produce(records.iter().map(|r| weir_schemas::encode(r).unwrap())).await;
     }
 
+    async fn produce_to(&self, topic: &str, value: Vec<u8>) {
+        let producer = self.log.producer(&ProducerSettings::new("test")).unwrap();
+        producer.send(NewRecord::new(topic, "key", value)).unwrap().await.unwrap();
+    }
+
     fn run(&self) -> Indexer {
         let token = CancellationToken::new();
         let settings = IndexerSettings {
@@ -134,9 +147,22 @@ impl World {
         }
     }
 
+    /// Waits until every message of a data set with one partition is committed.
+    async fn committed_of(&self, dataset: Dataset) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !self.is_committed_of(dataset, 1).await {
+            assert!(Instant::now() < until, "not committed in time: {:?}", self.health.report());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn is_committed(&self) -> bool {
-        let partitions: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(topics::ENRICHED, p)).collect();
-        for (partition, committed) in self.log.committed(GROUP, &partitions).await.unwrap() {
+        self.is_committed_of(Dataset::Flows, PARTITIONS).await
+    }
+
+    async fn is_committed_of(&self, dataset: Dataset, partitions: i32) -> bool {
+        let partitions: Vec<_> = (0..partitions).map(|p| TopicPartition::new(dataset.topic(), p)).collect();
+        for (partition, committed) in self.log.committed(&dataset.group(GROUP), &partitions).await.unwrap() {
             let end = self.log.log_end(&partition).await.unwrap();
             if committed.map_or(0, |c| c.offset) < end {
                 return false;
@@ -159,7 +185,11 @@ impl World {
     }
 
     async fn dead_letters(&self) -> Vec<DeadLetter> {
-        let topic = topics::dead_letter(topics::ENRICHED);
+        self.dead_letters_of(topics::ENRICHED).await
+    }
+
+    async fn dead_letters_of(&self, topic: &str) -> Vec<DeadLetter> {
+        let topic = topics::dead_letter(topic);
         let mut reader = self.log.reader(&topic, Partitions::All, Start::Beginning).await.unwrap();
         let records = reader.read_to_end(Duration::from_secs(1)).await.unwrap();
         records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect()
@@ -321,7 +351,7 @@ async fn the_program_killed_mid_bulk_writes_each_record_once() {
 #[tokio::test]
 async fn an_open_index_of_an_older_version_gets_the_fields_that_it_lacks() {
     on_engines(|world| async move {
-        let template: serde_json::Value = serde_json::from_str(include_str!("../templates/weir-flows.json")).unwrap();
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
         let mut mappings = template["template"]["mappings"].clone();
         let network = mappings["properties"]["network"]["properties"].as_object_mut().unwrap();
         assert!(network.remove("community_id").is_some());
@@ -427,6 +457,88 @@ async fn an_index_that_is_deleted_is_made_anew() {
         world.committed().await;
         indexer.stop().await;
         assert_eq!(world.documents().await, expected(&[world.record(2)]));
+    })
+    .await;
+}
+
+/// Every data set that is not flows: a message of each becomes one document of its own index, read twice or not.
+#[tokio::test]
+async fn dns_ledger_and_audit_are_data_sets_of_their_own() {
+    on_engines(|world| async move {
+        let noon = world.day * 86_400_000 + 43_200_000;
+        let record = world.record(1);
+        let dns = Dns {
+            id: record.id.clone(),
+            correction: 0,
+            kind: Kind::Upsert,
+            origin: record.origin,
+            cluster: "test".into(),
+            window: noon,
+            generation: noon,
+            client: record.initiator.clone(),
+            server: record.responder.clone(),
+            question: "db.example.com".into(),
+            question_type: "A".into(),
+            response_code: "NOERROR".into(),
+            count: 2,
+            latency: None,
+            answers: vec!["203.0.113.7".into()],
+            answers_more: 0,
+        };
+        let line = Ledger::Stored(Stored {
+            cluster: "test".into(),
+            partition: 0,
+            generation: noon,
+            level: 1,
+            reporter: Reporter::Initiator,
+            stored: Totals { packets: 3, bytes: 300, samples: 1 },
+            filtered: Totals::default(),
+            outside: Totals::default(),
+        });
+        let entry = Audit {
+            at: noon,
+            action: "delete_index".into(),
+            target: "weir-flows-l1-2020.01.01".into(),
+            reason: "budget".into(),
+            bytes: 1,
+            documents: 1,
+            by: "a test".into(),
+        };
+        let periods = Periods::default();
+        let indices = [
+            document::prepare_dns(&dns, &periods).unwrap().index.to_string(),
+            document::prepare_ledger(&line, &periods).unwrap().index.to_string(),
+            document::prepare_audit(&entry, &periods).unwrap().index.to_string(),
+        ];
+        for index in &indices {
+            world.direct.delete_index(index).await.unwrap();
+        }
+        for _ in 0..2 {
+            world.produce_to(topics::DNS, weir_schemas::encode(&dns).unwrap()).await;
+            world.produce_to(topics::LEDGER, weir_schemas::encode(&line).unwrap()).await;
+            world.produce_to(topics::AUDIT, weir_schemas::encode(&entry).unwrap()).await;
+        }
+        let indexer = world.run();
+        for dataset in [Dataset::Dns, Dataset::Ledger, Dataset::Audit] {
+            world.committed_of(dataset).await;
+        }
+        indexer.stop().await;
+        assert!(world.health.is_ready(), "{:?}", world.health.report());
+        for (index, (field, value)) in indices.iter().zip([
+            ("dns.question.name", json!("db.example.com")),
+            ("weir.ledger.stored.bytes", json!(300)),
+            ("weir.audit.target", json!("weir-flows-l1-2020.01.01")),
+        ]) {
+            world.direct.refresh(index).await.unwrap();
+            assert_eq!(world.direct.count(index, &json!({"term": { field: value }})).await.unwrap(), 1, "{index}");
+            assert_eq!(world.direct.count(index, &json!({"match_all": {}})).await.unwrap(), 1, "{index}");
+            let (alias, _) = index.rsplit_once('-').unwrap();
+            assert_eq!(world.direct.count(alias, &json!({"term": { field: value }})).await.unwrap(), 1, "{alias}");
+            world.direct.delete_index(index).await.unwrap();
+        }
+        for dataset in [Dataset::Dns, Dataset::Ledger, Dataset::Audit] {
+            assert!(world.dead_letters_of(dataset.topic()).await.is_empty());
+        }
     })
     .await;
 }

@@ -91,5 +91,8 @@ pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched
         topic(AUDIT.to_owned(), 1, &[FOR_EVER]),
         topic(dead_letter(&raw_name), 1, &[FOR_EVER]),
         topic(dead_letter(ENRICHED), 1, &[FOR_EVER]),
+        topic(dead_letter(DNS), 1, &[FOR_EVER]),
+        topic(dead_letter(LEDGER), 1, &[FOR_EVER]),
+        topic(dead_letter(AUDIT), 1, &[FOR_EVER]),
     ]
 }

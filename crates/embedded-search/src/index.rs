@@ -110,6 +110,10 @@ fn schema() -> (Schema, Fields) {
     (builder.build(), Fields { id, source, values, version, seq_no })
 }
 
+/// How often the folder of a deleted index is tried to be removed, and how long is waited in between.
+const REMOVALS: u32 = 200;
+const BETWEEN_REMOVALS: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl Index {
     /// Creates an index in an empty folder.
     pub(crate) fn create(folder: &Path, meta: Meta, now: i64) -> ApiResult<Self> {
@@ -394,8 +398,16 @@ impl Index {
         let mut state = self.lock();
         state.writer = None;
         Meta::remove(&self.folder)?;
-        std::fs::remove_dir_all(&self.folder)?;
-        Ok(())
+        // A merge that is under way may still put files into the folder.
+        for _ in 0..REMOVALS {
+            match std::fs::remove_dir_all(&self.folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                    std::thread::sleep(BETWEEN_REMOVALS);
+                }
+                removed => return Ok(removed?),
+            }
+        }
+        Ok(std::fs::remove_dir_all(&self.folder)?)
     }
 
     /// Bytes that the index takes on disk, without the translog.

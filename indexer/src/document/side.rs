@@ -14,8 +14,10 @@ pub(super) struct Party<'a> {
     port: Option<u16>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     domain: &'a [String],
-    bytes: u64,
-    packets: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packets: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Name<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,14 +103,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl<'a> Party<'a> {
-    pub(super) fn of(side: &'a Side, bytes: u64, packets: u64) -> Self {
+    /// The end with the bytes and packets that it sent, where they are known.
+    pub(super) fn of(side: &'a Side, sent: Option<(u64, u64)>) -> Self {
         let name = |text: &'a Option<String>| text.as_deref().map(|name| Name { name });
         Self {
             ip: side.address.map(Ip),
             port: side.port,
             domain: &side.domains,
-            bytes,
-            packets,
+            bytes: sent.map(|(bytes, _)| bytes),
+            packets: sent.map(|(_, packets)| packets),
             host: name(&side.host),
             process: name(&side.process),
             container: name(&side.container),

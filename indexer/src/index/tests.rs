@@ -35,3 +35,12 @@ fn the_demo_is_kept_with_what_happens_now_and_captures_apart() {
     assert_eq!(IndexKind::of(Origin::Demo), IndexKind::of(Origin::Ebpf));
     assert_eq!(IndexKind::of(Origin::Capture), IndexKind::Capture);
 }
+
+#[test]
+fn kinds_without_levels_have_none_in_their_names_and_take_no_other() {
+    assert_eq!(name(IndexKind::Dns, 0, NOON, IndexPeriod::Day).unwrap(), "weir-dns-2026.11.22");
+    assert!(name(IndexKind::Ledger, 0, NOON, IndexPeriod::Hour).unwrap().starts_with("weir-ledger-2026.11.22."));
+    assert_eq!(name(IndexKind::Audit, 0, NOON, IndexPeriod::Hour).unwrap(), "weir-audit-2026.11");
+    assert_eq!(name(IndexKind::Dns, 1, NOON, IndexPeriod::Day), None);
+    assert_eq!(name(IndexKind::Replay, 2, NOON, IndexPeriod::Day).unwrap(), "weir-replay-l2-2026.11.22");
+}

@@ -12,8 +12,8 @@ use weir_elastic::bulk::Body;
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_indexer::document::prepare;
-use weir_indexer::index::{READ_ALIAS, TEMPLATE};
 use weir_indexer::periods::Periods;
+use weir_indexer::template::{FLOWS as TEMPLATE, FLOWS_ALIAS as READ_ALIAS};
 use weir_schemas::enriched::Enriched;
 
 const RECORDS: u32 = 300;
