@@ -92,10 +92,10 @@ pub(crate) fn observe_all<'a>(
         }
         resolve(&asks, place, join, &mut answers);
         let mut found = asks.drain(..).zip(answers.drain(..));
-        conversations.ends.extend(new.drain(..).map(|asker| asker.ends(&mut found, join)));
+        new.drain(..).for_each(|asker: Asker<'a>| conversations.answer(asker.ends(&mut found, join)));
         drop(found);
         for (asker, number) in askers.drain(..) {
-            if let Some(ends) = conversations.ends.get(number) {
+            if let Some(ends) = conversations.ends(number) {
                 take(asker.observation(ends, number));
             }
         }

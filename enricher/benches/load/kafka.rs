@@ -15,6 +15,8 @@ use weir_stream::{
     KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Reader, Start, StreamError, TopicSpec,
 };
 
+/// Time to make the traffic in before it happens, ms.
+const LEAD: Millis = 40_000;
 /// Nothing takes longer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -135,6 +137,8 @@ impl Enrichers {
         let start = |number: u32| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_weir-enricher"));
             command.args(["--kafka", &stage.address, "--cluster", &cluster.name, "--log", "warn"]);
+            // As the enricher is deployed (`k8s/base/enricher.yaml`).
+            command.env("MIMALLOC_PURGE_DELAY", "10000");
             command.args(["--instance", &format!("load-{number}"), "--enricher-memory-limit", "4GiB"]);
             command.stdin(Stdio::null()).spawn().unwrap()
         };
@@ -228,7 +232,30 @@ pub(crate) async fn throughput(
     );
 }
 
-/// Traffic as it happens, and how long a record takes from the last batch that completes its generation.
+/// What a tick's batches are as messages.
+fn messages(cluster: &Cluster, partitions: u32, batches: &[(u32, RawBatch)]) -> Vec<NewRecord> {
+    let message = |(node, batch): &(u32, RawBatch)| {
+        let record = NewRecord::new(topics::raw(&cluster.name), batch.node.clone(), encode(batch).unwrap());
+        record.to_partition(i32::try_from(node % partitions).unwrap())
+    };
+    batches.iter().map(message).collect()
+}
+
+/// Reads records until every level has all samples: when the records of each generation were seen.
+async fn watch(mut records: Records, levels: usize, expected: Expected) -> Vec<(Millis, Instant)> {
+    let (begun, mut seen) = (Instant::now(), Vec::new());
+    while !records.complete(levels, &expected) {
+        assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {expected:?}", records.sums);
+        let generations: Vec<Millis> =
+            records.next(Duration::from_millis(100)).await.iter().map(|record| record.generation).collect();
+        let now = Instant::now();
+        seen.extend(generations.into_iter().map(|generation| (generation, now)));
+    }
+    seen
+}
+
+/// Traffic as it happens, and how long a record takes from the last batch that completes its generation. The traffic is
+/// made before, and records are read beside.
 pub(crate) async fn latency(
     stage: &Stage,
     cluster: &Cluster,
@@ -238,36 +265,32 @@ pub(crate) async fn latency(
 ) {
     let timing = Timing { tick: settings.tick, window: settings.window };
     stage.prepare(cluster, settings).await;
-    let mut records = stage.records(cluster).await;
+    let records = stage.records(cluster).await;
     let enrichers = Enrichers::start(stage, cluster, 1);
-    let before = enrichers.settle().await;
-    let (mut expected, mut completed) = (Expected::default(), BTreeMap::new());
-    let (mut latencies, mut sent) = (Vec::new(), 0_u64);
+    enrichers.settle().await;
+    let (mut expected, mut ticks) = (Expected::default(), Vec::new());
     let partitions = u32::try_from(settings.raw_partitions).unwrap();
-    let begin = time::floor_to(now(), timing.window) + timing.window;
-    let ticks = Millis::from(window.ticks()) * Millis::from(windows);
-    let after = (timing.window + settings.grace) / timing.tick;
-    let begun = Instant::now();
-    for number in 0..ticks + after {
+    let begin = time::floor_to(now() + LEAD, timing.window);
+    let count = Millis::from(window.ticks()) * Millis::from(windows);
+    for number in 0..count + (timing.window + settings.grace) / timing.tick {
         let tick = begin + timing.tick * number;
-        let batches: Vec<(u32, RawBatch)> = if number < ticks {
+        let batches = if number < count {
             let index = u32::try_from(number % Millis::from(window.ticks())).unwrap();
             window.batches(index, tick, &mut expected)
         } else {
             (0..cluster.nodes()).map(|node| (node, window.empty(node, tick))).collect()
         };
-        let messages: Vec<NewRecord> = batches
-            .iter()
-            .map(|(node, batch)| {
-                let record = NewRecord::new(topics::raw(&cluster.name), batch.node.clone(), encode(batch).unwrap());
-                record.to_partition(i32::try_from(node % partitions).unwrap())
-            })
-            .collect();
-        drop(batches);
-        while now() < tick + timing.tick {
-            let left = u64::try_from((tick + timing.tick - now()).max(1)).unwrap();
-            let seen = records.next(Duration::from_millis(left)).await;
-            note(&seen, &completed, &mut latencies);
+        ticks.push((tick, messages(cluster, partitions, &batches)));
+    }
+    assert!(now() < begin, "the traffic took longer to make than there was time; fewer flows or windows");
+    let watching = tokio::spawn(watch(records, settings.levels_allowed.len(), expected.clone()));
+    let (mut completed, mut sent) = (BTreeMap::new(), 0_u64);
+    let (mut before, mut begun) = (enrichers.seconds(), Instant::now());
+    for (tick, messages) in ticks {
+        let left = u64::try_from((tick + timing.tick - now()).max(0)).unwrap();
+        tokio::time::sleep(Duration::from_millis(left)).await;
+        if tick == begin {
+            (before, begun) = (enrichers.seconds(), Instant::now());
         }
         for message in messages {
             stage.send(message).await;
@@ -275,12 +298,12 @@ pub(crate) async fn latency(
         }
         completed.insert(tick + timing.tick - settings.grace - timing.window, Instant::now());
     }
-    while !records.complete(settings.levels_allowed.len(), &expected) {
-        assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {expected:?}", records.sums);
-        let seen = records.next(Duration::from_millis(100)).await;
-        note(&seen, &completed, &mut latencies);
-    }
+    let seen = watching.await.unwrap();
     let busy = (enrichers.seconds() - before) / begun.elapsed().as_secs_f64();
+    let after = |(generation, at): &(Millis, Instant)| {
+        completed.get(generation).map(|completed| at.saturating_duration_since(*completed))
+    };
+    let mut latencies: Vec<Duration> = seen.iter().filter_map(after).collect();
     latencies.sort_unstable();
     let at = |share: usize| latencies.get(latencies.len() * share / 100).copied().unwrap_or_default();
     println!(
@@ -292,12 +315,4 @@ pub(crate) async fn latency(
         at(99),
         latencies.last().copied().unwrap_or_default()
     );
-}
-
-fn note(seen: &[Enriched], completed: &BTreeMap<Millis, Instant>, latencies: &mut Vec<Duration>) {
-    let now = Instant::now();
-    latencies.extend(seen.iter().filter_map(|record| {
-        let completed = completed.get(&record.generation)?;
-        Some(now.saturating_duration_since(*completed))
-    }));
 }

@@ -2,7 +2,8 @@
 //! who the ends were is compared, and they are asked for once.
 
 use super::{Asker, EndFound};
-use foldhash::fast::FixedState;
+use crate::pages::Pages;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 use weir_flow::Address;
@@ -69,11 +70,21 @@ pub(super) struct Conversations<'a> {
     numbers: HashTable<u32>,
     spoken: Vec<(u64, Spoken<'a>)>,
     /// Of those that were asked for; the others follow.
-    pub(super) ends: Vec<Ends<'a>>,
-    hasher: FixedState,
+    ends: Pages<Ends<'a>>,
+    hasher: RandomState,
 }
 
 impl<'a> Conversations<'a> {
+    /// Takes what was found out about the next conversation that was new.
+    pub(super) fn answer(&mut self, ends: Ends<'a>) {
+        self.ends.push(ends);
+    }
+
+    /// What was found out about a conversation.
+    pub(super) fn ends(&self, number: usize) -> Option<&Ends<'a>> {
+        self.ends.get(u32::try_from(number).ok()?)
+    }
+
     /// The number of a conversation, and whether nobody has spoken of it before. Numbers count from 0.
     pub(super) fn number(&mut self, of: &Spoken<'a>) -> (usize, bool) {
         let Self { numbers, spoken, hasher, .. } = self;

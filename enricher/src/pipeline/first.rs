@@ -3,12 +3,12 @@
 use super::Shared;
 use super::heartbeat::Silence;
 use super::metadata::{SharedTable, complete_text};
-use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
+use super::session::{AT_ONCE, Clients, Failure, Transaction, clients, no_position, transact};
 use super::stages::First;
 use crate::join::Joined;
 use crate::position::Stage1Position;
 use std::collections::BTreeSet;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::topics;
@@ -29,7 +29,7 @@ pub(super) async fn session(shared: &Shared, table: &SharedTable) -> Result<(), 
             event = consumer.next(shared.settings.poll) => event?,
             Ok(()) = complete_to.changed() => Event::Idle,
         };
-        if let Err(failure) = work.handle(&mut consumer, event).await {
+        if let Err(failure) = work.handle_all(&mut consumer, event).await {
             break Err(failure);
         }
     };
@@ -79,6 +79,21 @@ impl<'a> Work<'a> {
         [("stage", "1".to_owned())]
     }
 
+    /// Handles an event and those that are there already, and then writes what can be written by all of them: partitions
+    /// whose windows end together are closed in one transaction.
+    async fn handle_all(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
+        self.handle(consumer, event).await?;
+        for _ in 1..AT_ONCE {
+            match consumer.next(Duration::ZERO).await? {
+                Event::Idle => break,
+                event => self.handle(consumer, event).await?,
+            }
+        }
+        self.write().await?;
+        self.beat();
+        self.bound(consumer).await
+    }
+
     async fn handle(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
         match event {
             Event::Assigned { partitions, group_metadata } => {
@@ -102,9 +117,7 @@ impl<'a> Work<'a> {
             }
             Event::Idle => {}
         }
-        self.write().await?;
-        self.beat();
-        self.bound(consumer).await
+        Ok(())
     }
 
     fn assign(&mut self, partitions: &[AssignedPartition]) -> Result<Vec<(TopicPartition, i64)>, Failure> {

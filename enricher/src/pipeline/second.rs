@@ -1,10 +1,10 @@
 //! The loop of stage 2.
 
-use super::session::{Clients, Failure, Transaction, clients, no_position, transact};
+use super::session::{AT_ONCE, Clients, Failure, Transaction, clients, no_position, transact};
 use super::stages::Second;
 use super::{Shared, encode};
 use crate::position::Stage2Position;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use weir_flow::time::NEVER;
 use weir_schemas::topics;
 use weir_stream::{AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, TopicPartition, TransactionalProducer};
@@ -20,7 +20,7 @@ pub(super) async fn session(shared: &Shared) -> Result<(), Failure> {
             () = shared.token.cancelled() => break Ok(()),
             event = consumer.next(shared.settings.poll) => event?,
         };
-        if let Err(failure) = work.handle(&mut consumer, event).await {
+        if let Err(failure) = work.handle_all(&mut consumer, event).await {
             break Err(failure);
         }
     };
@@ -39,6 +39,20 @@ struct Work<'a> {
 impl Work<'_> {
     fn stage(&self) -> [(&'static str, String); 1] {
         [("stage", "2".to_owned())]
+    }
+
+    /// Handles an event and those that are there already, and then writes what can be written by all of them.
+    async fn handle_all(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
+        self.handle(consumer, event).await?;
+        for _ in 1..AT_ONCE {
+            match consumer.next(Duration::ZERO).await? {
+                Event::Idle => break,
+                event => self.handle(consumer, event).await?,
+            }
+        }
+        self.write().await?;
+        self.measure();
+        Ok(())
     }
 
     async fn handle(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
@@ -68,8 +82,6 @@ impl Work<'_> {
             }
             Event::Idle => {}
         }
-        self.write().await?;
-        self.measure();
         Ok(())
     }
 

@@ -16,6 +16,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// A session that worked for so long was a good one: the waits begin anew.
 const LONG: Duration = Duration::from_secs(60);
 
+/// The most events that are handled before what can be written is: a few batches, or all partitions of an assignment.
+pub(super) const AT_ONCE: usize = 32;
+
 /// Why a session ended.
 pub(super) enum Failure {
     /// A new session may work.

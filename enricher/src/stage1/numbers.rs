@@ -1,6 +1,6 @@
 //! Records by key. Hashes are kept, so that keys need not be read again when the table grows.
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 
@@ -8,7 +8,7 @@ use std::hash::BuildHasher as _;
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     table: HashTable<Entry>,
-    hasher: FixedState,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]

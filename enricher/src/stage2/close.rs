@@ -117,41 +117,48 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
     }
 }
 
+/// A merged record, with its key and how many of the key's bytes are the tuple.
+struct Keyed {
+    key: Box<[u8]>,
+    routing: usize,
+    merged: Merged,
+}
+
 /// Merges what raw partitions know of each record, and gives the records in the order of their keys.
 fn by_tuple(slots: Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize, Merged)) {
     // The records of one tuple follow each other.
-    let mut same: Vec<(Box<[u8]>, usize, Merged)> = Vec::new();
+    let mut same: Vec<Keyed> = Vec::new();
     slots.in_order(|key, routing, partials| {
         let merged = partials.map(Merged::new).reduce(|a, b| a.merge(b, merges));
         let Some(merged) = merged else { return };
-        let tuple = same.first().map_or(&[][..], |(first, routing, _)| first.get(..8 + routing).unwrap_or(first));
+        let tuple = same.first().map_or(&[][..], |first| first.key.get(..8 + first.routing).unwrap_or(&first.key));
         if !same.is_empty() && !key.starts_with(tuple) {
             flush(&mut same, &mut take);
         }
-        same.push((key.into(), routing, merged));
+        same.push(Keyed { key: key.into(), routing, merged });
     });
     flush(&mut same, &mut take);
 }
 
-fn flush(same: &mut Vec<(Box<[u8]>, usize, Merged)>, take: &mut impl FnMut(&[u8], usize, Merged)) {
+fn flush(same: &mut Vec<Keyed>, take: &mut impl FnMut(&[u8], usize, Merged)) {
     if same.len() > 1 {
         join_ambiguous(same);
     }
-    same.drain(..).for_each(|(key, routing, merged)| take(&key, routing, merged));
+    same.drain(..).for_each(|Keyed { key, routing, merged }| take(&key, routing, merged));
 }
 
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record. These are the records of
 /// one tuple.
-fn join_ambiguous(records: &mut Vec<(Box<[u8]>, usize, Merged)>) {
+fn join_ambiguous(records: &mut Vec<Keyed>) {
     let mut moves: Vec<(usize, usize)> = Vec::new();
-    for (from, (_, _, merged)) in records.iter().enumerate() {
+    for (from, Keyed { merged, .. }) in records.iter().enumerate() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
         let by_tuple = Level::from_number(i64::from(merged.partial.level)).is_some_and(Level::keeps_addresses);
         if !ambiguous || !by_tuple || merged.partial.coarsened {
             continue;
         }
-        let mut possible = records.iter().enumerate().filter(|(to, (_, _, target))| {
+        let mut possible = records.iter().enumerate().filter(|(to, Keyed { merged: target, .. })| {
             *to != from
                 && allows(&merged.partial.initiator, &target.partial.initiator)
                 && allows(&merged.partial.responder, &target.partial.responder)
@@ -160,10 +167,10 @@ fn join_ambiguous(records: &mut Vec<(Box<[u8]>, usize, Merged)>) {
             moves.push((from, to));
         }
     }
-    let mut left: Vec<Option<(Box<[u8]>, usize, Merged)>> = std::mem::take(records).into_iter().map(Some).collect();
+    let mut left: Vec<Option<Keyed>> = std::mem::take(records).into_iter().map(Some).collect();
     for (from, to) in moves {
-        let Some((_, _, merged)) = left.get_mut(from).and_then(Option::take) else { continue };
-        if let Some((_, _, target)) = left.get_mut(to).and_then(Option::as_mut) {
+        let Some(Keyed { merged, .. }) = left.get_mut(from).and_then(Option::take) else { continue };
+        if let Some(Keyed { merged: target, .. }) = left.get_mut(to).and_then(Option::as_mut) {
             merge_counts(&mut target.partial, &merged.partial);
             for (mine, theirs) in target.sets.iter_mut().zip(merged.sets) {
                 mine.merge(theirs);

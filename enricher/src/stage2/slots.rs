@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::pages::Pages;
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 use weir_schemas::partial::Partial;
@@ -22,7 +22,7 @@ pub(super) struct Slots {
     keys: Vec<u8>,
     twins: Pages<Twin>,
     bytes: Vec<u8>,
-    hasher: FixedState,
+    hasher: RandomState,
 }
 
 /// One key.

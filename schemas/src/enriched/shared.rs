@@ -3,7 +3,7 @@
 use super::{Attribution, IdentifiedBy, NoneReason, Side};
 use crate::codec::direct::{Checked, Element, Input, Malformed, Output, Put, Take};
 use crate::codec::flows::{PutApart as _, TakeApart as _};
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -105,13 +105,13 @@ impl SharedSide {
             bool::take(input)?;
             Ok((attribution, Take::take(input)?, Take::take(input)?))
         }
-        read(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(unread)
+        read(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(|malformed| unread(&malformed))
     }
 
     /// How certain its identity is.
     #[must_use]
     pub fn attribution(&self) -> Attribution {
-        Attribution::take(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(unread)
+        Attribution::take(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(|malformed| unread(&malformed))
     }
 
     /// Changes the side.
@@ -122,7 +122,7 @@ impl SharedSide {
     }
 
     fn read<'a, T: Take<'a> + Element>(&'a self) -> Side<T> {
-        Side::take_without_port(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(unread)
+        Side::take_without_port(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(|malformed| unread(&malformed))
     }
 }
 
@@ -141,7 +141,7 @@ pub struct Sides {
     /// With their hashes.
     known: HashTable<(u64, SharedSide)>,
     output: Output,
-    hasher: FixedState,
+    hasher: RandomState,
     bytes: usize,
 }
 
@@ -183,7 +183,7 @@ impl Sides {
 }
 
 #[expect(clippy::panic, reason = "bytes come from a side or were read over as one before they were taken")]
-fn unread<T>(malformed: Malformed) -> T {
+fn unread<T>(malformed: &Malformed) -> T {
     panic!("an encoded side is none: {malformed}")
 }
 

@@ -458,7 +458,11 @@ impl TryFrom<ColumnBatch> for RawBatch {
         let rows =
             Rows { tick: batch.tick, strings: &batch.strings, addresses: &batch.addresses, columns: &batch.columns };
         let count = batch.columns.place.len();
-        let mut samples = (0..count).map(|row| rows.sample(row)).collect::<Result<Vec<_>, _>>()?;
+        // All columns have that many elements: there is no more room than bytes have come.
+        let mut samples = Vec::with_capacity(count);
+        for row in 0..count {
+            samples.push(rows.sample(row)?);
+        }
         for translated in &batch.columns.translated {
             sample_at(&mut samples, "translated", translated.sample)?.translated = Some(translated.tuple);
         }
