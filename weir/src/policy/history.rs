@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use weir_flow::Millis;
-use weir_schemas::metadata::{self, Metadata, Object, Revision};
+use weir_schemas::metadata::{self, Metadata, Object, Proof, Revision};
 use weir_schemas::topics;
 use weir_service::HintExt as _;
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
@@ -77,12 +77,12 @@ impl History {
     pub(super) fn take(&mut self, message: Metadata, key: &str, cluster: &str) {
         match message {
             Metadata::Heartbeat(heartbeat) if heartbeat.cluster == cluster => {
-                let slot = if key == metadata::first_heartbeat_key(cluster) {
-                    &mut self.begins
-                } else {
-                    &mut self.complete_to
-                };
-                *slot = Some(heartbeat.complete_to);
+                if key != metadata::first_heartbeat_key(cluster) {
+                    self.complete_to = Some(heartbeat.complete_to);
+                } else if matches!(heartbeat.proof, Proof::Probed | Proof::Assumed) {
+                    // Manifests hold for all time; only a cluster has a history that begins.
+                    self.begins = Some(heartbeat.complete_to);
+                }
             }
             Metadata::Revision(revision) if revision.cluster == cluster => {
                 let kind = revision.object.kind();
