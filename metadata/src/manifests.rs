@@ -24,7 +24,7 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
-pub use folder::{Folder, FolderError, Scan};
+pub use folder::{Folder, FolderError, Scan, read_written};
 
 /// Lists inside lists deeper than this are refused.
 const DEPTH: usize = 4;
@@ -87,11 +87,19 @@ pub struct Shown {
 /// The first document that is no Kubernetes object.
 pub fn parse(file: &str, text: &str) -> Result<Contents, ManifestError> {
     let mut contents = Contents::default();
+    for (document, value) in documents(file, text)? {
+        let fail = |message: String| ManifestError { file: file.to_owned(), document, message };
+        take(&mut contents, value, 0).map_err(fail)?;
+    }
+    Ok(contents)
+}
+
+/// The documents of one file's text and their numbers, from 1; empty ones do not count.
+fn documents(file: &str, text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     let fail = |document: usize, message: String| ManifestError { file: file.to_owned(), document, message };
     if file.ends_with(".json") {
-        let value: Value = serde_json::from_str(text).map_err(|error| fail(1, format!("not JSON: {error}")))?;
-        take(&mut contents, value, 0).map_err(|message| fail(1, message))?;
-        return Ok(contents);
+        let value = serde_json::from_str(text).map_err(|error| fail(1, format!("not JSON: {error}")))?;
+        return Ok(vec![(1, value)]);
     }
     let mut bytes = text.as_bytes();
     // Without snippets: a manifest may hold secrets, and errors are logged.
@@ -104,19 +112,53 @@ pub fn parse(file: &str, text: &str) -> Result<Contents, ManifestError> {
             max_total_scalar_bytes: 1 << 30,
         },
     };
+    let mut found = Vec::new();
     for (index, value) in serde_saphyr::read_with_options::<_, Value>(&mut bytes, options).enumerate() {
         let document = index + 1;
         let value = value.map_err(|error| fail(document, format!("not YAML: {}", first_line(&error.to_string()))))?;
-        take(&mut contents, value, 0).map_err(|message| fail(document, message))?;
+        found.push((document, value));
     }
-    Ok(contents)
+    Ok(found)
+}
+
+/// An object of a manifest as it is written, of whatever kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Path of its file.
+    pub file: String,
+    /// Which of the file's documents it stands in, from 1.
+    pub document: usize,
+    /// The object: it has a kind and an `apiVersion`.
+    pub object: Value,
+}
+
+/// Every object of one file's text, those in lists one by one.
+///
+/// # Errors
+/// The first document that is no Kubernetes object.
+pub fn written(file: &str, text: &str) -> Result<Vec<Written>, ManifestError> {
+    let mut found = Vec::new();
+    for (document, value) in documents(file, text)? {
+        let fail = |message: String| ManifestError { file: file.to_owned(), document, message };
+        each(value, 0, &mut |_, _, object| {
+            found.push(Written { file: file.to_owned(), document, object });
+            Ok(())
+        })
+        .map_err(fail)?;
+    }
+    Ok(found)
 }
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), String> {
+/// Gives the object, or those of the list that it is, to `visit` with kind and version.
+fn each(
+    mut value: Value,
+    depth: usize,
+    visit: &mut dyn FnMut(&str, &str, Value) -> Result<(), String>,
+) -> Result<(), String> {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version) = (field("kind"), field("apiVersion"));
     if kind.is_empty() {
@@ -125,35 +167,43 @@ fn take(contents: &mut Contents, mut value: Value, depth: usize) -> Result<(), S
     if version.is_empty() {
         return Err(format!("{kind} without apiVersion"));
     }
-    if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
-        if depth >= DEPTH {
-            return Err(format!("{kind} inside lists more than {DEPTH} deep"));
-        }
-        let element = kind.strip_suffix("List").unwrap_or_default().to_owned();
-        let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else { return Ok(()) };
-        for (index, mut item) in items.into_iter().enumerate() {
-            // The elements of a typed list need not repeat their kind.
-            if let (Some(map), false) = (item.as_object_mut(), element.is_empty()) {
-                map.entry("kind").or_insert_with(|| Value::String(element.clone()));
-                map.entry("apiVersion").or_insert_with(|| Value::String(version.clone()));
-            }
-            take(contents, item, depth + 1).map_err(|message| format!("item {}: {message}", index + 1))?;
-        }
-        return Ok(());
+    if !(kind.ends_with("List") && value.get("items").is_some_and(Value::is_array)) {
+        return visit(&kind, &version, value);
     }
-    let item = match (kind.as_str(), version.as_str()) {
-        ("Pod", "v1") => Item::Pod(Box::new(typed(&kind, value)?)),
-        ("Node", "v1") => Item::Node(Box::new(typed(&kind, value)?)),
-        ("Namespace", "v1") => Item::Namespace(Box::new(typed(&kind, value)?)),
-        ("Service", "v1") => Item::Service(Box::new(typed(&kind, value)?)),
-        ("EndpointSlice", "discovery.k8s.io/v1") => Item::EndpointSlice(Box::new(typed(&kind, value)?)),
-        ("NetworkPolicy", "networking.k8s.io/v1") => Item::NetworkPolicy(Box::new(typed(&kind, value)?)),
-        ("ConfigMap", "v1") if is_network_set(&value) => Item::NetworkSet(Box::new(typed(&kind, value)?)),
-        ("ReplicaSet", "apps/v1") => Item::Owned(Middle::ReplicaSet, Box::new(metadata(&kind, &mut value)?)),
-        ("Job", "batch/v1") => Item::Owned(Middle::Job, Box::new(metadata(&kind, &mut value)?)),
+    if depth >= DEPTH {
+        return Err(format!("{kind} inside lists more than {DEPTH} deep"));
+    }
+    let element = kind.strip_suffix("List").unwrap_or_default().to_owned();
+    let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else { return Ok(()) };
+    for (index, mut item) in items.into_iter().enumerate() {
+        // The elements of a typed list need not repeat their kind.
+        if let (Some(map), false) = (item.as_object_mut(), element.is_empty()) {
+            map.entry("kind").or_insert_with(|| Value::String(element.clone()));
+            map.entry("apiVersion").or_insert_with(|| Value::String(version.clone()));
+        }
+        each(item, depth + 1, visit).map_err(|message| format!("item {}: {message}", index + 1))?;
+    }
+    Ok(())
+}
+
+fn take(contents: &mut Contents, value: Value, depth: usize) -> Result<(), String> {
+    each(value, depth, &mut |kind, version, value| take_one(contents, kind, version, value))
+}
+
+fn take_one(contents: &mut Contents, kind: &str, version: &str, mut value: Value) -> Result<(), String> {
+    let item = match (kind, version) {
+        ("Pod", "v1") => Item::Pod(Box::new(typed(kind, value)?)),
+        ("Node", "v1") => Item::Node(Box::new(typed(kind, value)?)),
+        ("Namespace", "v1") => Item::Namespace(Box::new(typed(kind, value)?)),
+        ("Service", "v1") => Item::Service(Box::new(typed(kind, value)?)),
+        ("EndpointSlice", "discovery.k8s.io/v1") => Item::EndpointSlice(Box::new(typed(kind, value)?)),
+        ("NetworkPolicy", "networking.k8s.io/v1") => Item::NetworkPolicy(Box::new(typed(kind, value)?)),
+        ("ConfigMap", "v1") if is_network_set(&value) => Item::NetworkSet(Box::new(typed(kind, value)?)),
+        ("ReplicaSet", "apps/v1") => Item::Owned(Middle::ReplicaSet, Box::new(metadata(kind, &mut value)?)),
+        ("Job", "batch/v1") => Item::Owned(Middle::Job, Box::new(metadata(kind, &mut value)?)),
         ("Deployment" | "StatefulSet" | "DaemonSet", _) | ("CronJob", "batch/v1") => Item::Workload,
-        _ => match PolicyKind::of(&version, &kind) {
-            Some(policy) => Item::OtherPolicy(Box::new(other_policy(policy, version, value)?)),
+        _ => match PolicyKind::of(version, kind) {
+            Some(policy) => Item::OtherPolicy(Box::new(other_policy(policy, version.to_owned(), value)?)),
             None => {
                 contents.ignored += 1;
                 return Ok(());

@@ -4,6 +4,7 @@
 mod demo;
 mod flows;
 mod init;
+mod policy;
 mod record_settings;
 mod reference;
 mod replay;
@@ -32,6 +33,8 @@ Examples:
   weir flows --namespace shop --follow     named flows as they come
   weir flows --action deny -o json         denied flows, as documents
   weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
+  weir policy connections --manifests DIR  who may talk to whom, by the network policies of a folder
+  weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it
   weir retention plan                      what would be deleted, and why";
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +48,12 @@ enum Command {
     /// Make the flows of past windows again from the raw topic: to the byte what was written then
     #[command(after_long_help = replay::HELP)]
     Replay(Box<replay::ReplaySettings>),
+    /// Check network policies, and list who may talk to whom
+    #[command(after_long_help = policy::HELP)]
+    Policy(Box<policy::PolicyCommand>),
+    /// Say which rule allows or denies a connection
+    #[command(after_long_help = policy::EXPLAIN_HELP)]
+    Explain(Box<policy::ExplainSettings>),
     /// Show or apply what the disk budget asks for
     Retention(Box<retention::RetentionCommand>),
     /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
@@ -73,6 +82,14 @@ fn main() -> ExitCode {
         Command::Replay(ref settings) => {
             let settings = settings.clone();
             replay::main(with(loaded, *settings))
+        }
+        Command::Policy(ref settings) => {
+            let settings = settings.clone();
+            policy::main(with(loaded, *settings))
+        }
+        Command::Explain(ref settings) => {
+            let settings = settings.clone();
+            policy::explain(with(loaded, *settings))
         }
         Command::Retention(ref settings) => {
             let settings = settings.clone();

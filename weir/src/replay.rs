@@ -17,7 +17,7 @@ mod output;
 mod progress;
 mod report;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod standing;
 
 use compare::Comparison;

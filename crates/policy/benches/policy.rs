@@ -121,19 +121,24 @@ fn ask(source: (EndNumber, Address), destination: (EndNumber, Address), port: u1
     }
 }
 
-/// Connections as workloads make them: mostly few pairs on few ports, one in ten to the outside.
+/// Connections as workloads make them: a pod talks to the pods of five workloads, each on its own port, busy ones more often; one
+/// connection in ten goes to the outside.
 fn mix(cluster: &Cluster, count: usize) -> Vec<Ask> {
     let mut dice = Dice(2);
     let ports = [8080_u16, 53, 443, 9000, 9090, 5432];
+    let workloads = NAMESPACES * 20;
     let mut asks = Vec::with_capacity(count);
     for _ in 0..count {
-        let source = cluster.pods[dice.skewed(PODS)];
-        let port = ports[dice.skewed(ports.len())];
+        let at = dice.skewed(PODS);
+        let source = cluster.pods[at];
         if dice.roll(10) == 0 {
             let bytes = [u8::try_from(11 + dice.roll(200)).expect("an octet"), 1, 2, 3];
-            asks.push(ask(source, (cluster.outside, Address::from_bytes(&bytes).expect("an address")), port));
+            asks.push(ask(source, (cluster.outside, Address::from_bytes(&bytes).expect("an address")), 443));
         } else {
-            asks.push(ask(source, cluster.pods[dice.skewed(PODS)], port));
+            // Pods with the same remainder are of one workload.
+            let to = (at % workloads * 31 + dice.skewed(5) * 977) % workloads;
+            let destination = cluster.pods[to + dice.roll(PODS / workloads) * workloads];
+            asks.push(ask(source, destination, ports[to % ports.len()]));
         }
     }
     asks

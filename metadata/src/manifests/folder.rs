@@ -1,6 +1,6 @@
 //! A folder of manifests, scanned again and again.
 
-use super::{Contents, ManifestError, Shown, parse, show};
+use super::{Contents, ManifestError, Shown, Written, parse, show, written};
 use crate::keep::Keep;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -156,6 +156,27 @@ fn list(folder: &Path, depth: usize, found: &mut BTreeMap<PathBuf, Stamp>) -> Re
         }
     }
     Ok(())
+}
+
+/// Every object of a file, or of all manifests in a folder and below it, in the order of their paths.
+///
+/// # Errors
+/// When something cannot be read, or is no manifest.
+pub fn read_written(path: &Path) -> Result<Vec<Written>, FolderError> {
+    let mut found = BTreeMap::new();
+    let meta = std::fs::metadata(path).map_err(unreadable(path))?;
+    if meta.is_dir() {
+        list(path, 0, &mut found)?;
+    } else {
+        let modified = meta.modified().map_err(unreadable(path))?;
+        found.insert(path.to_owned(), Stamp { modified, length: meta.len() });
+    }
+    let mut objects = Vec::new();
+    for path in found.keys() {
+        let text = std::fs::read_to_string(path).map_err(unreadable(path))?;
+        objects.extend(written(&path.display().to_string(), &text)?);
+    }
+    Ok(objects)
 }
 
 fn read(path: &Path) -> Result<Contents, FolderError> {

@@ -5,7 +5,7 @@ use weir_schemas::enriched::{Action, Arrival, Attribution, Counters, Enriched, E
 use weir_schemas::raw::Origin;
 
 /// An end of which only the address is known.
-pub(super) fn side(address: &str) -> Side {
+pub(crate) fn side(address: &str) -> Side {
     Side {
         attribution: Attribution::None,
         by: IdentifiedBy::Nothing,
@@ -44,7 +44,7 @@ pub(super) fn side(address: &str) -> Side {
 }
 
 /// A record of the cluster `local`.
-pub(super) fn record() -> Enriched {
+pub(crate) fn record() -> Enriched {
     Enriched {
         id: format!("{:032x}", 1),
         correction: 0,

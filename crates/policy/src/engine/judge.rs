@@ -1,14 +1,14 @@
 //! Asking.
 
 use super::side::{Possible, Side, Walk};
-use super::{Arc, Engine};
+use super::{Arc, CompiledPorts, Engine};
 use crate::ends::EndNumber;
 use crate::model::Direction;
 use crate::networks::{Class, UNKNOWN};
 use crate::profile::{Profile, QUESTIONS, Reasons};
 use crate::trace::{Hit, Step};
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use weir_flow::Address;
 
 /// A question about a connection.
@@ -165,6 +165,40 @@ impl Engine {
         }
         cache.answers.insert(key, judgement.clone());
         judgement
+    }
+
+    /// The number of the policies' networks that an address lies in: addresses with the same number are told apart by no policy.
+    /// It holds until a policy changes.
+    #[must_use]
+    pub fn network_class(&self, address: Option<Address>) -> u32 {
+        address.map_or(UNKNOWN, |address| self.networks.class(address))
+    }
+
+    /// The ports from which on the answer may be another one, between two ends and for any protocol: 1 and where ranges begin and
+    /// have ended.
+    #[must_use]
+    pub fn port_starts(&self, source: EndNumber, destination: EndNumber) -> BTreeSet<u16> {
+        let mut starts = BTreeSet::from([1]);
+        let named = self.selected(destination.0).map(|end| &*end.known.ports).unwrap_or_default();
+        let mut add = |first: u16, last: u16| {
+            starts.insert(first.max(1));
+            starts.extend(last.checked_add(1));
+        };
+        for (end, direction) in [(source, Direction::Egress), (destination, Direction::Ingress)] {
+            let policies = self.selected(end.0).map(|end| end.policies(direction)).unwrap_or_default();
+            let rules = policies.iter().filter_map(|policy| self.compiled(*policy)?.rules(direction)).flatten();
+            for (_, ports) in rules.flat_map(|rule| rule.ports.iter().flatten()) {
+                match ports {
+                    CompiledPorts::Any => {}
+                    CompiledPorts::Range(first, last) => add(*first, *last),
+                    CompiledPorts::Named(name) => {
+                        let known = named.iter().filter(|(known, ..)| known == name);
+                        known.for_each(|(_, _, port)| add(*port, *port));
+                    }
+                }
+            }
+        }
+        starts
     }
 
     fn answer(&self, ask: &Ask, classes: (Class, Class, Class)) -> Judgement {

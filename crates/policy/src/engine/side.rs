@@ -248,7 +248,6 @@ impl Walk<'_> {
     ) -> bool {
         let engine = self.engine;
         let mut isolated = Holds::No;
-        let begun = steps.len();
         let mut selecting = Vec::new();
         let of_tier = policies.iter().filter_map(|policy| Some((*policy, engine.compiled(*policy)?)));
         for (policy, compiled) in of_tier.filter(|(_, compiled)| compiled.policy.tier == Tier::NetworkPolicy) {
@@ -280,7 +279,7 @@ impl Walk<'_> {
             }
         }
         let (mut may_deny, mut none_matches) = (false, true);
-        for (policy, compiled, selected) in selecting {
+        for &(policy, compiled, selected) in &selecting {
             let matches = self.allows(policy, compiled, selected, direction, steps);
             result.allow |= matches != Holds::No;
             none_matches &= matches == Holds::No;
@@ -294,13 +293,10 @@ impl Walk<'_> {
         if may_deny {
             result.deny = true;
             let certain = isolated == Holds::Yes && none_matches && held == Holds::Yes && exempt == Holds::No;
-            let passed = steps.get(begun..).unwrap_or_default().iter();
-            let policies = passed.filter_map(|step| match step.hit {
-                Hit::NoRule { policy, .. } => Some(policy),
-                _ => None,
-            });
-            let policies: Box<[u32]> = policies.collect();
-            self.step(steps, direction, Hit::EndOfTier { policies, certain });
+            if self.traced {
+                let policies = selecting.iter().map(|(policy, ..)| *policy).collect();
+                self.step(steps, direction, Hit::EndOfTier { policies, certain });
+            }
         }
         isolated != Holds::Yes || held != Holds::Yes
     }

@@ -1,0 +1,86 @@
+//! Where a world comes from: manifests, or the metadata topic as of a time.
+
+use super::history::History;
+use super::manifests;
+use super::world::World;
+use anyhow::{Result, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use weir_flow::Millis;
+use weir_service::HintExt as _;
+use weir_stream::KafkaSettings;
+
+/// How far a time may be after what is complete and still mean "now", ms.
+const NOW: Millis = 120_000;
+
+/// Where policies and pods are.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SourceSettings {
+    /// Folder of manifests, or one file: policies, and pods or the workloads that make them
+    #[arg(long, value_name = "DIR", conflicts_with = "at", required_unless_present = "at")]
+    manifests: Option<PathBuf>,
+    /// As of this time, from the metadata topic: 2026-01-31T12:00:00Z, or an age such as 2h; 0s is now
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Cluster of the metadata topic
+    #[arg(long, value_name = "NAME", default_value = weir_schemas::topics::DEFAULT_CLUSTER)]
+    pub(super) cluster: String,
+    /// Where the topics are
+    #[command(flatten)]
+    pub(super) kafka: KafkaSettings,
+}
+
+/// Now, ms since the epoch.
+pub(super) fn now() -> Millis {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(now.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// A time or an age that a person wrote.
+pub(super) fn time(flag: &'static str, text: &str) -> Result<Millis> {
+    Ok(weir_console::filter::time(flag, text, now())?)
+}
+
+/// What there is to say, in RFC 3339, of a time.
+pub(super) fn shown(time: Millis) -> String {
+    jiff::Timestamp::from_millisecond(time).map_or_else(|_| "the end of time".to_owned(), |time| time.to_string())
+}
+
+impl SourceSettings {
+    /// Reads what the flags name.
+    pub(super) async fn world(&self) -> Result<World> {
+        match (&self.manifests, &self.at) {
+            (Some(path), _) => manifests::read(path),
+            (None, Some(at)) => self.as_of("--at", at).await,
+            (None, None) => bail!("give --manifests or --at"),
+        }
+    }
+
+    /// What a second folder or time names, to compare with.
+    pub(super) async fn other(&self, path: Option<&Path>, at: Option<&str>) -> Result<Option<World>> {
+        match (path, at) {
+            (Some(path), _) => Ok(Some(manifests::read(path)?)),
+            (None, Some(at)) => Ok(Some(self.as_of("--against-at", at).await?)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn as_of(&self, flag: &'static str, text: &str) -> Result<World> {
+        let at = time(flag, text).hint("write 2026-01-31T12:00:00Z, or an age such as 2h").exit_code(2)?;
+        let history = History::read(&self.kafka, &self.cluster).await?;
+        Ok(history.world(checked(&history, at)?))
+    }
+}
+
+/// The time, or the last one that is complete if that is hardly earlier.
+pub(super) fn checked(history: &History, at: Millis) -> Result<Millis> {
+    if let Some(begins) = history.begins().filter(|begins| at < *begins) {
+        bail!("the metadata topic begins at {}: what was before is not known", shown(begins));
+    }
+    let complete = history.complete_to();
+    if at.saturating_sub(complete) > NOW {
+        bail!("the metadata topic is complete up to {} only; is the metadata service running?", shown(complete));
+    }
+    Ok(at.min(complete))
+}
