@@ -922,8 +922,10 @@ GLOBAL int weir_hand_on(struct __sk_buff *ctx, const struct weir_key *k, const s
 	count(active_buffer(now), WEIR_COUNT_DNS_SEEN, p->packets, p->bytes);
 	captured = length;
 	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > 0xffff)
+	if (captured == 0 || captured > 0xffff) {
+		count(active_buffer(now), WEIR_COUNT_DNS_FULL, 1, p->bytes);
 		return 0;
+	}
 	if (captured <= WEIR_MESSAGE_SMALL)
 		HAND_ON(WEIR_MESSAGE_SMALL);
 	else

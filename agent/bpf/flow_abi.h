@@ -66,7 +66,7 @@ enum weir_counter {
 	WEIR_COUNT_COARSE_PORT = 11,   /* counted without the opener's port, because the map was filling */
 	WEIR_COUNT_COARSE_PREFIX = 12, /* counted by network, because the map was filling */
 	WEIR_COUNT_DNS_SEEN = 13,      /* packets that may be DNS messages */
-	WEIR_COUNT_DNS_FULL = 14,      /* DNS messages not handed on: no room in the ring buffer */
+	WEIR_COUNT_DNS_FULL = 14,      /* DNS messages not handed on: no room in the ring buffer, or larger than any */
 	WEIR_COUNT_TCP_FULL = 15,      /* TCP statistics lost: no room for one more connection in this tick */
 	WEIR_COUNT_DROP_FILTERED = 16, /* drops of flows that a capture rule leaves out */
 	WEIR_COUNTERS = 17,

@@ -109,7 +109,7 @@ fn merge_dns_samples(earlier: &mut DnsSample, later: DnsSample) {
         match earlier.answers.binary_search(&answer) {
             Ok(_) => {}
             Err(place) if earlier.answers.len() < crate::dns::message::ADDRESSES => {
-                earlier.answers.insert(place, answer)
+                earlier.answers.insert(place, answer);
             }
             Err(_) => earlier.answers_more = earlier.answers_more.saturating_add(1),
         }

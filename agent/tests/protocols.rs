@@ -155,6 +155,9 @@ async fn finished(mut child: std::process::Child) {
     assert!(tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success());
 }
 
+/// Point, end, interface, question, protocol and code of DNS samples.
+type Outcome = (Point, End, String, String, u8, Option<u16>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_is_counted_at_both_ends_as_it_was_asked_and_answered() {
     if !is_root() {
@@ -169,7 +172,7 @@ async fn dns_is_counted_at_both_ends_as_it_was_asked_and_answered() {
     finished(server).await;
     let seen = agent.stop().await;
 
-    let mut counts: BTreeMap<(Point, End, String, String, u8, Option<u16>), (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<Outcome, (u64, u64)> = BTreeMap::new();
     for sample in seen.questions() {
         let key = (
             sample.point,

@@ -1,4 +1,4 @@
-//! What a packet costs in the kernel, by BPF_PROG_TEST_RUN: `cargo bench -p weir-agent --bench kernel` as root.
+//! What a packet costs in the kernel, by BPF_PROG_TEST_RUN: `cargo bench -p weir-agent --bench packets` as root.
 //!
 //! `-- --peer-object PATH [--peer-program NAME]` measures another program at a tc hook in the same run: PATH is an object
 //! that aya can load, or a program pinned in a BPF file system, however it came there.
@@ -31,14 +31,18 @@ fn packet(flow: u32) -> Vec<u8> {
 /// Something that a packet can be given to.
 enum Subject {
     Own(Box<Capture>, &'static str),
-    Peer(SchedClassifier, Option<Ebpf>),
+    /// The object, where there is one, holds the maps.
+    Peer {
+        program: Box<SchedClassifier>,
+        _object: Option<Box<Ebpf>>,
+    },
 }
 
 impl Subject {
     fn run(&mut self, packet: &[u8], repeat: u32) -> Duration {
         match self {
             Self::Own(capture, program) => capture.test_run(program, packet, None, repeat).unwrap().1,
-            Self::Peer(program, _) => {
+            Self::Peer { program, .. } => {
                 let mut options = TestRunOptions::new();
                 options.data_in = Some(packet);
                 options.repeat = repeat;
@@ -65,7 +69,7 @@ fn own(program: &'static str, rules: &[&str]) -> Subject {
 
 fn peer(path: &str, name: Option<&str>) -> Subject {
     if let Ok(program) = SchedClassifier::from_pin(path) {
-        return Subject::Peer(program, None);
+        return Subject::Peer { program: Box::new(program), _object: None };
     }
     let mut object = EbpfLoader::new().load_file(path).unwrap();
     let name = name.map_or_else(|| object.programs().next().unwrap().0.to_owned(), str::to_owned);
@@ -75,7 +79,7 @@ fn peer(path: &str, name: Option<&str>) -> Subject {
     program.pin(&pinned).unwrap();
     let program = SchedClassifier::from_pin(&pinned).unwrap();
     std::fs::remove_file(pinned).unwrap();
-    Subject::Peer(program, Some(object))
+    Subject::Peer { program: Box::new(program), _object: Some(Box::new(object)) }
 }
 
 fn percentile(times: &mut [Duration], per_thousand: usize) -> Duration {
