@@ -267,6 +267,13 @@ impl Delivery {
         outcome
     }
 
+    /// Drops the operations for which this holds, as finished; hands back how many.
+    pub fn give_up(&mut self, holds: impl Fn(usize) -> bool) -> usize {
+        let before = self.pending.len();
+        self.pending.retain(|position| !holds(*position));
+        before - self.pending.len()
+    }
+
     /// Takes an error after which nothing is known of any operation of the batch.
     pub fn failed(&mut self, error: &Error, jitter: f64) -> Next {
         let text = error.to_string();

@@ -159,3 +159,12 @@ proptest! {
         prop_assert!(finished.iter().all(|times| *times == 1));
     }
 }
+
+#[test]
+fn what_is_given_up_is_not_sent_any_more() {
+    let mut delivery = Delivery::new(4, Patience::default());
+    assert_eq!(delivery.give_up(|position| position % 2 == 0), 2);
+    assert_eq!(delivery.batch(), [1, 3]);
+    assert_eq!(delivery.give_up(|_| true), 2);
+    assert!(delivery.batch().is_empty());
+}
