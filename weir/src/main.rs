@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod dlq;
 mod flows;
 mod init;
 mod record_settings;
@@ -32,7 +33,8 @@ Examples:
   weir flows --namespace shop --follow     named flows as they come
   weir flows --action deny -o json         denied flows, as documents
   weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
-  weir retention plan                      what would be deleted, and why";
+  weir retention plan                      what would be deleted, and why
+  weir dlq list                            what could not be indexed, and why";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,6 +47,8 @@ enum Command {
     /// Make the flows of past windows again from the raw topic: to the byte what was written then
     #[command(after_long_help = replay::HELP)]
     Replay(Box<replay::ReplaySettings>),
+    /// List what could not be processed, and have it processed again
+    Dlq(Box<dlq::DlqCommand>),
     /// Show or apply what the disk budget asks for
     Retention(Box<retention::RetentionCommand>),
     /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
@@ -73,6 +77,10 @@ fn main() -> ExitCode {
         Command::Replay(ref settings) => {
             let settings = settings.clone();
             replay::main(with(loaded, *settings))
+        }
+        Command::Dlq(ref settings) => {
+            let settings = settings.clone();
+            dlq::main(with(loaded, *settings))
         }
         Command::Retention(ref settings) => {
             let settings = settings.clone();

@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -65,6 +65,12 @@ const SUITES: [Suite; 8] = [
             ("WEIR_TEST_FAULT_STORM", "300"),
             ("WEIR_TEST_FAULT_FLOOD", "600"),
         ],
+        kubernetes: false,
+    },
+    Suite {
+        name: "kill -9 of the indexer",
+        arguments: &["--test", "delivery", "program"],
+        environment: &[("WEIR_TEST_KILLS", "100")],
         kubernetes: false,
     },
     Suite {

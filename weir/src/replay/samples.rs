@@ -44,7 +44,7 @@ pub(super) fn side(address: &str) -> Side {
 }
 
 /// A record of the cluster `local`.
-pub(super) fn record() -> Enriched {
+pub(crate) fn record() -> Enriched {
     Enriched {
         id: format!("{:032x}", 1),
         correction: 0,
