@@ -291,14 +291,15 @@ impl Delivery {
     }
 
     fn go_on(&mut self, sent: usize, mut again: Vec<usize>, why: Option<Why>, jitter: f64) -> Next {
-        let finished_any = again.len() < sent;
         let busy = why == Some(Why::Busy);
+        let finished = sent - again.len();
         again.sort_unstable();
         let rest = self.pending.split_off(sent);
         self.pending = again;
         self.pending.extend(rest);
-        self.attempt = if finished_any { 0 } else { self.attempt };
-        if busy {
+        self.attempt = if finished > 0 { 0 } else { self.attempt };
+        // An engine that takes most of a bulk is not helped by smaller ones.
+        if busy && finished * 2 < sent {
             self.share = (self.share / 2).max(1);
         } else if why.is_none() {
             self.share = self.share.saturating_mul(2);
