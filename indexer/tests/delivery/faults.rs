@@ -135,7 +135,7 @@ async fn the_program_killed_mid_bulk_writes_each_record_once() {
     };
     let bulks_begun = || world.proxy.counts().injected();
     for round in 0..kills() {
-        let more: Vec<_> = (0..200).map(|n| world.record(2_000 + 200 * round + n)).collect();
+        let more: Vec<_> = (0..60).map(|n| world.record(2_000 + 60 * round + n)).collect();
         world.produce_records(&more).await;
         records.extend(more);
         let begun = bulks_begun();
