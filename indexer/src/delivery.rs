@@ -267,6 +267,13 @@ impl Delivery {
         outcome
     }
 
+    /// Drops the operations for which this holds, as finished; hands back how many.
+    pub fn give_up(&mut self, holds: impl Fn(usize) -> bool) -> usize {
+        let before = self.pending.len();
+        self.pending.retain(|position| !holds(*position));
+        before - self.pending.len()
+    }
+
     /// Takes an error after which nothing is known of any operation of the batch.
     pub fn failed(&mut self, error: &Error, jitter: f64) -> Next {
         let text = error.to_string();
@@ -284,14 +291,15 @@ impl Delivery {
     }
 
     fn go_on(&mut self, sent: usize, mut again: Vec<usize>, why: Option<Why>, jitter: f64) -> Next {
-        let finished_any = again.len() < sent;
         let busy = why == Some(Why::Busy);
+        let finished = sent - again.len();
         again.sort_unstable();
         let rest = self.pending.split_off(sent);
         self.pending = again;
         self.pending.extend(rest);
-        self.attempt = if finished_any { 0 } else { self.attempt };
-        if busy {
+        self.attempt = if finished > 0 { 0 } else { self.attempt };
+        // An engine that takes most of a bulk is not helped by smaller ones.
+        if busy && finished * 2 < sent {
             self.share = (self.share / 2).max(1);
         } else if why.is_none() {
             self.share = self.share.saturating_mul(2);

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use tracing::info;
 use weir_elastic::{Created, Elastic, Error};
 
+/// Whose mappings are looked at when the indexer starts.
+const PATTERN: &str = "weir-*";
 /// The most indices that are remembered to exist; forgetting one costs a request.
 const REMEMBERED: usize = 10_000;
 
@@ -43,6 +45,38 @@ impl Indices {
         Ok(())
     }
 
+    /// Brings the open indices that an older version made up to date, so that no record meets a mapping that lacks a field.
+    /// An index that a newer version made is left as it is. Hands back how many had to be changed.
+    ///
+    /// # Errors
+    /// When the engine refuses it or does not answer.
+    pub async fn update_open(&self) -> Result<usize, Error> {
+        let mut changed = 0;
+        for (name, state) in self.elastic.states(PATTERN).await? {
+            // Only what has the write alias of its own name is an index of ours, and not somebody's copy.
+            if !state.aliases.contains_key(&format!("{name}-write")) {
+                continue;
+            }
+            let kind = IndexKind::ALL.into_iter().find(|kind| name.starts_with(&format!("weir-{}-", kind.as_str())));
+            if let Some(kind) = kind {
+                let older = template::version(&state.mappings) < template::version(&self.template(kind)["mappings"]);
+                if older {
+                    self.update(&name, kind).await?;
+                    changed += 1;
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Adds what the mapping lacks.
+    async fn update(&self, name: &str, kind: IndexKind) -> Result<(), Error> {
+        self.elastic.put_mapping(name, &self.template(kind)["mappings"]).await?;
+        self.metrics.mappings_updated.inc();
+        info!(index = name, "mapping of an older version is up to date");
+        Ok(())
+    }
+
     /// Makes sure that an index and its aliases exist.
     ///
     /// # Errors
@@ -58,8 +92,13 @@ impl Indices {
                 info!(index = name, "index created");
             }
             Created::Existing => {
-                // An older version may have made it: the mapping only grows, and the same one again changes nothing.
-                self.elastic.put_mapping(&name, &self.template(index.kind())["mappings"]).await?;
+                // Whoever made it may have been an older version: mappings only grow, and the same one again changes nothing.
+                // A newer one's is left as it is, because it would else be taken for ours.
+                let states = self.elastic.states(&name).await?;
+                let theirs = states.get(&name).map_or(0, |state| template::version(&state.mappings));
+                if theirs <= template::version(&self.template(index.kind())["mappings"]) {
+                    self.elastic.put_mapping(&name, &self.template(index.kind())["mappings"]).await?;
+                }
                 for alias in [template::read_alias(index.kind()).to_owned(), index.write_alias()] {
                     self.elastic.put_alias(&name, &alias).await?;
                 }

@@ -6,14 +6,19 @@
 
 pub mod dataset;
 pub mod delivery;
+pub mod direct;
 pub mod document;
+pub mod guard;
+pub mod horizons;
 pub mod index;
 pub mod periods;
 pub mod pipeline;
 pub mod sender;
+pub mod setup;
 pub mod template;
 
 mod dated;
+mod following;
 mod indices;
 mod metrics;
 mod settings;
@@ -24,9 +29,12 @@ pub use settings::IndexerSettings;
 use crate::dataset::Dataset;
 use crate::dated::Dated;
 use crate::delivery::Patience;
+use crate::following::Followed as _;
+use crate::guard::Guard;
+use crate::horizons::Horizons;
 use crate::indices::Indices;
 use crate::pipeline::Pipeline;
-use crate::sender::Sender;
+use crate::sender::{Bounds, Sender};
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +44,7 @@ use tracing::{info, warn};
 use weir_elastic::{Elastic, ErrorKind};
 use weir_schemas::topics;
 use weir_service::{Health, HintExt as _, Metrics};
-use weir_stream::{Log, ProducerSettings, TopicSpec};
+use weir_stream::{Log, ProducerSettings, Reader, TopicSpec};
 
 /// Longest wait before Kafka or the engine is asked again while the indexer starts.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -60,24 +68,30 @@ pub async fn run(
         health.set_ready(pipeline::condition(dataset), false, "no partitions are assigned yet");
     }
     let indices = Arc::new(Indices::new(elastic.clone(), metrics.clone()).context("index templates")?);
-    let dated = Dated::default();
+    let (dated, horizons, guard) = (Dated::default(), Horizons::default(), Guard::default());
     let started = async {
-        let reader = start_log(&log, &dated, health).await?;
+        let readers = start_log(&log, &dated, &horizons, health).await?;
         start_engine(&elastic, &indices, health).await?;
-        anyhow::Ok(reader)
+        anyhow::Ok(readers)
     };
-    let reader = tokio::select! {
+    let (settings_reader, horizon_reader) = tokio::select! {
         () = token.cancelled() => return Ok(()),
-        reader = started => reader?,
+        readers = started => readers?,
     };
-    let stop_following = token.child_token();
-    let follower = tokio::spawn(dated.clone().follow(log.clone(), reader, stop_following.clone()));
+    let stop = token.child_token();
+    let mut followers = JoinSet::new();
+    followers.spawn(dated.clone().follow(log.clone(), settings_reader, stop.clone()));
+    followers.spawn(horizons.clone().follow(log.clone(), horizon_reader, stop.clone()));
+    if !settings.indexer_ignore_watermarks {
+        followers.spawn(guard.clone().watch(elastic.clone(), stop.clone()));
+    }
     let dead_letters = log.producer(&ProducerSettings::new("weir-indexer")).context("dead-letter producer")?;
     let ended = run_all(&log, &token, |dataset| {
         // Each data set has its own guard against refusals.
         let sender = Sender::new(
             elastic.clone(),
             indices.clone(),
+            Bounds { horizons: horizons.clone(), guard: guard.clone() },
             dead_letters.clone(),
             Patience::default(),
             metrics.clone(),
@@ -86,8 +100,8 @@ pub async fn run(
         Pipeline::new(dataset, settings.clone(), sender, dated.clone(), metrics.clone(), health.clone())
     })
     .await;
-    stop_following.cancel();
-    follower.await.context("settings reader")?;
+    stop.cancel();
+    while followers.join_next().await.is_some() {}
     ended
 }
 
@@ -110,13 +124,13 @@ async fn run_all(log: &Log, token: &CancellationToken, pipeline: impl Fn(Dataset
     result
 }
 
-/// Makes sure of the topics that the indexer needs besides its input, and reads the dated settings.
-async fn start_log(log: &Log, dated: &Dated, health: &Health) -> anyhow::Result<weir_stream::Reader> {
+/// Makes sure of the topics that the indexer needs besides its input, and reads the dated settings and the horizons.
+async fn start_log(log: &Log, dated: &Dated, horizons: &Horizons, health: &Health) -> anyhow::Result<(Reader, Reader)> {
     let mut wait = Duration::from_millis(250);
     loop {
         let attempt = async {
             log.ensure_topics(&topics_needed()).await?;
-            dated.read(log).await
+            Ok::<_, weir_stream::StreamError>((dated.read(log).await?, horizons.read(log).await?))
         };
         match attempt.await {
             Ok(reader) => return Ok(reader),
@@ -135,7 +149,7 @@ async fn start_log(log: &Log, dated: &Dated, health: &Health) -> anyhow::Result<
 
 fn topics_needed() -> Vec<TopicSpec> {
     let mut needed: Vec<String> = Dataset::ALL.into_iter().map(|d| topics::dead_letter(d.topic())).collect();
-    needed.extend([topics::SETTINGS, topics::AUDIT, topics::LEDGER].map(str::to_owned));
+    needed.extend([topics::SETTINGS, topics::HORIZON, topics::AUDIT, topics::LEDGER].map(str::to_owned));
     topics::of(topics::DEFAULT_CLUSTER, 1, 1, 1)
         .into_iter()
         .filter(|topic| needed.contains(&topic.name))
@@ -150,12 +164,13 @@ async fn start_engine(elastic: &Elastic, indices: &Indices, health: &Health) -> 
         let attempt = async {
             let engine = elastic.info().await?;
             info!(engine = engine.distribution, version = engine.version, "connected");
-            indices.put_templates().await
+            indices.put_templates().await?;
+            indices.update_open().await.map(drop)
         };
         match attempt.await {
             Ok(()) => break,
             Err(error) if error.kind == ErrorKind::Auth && error.status == Some(403) => {
-                warn!(%error, "the index templates are not put; indices are made without them");
+                warn!(%error, "templates or mappings are not put; indices are made without templates");
                 break;
             }
             Err(error) if error.kind == ErrorKind::Rejected => {

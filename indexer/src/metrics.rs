@@ -28,6 +28,8 @@ pub struct IndexerMetrics {
     pub commit_errors: Counter,
     /// Indices created.
     pub indices_created: Counter,
+    /// Mappings of open indices that got fields.
+    pub mappings_updated: Counter,
 }
 
 impl IndexerMetrics {
@@ -38,7 +40,7 @@ impl IndexerMetrics {
             records: metrics.counter_family("weir_indexer_records", "records read, by data set"),
             operations: metrics.counter_family(
                 "weir_indexer_operations",
-                "operations finished, by fate: stored, superseded by a higher correction, or dead-lettered",
+                "operations finished, by fate: stored, superseded by a higher correction, dead-lettered, or below the horizon of what retention keeps",
             ),
             bulks: metrics.counter("weir_indexer_bulks", "bulk requests sent"),
             bulk_bytes: metrics.counter("weir_indexer_bulk_bytes", "bytes of bulk requests sent"),
@@ -56,6 +58,10 @@ impl IndexerMetrics {
             commit_errors: metrics
                 .counter("weir_indexer_commit_errors", "commits of positions that failed and are repeated"),
             indices_created: metrics.counter("weir_indexer_indices_created", "indices created"),
+            mappings_updated: metrics.counter(
+                "weir_indexer_mappings_updated",
+                "open indices of an older version whose mappings got the fields that they lacked",
+            ),
         }
     }
 

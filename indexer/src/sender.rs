@@ -2,6 +2,8 @@
 
 use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
 use crate::document::Prepared;
+use crate::guard::Guard;
+use crate::horizons::Horizons;
 use crate::index::Index;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
@@ -47,11 +49,21 @@ impl Entry {
     }
 }
 
+/// What keeps records out of the engine that it could take.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// What retention has deleted.
+    pub horizons: Horizons,
+    /// Whether a disk is nearly full.
+    pub guard: Guard,
+}
+
 /// Everything that bulks share.
 #[derive(Debug)]
 pub struct Sender {
     elastic: Elastic,
     indices: Arc<Indices>,
+    bounds: Bounds,
     dead_letters: Producer,
     patience: Patience,
     refusals: Mutex<Refusals>,
@@ -111,13 +123,14 @@ impl Sender {
     pub fn new(
         elastic: Elastic,
         indices: Arc<Indices>,
+        bounds: Bounds,
         dead_letters: Producer,
         patience: Patience,
         metrics: IndexerMetrics,
         health: Health,
     ) -> Arc<Self> {
         let refusals = Mutex::default();
-        Arc::new(Self { elastic, indices, dead_letters, patience, refusals, metrics, health })
+        Arc::new(Self { elastic, indices, bounds, dead_letters, patience, refusals, metrics, health })
     }
 
     /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
@@ -132,10 +145,11 @@ impl Sender {
     }
 
     async fn send(&self, entries: &[(&Entry, &Prepared)]) {
-        if entries.is_empty() {
+        let mut delivery = Delivery::new(entries.len(), self.patience);
+        self.refuse_below_horizon(&mut delivery, entries);
+        if delivery.batch().is_empty() {
             return;
         }
-        let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
             let batch = delivery.batch().to_vec();
@@ -146,7 +160,10 @@ impl Sender {
                         self.indices.forget(entries[*position].1.index);
                     }
                     self.settle(&outcome, |position| entries[position].0).await;
-                    outcome.next
+                    if !outcome.missing.is_empty() {
+                        self.refuse_below_horizon(&mut delivery, entries);
+                    }
+                    if delivery.batch().is_empty() { Next::Finished } else { outcome.next }
                 }
                 Err(error) => delivery.failed(&error, rand::random()),
             };
@@ -156,8 +173,23 @@ impl Sender {
         }
     }
 
+    /// Gives up what retention has deleted the place of.
+    fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) {
+        let refused = delivery.give_up(|position| self.bounds.horizons.is_below(entries[position].1));
+        if refused > 0 {
+            rate_limited!(
+                warn,
+                per_minute = 1,
+                refused,
+                "records are older than what retention keeps, and are left out"
+            );
+        }
+        self.metrics.finished("below_horizon", refused);
+    }
+
     /// Makes the indices and sends one batch.
     async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize]) -> Result<Answer, Error> {
+        self.bounds.guard.pass()?;
         let indices: BTreeSet<Index> = batch.iter().map(|position| entries[*position].1.index).collect();
         for index in indices {
             self.indices.ensure(index).await?;

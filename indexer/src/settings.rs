@@ -28,6 +28,10 @@ pub struct IndexerSettings {
     /// that is an error, because records would be missing without anybody having said so
     #[arg(long)]
     pub indexer_accept_gap: bool,
+    /// Go on writing when a disk of the engine is nearly at flood stage, instead of leaving records in Kafka until there is
+    /// room
+    #[arg(long)]
+    pub indexer_ignore_watermarks: bool,
 }
 
 impl Default for IndexerSettings {
@@ -40,6 +44,7 @@ impl Default for IndexerSettings {
             indexer_concurrency: 2,
             indexer_memory: 64 << 20,
             indexer_accept_gap: false,
+            indexer_ignore_watermarks: false,
         }
     }
 }

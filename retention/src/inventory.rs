@@ -4,14 +4,14 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::fmt;
-use weir_elastic::{IndexInfo, NodeDisk};
+use weir_elastic::{IndexInfo, NodeDisk, Watermarks};
 use weir_flow::Millis;
 
 #[cfg(test)]
 mod tests;
 
 /// The patterns that are asked for. What they find is still checked name by name, see [`Name::parse`].
-pub const PATTERN: &str = "weir-flows-l*,weir-capture-l*";
+pub const PATTERN: &str = "weir-flows-l*,weir-capture-l*,weir-replay-l*,weir-dns-*,weir-ledger-*,weir-audit-*";
 
 const HOUR: Millis = 3_600_000;
 const DAY: Millis = 24 * HOUR;
@@ -22,16 +22,57 @@ const DAY: Millis = 24 * HOUR;
 pub enum Kind {
     /// Flows of a capture file.
     Capture,
+    /// Flows of past windows that somebody had made again.
+    Replay,
     /// Flows as they happen.
     Flows,
+    /// DNS questions.
+    Dns,
+    /// Where everything that was seen has gone.
+    Ledger,
+    /// What was deleted or given up.
+    Audit,
 }
 
 impl Kind {
-    fn as_str(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Capture, Self::Replay, Self::Flows, Self::Dns, Self::Ledger, Self::Audit];
+
+    /// The name in index names, settings and on the horizon topic.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Flows => "flows",
             Self::Capture => "capture",
+            Self::Replay => "replay",
+            Self::Dns => "dns",
+            Self::Ledger => "ledger",
+            Self::Audit => "audit",
         }
+    }
+
+    /// Whether its indices are kept apart by aggregation level.
+    #[must_use]
+    pub fn has_levels(self) -> bool {
+        matches!(self, Self::Flows | Self::Capture | Self::Replay)
+    }
+
+    /// Whether its age counts from an index's creation, because what it holds may be of any time.
+    #[must_use]
+    pub fn ages_from_creation(self) -> bool {
+        matches!(self, Self::Capture | Self::Replay)
+    }
+
+    /// Whether records before what was deleted are refused from then on.
+    #[must_use]
+    pub fn has_horizon(self) -> bool {
+        matches!(self, Self::Flows | Self::Dns | Self::Ledger)
+    }
+
+    /// Whether it goes when disk is short. The audit goes by age alone.
+    #[must_use]
+    pub fn yields_to_budget(self) -> bool {
+        self != Self::Audit
     }
 }
 
@@ -40,7 +81,7 @@ impl Kind {
 pub struct Name {
     /// What it holds.
     pub kind: Kind,
-    /// Aggregation level, 0 to 3; a lower one is more detailed.
+    /// Aggregation level, 0 to 3; a lower one is more detailed. 0 where the kind has none.
     pub level: u8,
     /// Start of its period, ms since the epoch.
     pub start: Millis,
@@ -53,23 +94,43 @@ impl Name {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let rest = name.strip_prefix("weir-")?;
-        let (kind, rest) = [Kind::Flows, Kind::Capture]
+        let (kind, rest) = Kind::ALL
             .into_iter()
-            .find_map(|kind| Some((kind, rest.strip_prefix(kind.as_str())?.strip_prefix("-l")?)))?;
-        let (level, period) = rest.split_once('-')?;
-        let level: u8 = level.parse().ok().filter(|level| *level <= 3)?;
+            .find_map(|kind| Some((kind, rest.strip_prefix(kind.as_str())?.strip_prefix('-')?)))?;
+        let (level, period) = match rest.strip_prefix('l').filter(|_| kind.has_levels()) {
+            Some(rest) => {
+                let (level, period) = rest.split_once('-')?;
+                (level.parse().ok().filter(|level: &u8| *level <= 3)?, period)
+            }
+            None if kind.has_levels() => return None,
+            None => (0, rest),
+        };
         let parts: Vec<i16> = period.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-        let (date, hour, length) = match parts[..] {
-            [year, month, day] => (date(year, month, day)?, 0, DAY),
-            [year, month, day, hour] => (date(year, month, day)?, i8::try_from(hour).ok()?, HOUR),
+        let (start, end) = match (parts.as_slice(), kind) {
+            ([year, month], Kind::Audit) => {
+                let first = date(*year, *month, 1)?;
+                (millis(first, 0)?, millis(first.checked_add(jiff::Span::new().months(1)).ok()?, 0)?)
+            }
+            (_, Kind::Audit) => return None,
+            ([year, month, day], _) => {
+                let start = millis(date(*year, *month, *day)?, 0)?;
+                (start, start.checked_add(DAY)?)
+            }
+            ([year, month, day, hour], _) => {
+                let start = millis(date(*year, *month, *day)?, i8::try_from(*hour).ok()?)?;
+                (start, start.checked_add(HOUR)?)
+            }
             _ => return None,
         };
-        let civil = date.to_datetime(Time::new(hour, 0, 0, 0).ok()?);
-        let start = civil.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
-        let parsed = Self { kind, level, start, end: start.checked_add(length)? };
+        let parsed = Self { kind, level, start, end };
         // Only the one spelling that the indexer writes: no signs, no missing zeros.
         (parsed.to_string() == name).then_some(parsed)
     }
+}
+
+fn millis(date: Date, hour: i8) -> Option<Millis> {
+    let civil = date.to_datetime(Time::new(hour, 0, 0, 0).ok()?);
+    Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
 fn date(year: i16, month: i16, day: i16) -> Option<Date> {
@@ -79,8 +140,16 @@ fn date(year: i16, month: i16, day: i16) -> Option<Date> {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = jiff::Timestamp::from_millisecond(self.start).map_err(|_| fmt::Error)?;
-        let pattern = if self.end - self.start == HOUR { "%Y.%m.%d.%H" } else { "%Y.%m.%d" };
-        write!(f, "weir-{}-l{}-{}", self.kind.as_str(), self.level, start.strftime(pattern))
+        let pattern = match self.end - self.start {
+            HOUR => "%Y.%m.%d.%H",
+            DAY => "%Y.%m.%d",
+            _ => "%Y.%m",
+        };
+        write!(f, "weir-{}-", self.kind.as_str())?;
+        if self.kind.has_levels() {
+            write!(f, "l{}-", self.level)?;
+        }
+        write!(f, "{}", start.strftime(pattern))
     }
 }
 
@@ -96,22 +165,17 @@ pub struct Index {
 }
 
 impl Index {
-    /// The time from which its age counts: the end of what it may hold, or for captures, whose time may be years ago,
-    /// its creation.
+    /// The time from which its age counts: the end of what it may hold, or for captures and replays, whose time may be
+    /// years ago, its creation.
     #[must_use]
     pub fn dated(&self) -> Millis {
-        match self.name.kind {
-            Kind::Flows => self.name.end,
-            Kind::Capture => self.created,
-        }
+        if self.name.kind.ages_from_creation() { self.created } else { self.name.end }
     }
 
     /// The day that its age falls on, for the order of deletion.
     pub(crate) fn day(&self) -> Millis {
-        match self.name.kind {
-            Kind::Flows => self.name.start.div_euclid(DAY),
-            Kind::Capture => self.created.div_euclid(DAY),
-        }
+        let from = if self.name.kind.ages_from_creation() { self.created } else { self.name.start };
+        from.div_euclid(DAY)
     }
 }
 
@@ -122,15 +186,17 @@ pub struct Inventory {
     pub indices: Vec<Index>,
     /// The disks of the data nodes.
     pub disks: Vec<NodeDisk>,
+    /// From where on the engine refuses to use them; absent where it does not say.
+    pub watermarks: Option<Watermarks>,
 }
 
 impl Inventory {
     /// Takes what is Weir's of what the engine lists.
     #[must_use]
-    pub fn of(listed: &[IndexInfo], disks: Vec<NodeDisk>) -> Self {
+    pub fn of(listed: &[IndexInfo], disks: Vec<NodeDisk>, watermarks: Option<Watermarks>) -> Self {
         let index =
             |info: &IndexInfo| Some(Index { name: Name::parse(&info.name)?, bytes: info.bytes, created: info.created });
-        Self { indices: listed.iter().filter_map(index).collect(), disks }
+        Self { indices: listed.iter().filter_map(index).collect(), disks, watermarks }
     }
 
     /// Bytes of all of Weir's indices.
@@ -139,9 +205,13 @@ impl Inventory {
         self.indices.iter().filter_map(|i| i.bytes).fold(0, u64::saturating_add)
     }
 
-    /// Size of all disks, bytes.
+    /// What of all disks can be used before the engine refuses new shards, bytes: what a share in percent is of.
     #[must_use]
-    pub fn disk_total(&self) -> u64 {
-        self.disks.iter().map(|d| d.total).fold(0, u64::saturating_add)
+    pub fn usable(&self) -> u64 {
+        let usable = |d: &NodeDisk| match self.watermarks {
+            Some(marks) => d.total.saturating_sub(marks.low.free(d.total)),
+            None => d.total,
+        };
+        self.disks.iter().map(usable).fold(0, u64::saturating_add)
     }
 }

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_retention::RetentionSettings;
 use weir_service::{Context, ProcessSettings, ServiceSettings};
+use weir_stream::{KafkaSettings, Log};
 
-/// Keeps the flow indices inside a disk budget: the oldest whole index goes first
+/// Keeps the indices inside a disk budget: the oldest whole index goes first
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weir-retention", version, about)]
 struct Settings {
+    #[command(flatten)]
+    kafka: KafkaSettings,
     #[command(flatten)]
     elastic: ElasticSettings,
     #[command(flatten)]
@@ -30,8 +33,16 @@ impl ServiceSettings for Settings {
 
 fn main() -> ExitCode {
     weir_service::run("weir-retention", env!("CARGO_PKG_VERSION"), async |context: Context<Settings>| {
+        let log = Log::kafka(&context.settings.kafka)?;
         let elastic = Elastic::new(&context.settings.elastic)?;
-        weir_retention::run(context.settings.retention, elastic, &context.metrics, &context.health, context.shutdown)
-            .await
+        weir_retention::run(
+            context.settings.retention,
+            log,
+            elastic,
+            &context.metrics,
+            &context.health,
+            context.shutdown,
+        )
+        .await
     })
 }

@@ -1,28 +1,18 @@
 //! What may and must go: a pure function of the inventory, the policy and the time.
 
-use crate::amount::Amount;
 use crate::inventory::{Index, Inventory, Kind, Name};
+use crate::policy::{Keep, Policy};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use weir_flow::Millis;
 
+mod held;
 mod show;
 #[cfg(test)]
 mod tests;
 
-/// What is to be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The most that all of Weir's indices may take.
-    pub budget: Amount,
-    /// What is to stay free on each data node's disk.
-    pub reserve: Amount,
-    /// Indices older than this go, whatever their size.
-    pub max_age: Option<Duration>,
-    /// Indices younger than this stay, whatever the cost.
-    pub min_age: Duration,
-}
+pub use held::Held;
 
 /// Why an index goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +20,8 @@ pub struct Policy {
 pub enum Reason {
     /// It is older than `--max-age`.
     MaxAge,
+    /// Its kind or level is larger than `--keep` says.
+    Keep,
     /// All indices together are larger than `--budget`.
     Budget,
     /// A disk has less free than `--disk-reserve`.
@@ -42,6 +34,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MaxAge => "max_age",
+            Self::Keep => "keep",
             Self::Budget => "budget",
             Self::DiskReserve => "disk_reserve",
         }
@@ -90,58 +83,99 @@ pub struct Plan {
     pub after: u64,
     /// Set when that is not enough.
     pub stuck: Option<Stuck>,
+    /// What is held of each kind and level.
+    pub held: Vec<Held>,
+    /// Days until the budget is used up at the present rate; absent while the rate is not known.
+    pub days_to_full: Option<u64>,
 }
 
-/// Plans. Deletes only whole indices, the oldest day first and of a day the more detailed level first; never the newest
-/// index of a kind and level, never one younger than the minimal age.
+/// Plans. Deletes only whole indices, the oldest day first and of a day the more detailed level first; never an index that
+/// is being written, never one younger than the minimal age.
 #[must_use]
 pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
-    let budget = policy.budget.of(inventory.disk_total());
+    let budget = policy.budget.of(inventory.usable());
     let mut order: Vec<&Index> = inventory.indices.iter().collect();
     order.sort_by_key(|i| (i.day(), i.name.level, i.dated(), i.name));
-    let newest = newest(inventory);
-    let candidates = || {
-        order.iter().copied().filter(|i| newest[&(i.name.kind, i.name.level)] != i.name && old_enough(i, policy, now))
-    };
-
-    let mut actions = Vec::new();
+    let written = Written::of(inventory, now);
+    let may_go = |i: &Index| !written.is(i) && old_enough(i, policy, now);
+    let too_old = |i: &Index| policy.max_age(&i.name).is_some_and(|most| age(i, now) > millis(most));
+    // An index of unknown size frees an unknown amount: it goes by age only.
+    let yields =
+        |i: &Index| may_go(i) && !too_old(i) && i.name.kind.yields_to_budget() && i.bytes.is_some_and(|b| b > 0);
     let action = |index: &Index, reason| Action { index: index.name, bytes: index.bytes, age: age(index, now), reason };
-    let too_old = |i: &Index| policy.max_age.is_some_and(|most| age(i, now) > millis(most));
-    actions.extend(candidates().filter(|i| too_old(i)).map(|i| action(i, Reason::MaxAge)));
 
+    let mut actions: Vec<Action> = Vec::new();
+    actions.extend(order.iter().filter(|i| may_go(i) && too_old(i)).map(|i| action(i, Reason::MaxAge)));
+    for keep in &policy.keeps {
+        for index in order.iter().filter(|i| keep.covers(&i.name) && yields(i)) {
+            if over_keep(inventory, keep, &actions) == 0 {
+                break;
+            }
+            if !actions.iter().any(|a| a.index == index.name) {
+                actions.push(action(index, Reason::Keep));
+            }
+        }
+    }
     let bytes = inventory.bytes();
-    let freed = |actions: &[Action]| actions.iter().filter_map(|a| a.bytes).fold(0, u64::saturating_add);
     let shortage = shortage(inventory, policy);
     let over = |actions: &[Action]| {
         let freed = freed(actions);
-        let budget = bytes.saturating_sub(freed).saturating_sub(budget);
-        (budget, shortage.saturating_sub(freed))
+        (bytes.saturating_sub(freed).saturating_sub(budget), shortage.saturating_sub(freed))
     };
-    // An index of unknown size frees an unknown amount: it goes by age only.
-    for index in candidates().filter(|i| !too_old(i) && i.bytes.is_some_and(|b| b > 0)) {
-        match over(&actions) {
+    for index in order.iter().filter(|i| yields(i)) {
+        let reason = match over(&actions) {
             (0, 0) => break,
-            (0, _) => actions.push(action(index, Reason::DiskReserve)),
-            _ => actions.push(action(index, Reason::Budget)),
+            (0, _) => Reason::DiskReserve,
+            _ => Reason::Budget,
+        };
+        if !actions.iter().any(|a| a.index == index.name) {
+            actions.push(action(index, reason));
         }
     }
-    let (over_budget, over_disk) = over(&actions);
-    let stuck = (over_budget.max(over_disk) > 0)
-        .then(|| stuck(inventory, policy, now, over_budget, over_disk, bytes.saturating_sub(freed(&actions))));
     let after = bytes.saturating_sub(freed(&actions));
-    Plan { indices: inventory.indices.len(), bytes, budget, actions, after, stuck }
+    let excess = Excess { total: over(&actions), after };
+    let stuck = excess.explain(inventory, policy, &actions, now);
+    let held = held::of(inventory, now);
+    let days_to_full = held::days_to_full(&held, budget.saturating_sub(bytes));
+    Plan { indices: inventory.indices.len(), bytes, budget, actions, after, stuck, held, days_to_full }
 }
 
-/// The newest index of each kind and level: the one that is being written.
-fn newest(inventory: &Inventory) -> BTreeMap<(Kind, u8), Name> {
-    let mut newest = BTreeMap::new();
-    for Index { name, .. } in &inventory.indices {
-        let entry = newest.entry((name.kind, name.level)).or_insert(*name);
-        if (name.end, name.start) > (entry.end, entry.start) {
-            *entry = *name;
+fn freed(actions: &[Action]) -> u64 {
+    actions.iter().filter_map(|a| a.bytes).fold(0, u64::saturating_add)
+}
+
+/// By how much a kind or level is larger than it may be, bytes.
+fn over_keep(inventory: &Inventory, keep: &Keep, actions: &[Action]) -> u64 {
+    let Some(budget) = keep.budget else { return 0 };
+    let all = inventory.indices.iter().filter(|i| keep.covers(&i.name)).filter_map(|i| i.bytes);
+    let gone = actions.iter().filter(|a| keep.covers(&a.index)).filter_map(|a| a.bytes);
+    let left = all.fold(0, u64::saturating_add).saturating_sub(gone.fold(0, u64::saturating_add));
+    left.saturating_sub(budget.of(inventory.usable()))
+}
+
+/// Which indices are being written: the newest of each kind and level, and what is of now or later.
+struct Written {
+    newest: BTreeMap<(Kind, u8), Name>,
+    now: Millis,
+}
+
+impl Written {
+    fn of(inventory: &Inventory, now: Millis) -> Self {
+        let mut newest: BTreeMap<(Kind, u8), &Index> = BTreeMap::new();
+        for index in &inventory.indices {
+            let entry = newest.entry((index.name.kind, index.name.level)).or_insert(index);
+            if (index.dated(), index.name.start) > (entry.dated(), entry.name.start) {
+                *entry = index;
+            }
         }
+        Self { newest: newest.into_iter().map(|(key, index)| (key, index.name)).collect(), now }
     }
-    newest
+
+    fn is(&self, index: &Index) -> bool {
+        let name = index.name;
+        let of_now = !name.kind.ages_from_creation() && name.end > self.now;
+        of_now || self.newest.get(&(name.kind, name.level)) == Some(&name)
+    }
 }
 
 fn age(index: &Index, now: Millis) -> Millis {
@@ -153,7 +187,7 @@ fn millis(duration: Duration) -> Millis {
 }
 
 fn old_enough(index: &Index, policy: &Policy, now: Millis) -> bool {
-    age(index, now) >= millis(policy.min_age)
+    age(index, now) >= millis(policy.min_age(&index.name))
 }
 
 /// How much the fullest disk lacks of its reserve, bytes. The engine balances shards, so what is freed anywhere helps.
@@ -162,22 +196,49 @@ fn shortage(inventory: &Inventory, policy: &Policy) -> u64 {
     inventory.disks.iter().map(|d| lacks(d.total, d.available)).max().unwrap_or(0)
 }
 
-fn stuck(inventory: &Inventory, policy: &Policy, now: Millis, over_budget: u64, over_disk: u64, after: u64) -> Stuck {
-    let young = inventory
-        .indices
-        .iter()
-        .any(|i| !old_enough(i, policy, now) && newest(inventory)[&(i.name.kind, i.name.level)] != i.name);
-    let advice = match (over_budget > 0, young) {
-        (true, true) => format!(
-            "only indices younger than --min-age are left: raise --budget to {} or lower --min-age",
-            crate::amount::size(after)
-        ),
+/// What is too much when all that may go has gone.
+struct Excess {
+    /// Over the budget and short of the disk's reserve, bytes.
+    total: (u64, u64),
+    after: u64,
+}
+
+impl Excess {
+    fn explain(&self, inventory: &Inventory, policy: &Policy, actions: &[Action], now: Millis) -> Option<Stuck> {
+        let written = Written::of(inventory, now);
+        let young = |i: &&Index| !old_enough(i, policy, now) && !written.is(i) && i.name.kind.yields_to_budget();
+        let mut advice = Vec::new();
+        let (over_budget, over_disk) = self.total;
+        let any_young = inventory.indices.iter().any(|i| young(&i));
+        if over_budget.max(over_disk) > 0 {
+            advice.push(advise(over_budget, any_young, "--budget", self.after));
+        }
+        let mut over = over_budget.max(over_disk);
+        for keep in &policy.keeps {
+            let excess = over_keep(inventory, keep, actions);
+            if excess > 0 {
+                let mine = inventory.indices.iter().filter(|i| keep.covers(&i.name));
+                let left = excess.saturating_add(keep.budget.map_or(0, |b| b.of(inventory.usable())));
+                let name = format!("the budget of --keep {}", keep.subject());
+                advice.push(advise(excess, mine.clone().any(|i| young(&i)), &name, left));
+                over = over.max(excess);
+            }
+        }
+        (!advice.is_empty()).then(|| Stuck { over, advice: advice.join("; ") })
+    }
+}
+
+/// Which of two settings to change.
+fn advise(over_budget: u64, young: bool, budget: &str, after: u64) -> String {
+    let after = crate::amount::size(after);
+    match (over_budget > 0, young) {
+        (true, true) => {
+            format!("only indices younger than --min-age are left: raise {budget} to {after} or lower --min-age")
+        }
         (true, false) => format!(
-            "only the indices being written are left: raise --budget to {}, or make indices smaller (index period hour)",
-            crate::amount::size(after)
+            "only the indices being written are left: raise {budget} to {after}, or make indices smaller (index period hour)"
         ),
         (false, true) => "only indices younger than --min-age are left: add disk, or lower --min-age".to_owned(),
         (false, false) => "something else fills the disk: add disk, free it, or lower --disk-reserve".to_owned(),
-    };
-    Stuck { over: over_budget.max(over_disk), advice }
+    }
 }

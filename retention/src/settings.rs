@@ -1,7 +1,7 @@
 //! What is to be kept, and how often to look.
 
 use crate::amount::Amount;
-use crate::plan::Policy;
+use crate::policy::{Keep, Policy};
 use std::time::Duration;
 use weir_service::settings::parse_duration;
 
@@ -20,6 +20,19 @@ pub struct RetentionSettings {
     /// Never delete indices younger than this, even when the disk fills up (a legal floor)
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub min_age: Duration,
+    /// What holds for a kind of indices, or one level of it, alone, as KIND[/LEVEL]:budget=SIZE,max-age=DURATION,min-age=DURATION
+    /// (flows, dns, capture, replay, ledger, audit); can be given several times
+    #[arg(long, value_name = "RULE")]
+    pub keep: Vec<Keep>,
+    /// Take a snapshot into this repository of the engine's before an index is deleted; what has none stays
+    #[arg(long, value_name = "NAME")]
+    pub snapshot_repository: Option<String>,
+    /// Merge indices whose period is over for so long into one segment, which makes them smaller and faster to read
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub merge_after: Option<Duration>,
+    /// Who is named in the audit
+    #[arg(long, value_name = "NAME", default_value = "weir-retention")]
+    pub retention_instance: String,
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     pub retention_interval: Duration,
@@ -32,6 +45,10 @@ impl Default for RetentionSettings {
             disk_reserve: Amount::Percent(10),
             max_age: None,
             min_age: Duration::ZERO,
+            keep: Vec::new(),
+            snapshot_repository: None,
+            merge_after: None,
+            retention_instance: "weir-retention".to_owned(),
             retention_interval: Duration::from_secs(60),
         }
     }
@@ -41,7 +58,13 @@ impl RetentionSettings {
     /// The part that decides.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { budget: self.budget, reserve: self.disk_reserve, max_age: self.max_age, min_age: self.min_age }
+        Policy {
+            budget: self.budget,
+            reserve: self.disk_reserve,
+            max_age: self.max_age,
+            min_age: self.min_age,
+            keeps: self.keep.clone(),
+        }
     }
 
     /// Checks that the values fit together.
@@ -49,13 +72,17 @@ impl RetentionSettings {
     /// # Errors
     /// When no index could ever go by age.
     pub fn validate(&self) -> Result<(), String> {
-        match self.max_age {
-            Some(most) if most < self.min_age => Err(format!(
-                "--max-age {} is less than --min-age {}: an index would have to go and to stay",
-                humantime::format_duration(most),
-                humantime::format_duration(self.min_age)
-            )),
-            _ => Ok(()),
+        let ages = |keep: &Keep| (keep.subject(), keep.max_age.or(self.max_age), keep.min_age.unwrap_or(self.min_age));
+        let all = std::iter::once(("all".to_owned(), self.max_age, self.min_age)).chain(self.keep.iter().map(ages));
+        for (subject, max_age, least) in all {
+            if let Some(most) = max_age.filter(|most| *most < least) {
+                return Err(format!(
+                    "{subject}: --max-age {} is less than --min-age {}: an index would have to go and to stay",
+                    humantime::format_duration(most),
+                    humantime::format_duration(least)
+                ));
+            }
         }
+        Ok(())
     }
 }

@@ -5,19 +5,25 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_elastic::bulk::{Body, Operation, Target};
-use weir_elastic::{Elastic, ElasticSettings};
+use weir_elastic::{Elastic, ElasticSettings, Method, Snapshot};
 use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_retention::{Amount, Reason, RetentionSettings};
+use weir_schemas::audit::Audit;
+use weir_schemas::horizon::Horizon;
+use weir_schemas::{Message, topics};
 use weir_service::{Health, Metrics};
+use weir_stream::{Log, Partitions, Start};
 
 const OLD: [&str; 4] =
     ["weir-flows-l1-2020.01.01", "weir-flows-l2-2020.01.01", "weir-flows-l1-2020.01.02", "weir-flows-l2-2020.01.02"];
 const NEWEST: [&str; 2] = ["weir-flows-l1-2020.01.03", "weir-flows-l2-2020.01.03"];
 const FOREIGN: [&str; 2] = ["weir-flows-l1-2020.01.01-copy", "someone-else-2019.01.01"];
+
+static REAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(Elastic) -> F) {
     let data = TempDir::new().unwrap();
@@ -26,6 +32,8 @@ async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(Elastic) -> F) {
     server.shutdown().await;
     match std::env::var("WEIR_TEST_ELASTICSEARCH") {
         Ok(url) => {
+            // One after the other: they delete each other's indices.
+            let _alone = REAL.lock().await;
             let elastic = prepared(&url).await;
             scenario(elastic.clone()).await;
             clean(&elastic).await;
@@ -73,6 +81,12 @@ async fn present(elastic: &Elastic) -> Vec<String> {
     names
 }
 
+async fn messages<T: Message>(log: &Log, topic: &str) -> Vec<T> {
+    let mut reader = log.reader(topic, Partitions::All, Start::Beginning).await.unwrap();
+    let records = reader.read_to_end(Duration::from_secs(5)).await.unwrap();
+    records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect()
+}
+
 fn sorted(names: &[&[&str]]) -> Vec<String> {
     let mut names: Vec<String> = names.concat().iter().map(|n| (*n).to_owned()).collect();
     names.sort();
@@ -92,8 +106,19 @@ async fn only_what_may_go_goes_and_the_rest_is_explained() {
         assert_eq!(planned, OLD);
         assert_eq!(present(&elastic).await, sorted(&[&OLD, &NEWEST, &FOREIGN]), "planning deletes nothing");
 
-        let (done, rest) = weir_retention::apply(&elastic, &settings).await.unwrap();
+        let log = Log::memory();
+        let (done, rest) = weir_retention::apply(&elastic, &log, &settings).await.unwrap();
         assert_eq!(done.iter().map(|a| a.index.to_string()).collect::<Vec<_>>(), OLD);
+        let audit: Vec<Audit> = messages(&log, topics::AUDIT).await;
+        assert_eq!(audit.iter().map(|a| a.target.as_str()).collect::<Vec<_>>(), OLD);
+        assert!(
+            audit
+                .iter()
+                .all(|a| a.action == "delete_index" && a.reason == "budget" && a.bytes > 0 && a.documents == 100)
+        );
+        let horizons: Vec<Horizon> = messages(&log, topics::HORIZON).await;
+        let newest = horizons.iter().filter(|h| h.level == 1).map(|h| h.before).max();
+        assert_eq!((horizons.len(), newest), (4, Some(1_578_009_600_000)), "the end of 2020-01-02");
         assert!(done.iter().all(|a| a.reason == Reason::Budget));
         assert_eq!(present(&elastic).await, sorted(&[&NEWEST, &FOREIGN]));
         assert!(rest.stuck.unwrap().advice.contains("--budget"));
@@ -106,7 +131,7 @@ async fn one_index_goes_when_one_is_enough() {
     on_engines(|elastic| async move {
         let now = weir_retention::plan_now(&elastic, &settings(u64::MAX)).await.unwrap();
         assert!(now.actions.is_empty() && now.bytes > 1);
-        let (done, rest) = weir_retention::apply(&elastic, &settings(now.bytes - 1)).await.unwrap();
+        let (done, rest) = weir_retention::apply(&elastic, &Log::memory(), &settings(now.bytes - 1)).await.unwrap();
         assert_eq!(done.iter().map(|a| a.index.to_string()).collect::<Vec<_>>(), [OLD[0]]);
         assert_eq!(rest.stuck, None);
     })
@@ -129,7 +154,7 @@ async fn the_service_deletes_a_read_only_index_and_says_what_it_did() {
         };
         let task = tokio::spawn({
             let (metrics, health, token) = (metrics.clone(), health.clone(), token.clone());
-            async move { weir_retention::run(settings, elastic.clone(), &metrics, &health, token).await }
+            async move { weir_retention::run(settings, Log::memory(), elastic.clone(), &metrics, &health, token).await }
         });
         let deleted = || metrics.value("weir_retention_deleted_indices_total", &[("reason", "max_age")]);
         for _ in 0..500 {
@@ -142,6 +167,120 @@ async fn the_service_deletes_a_read_only_index_and_says_what_it_did() {
         assert!(health.is_ready());
         token.cancel();
         task.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+/// Any number of them, whenever each is stopped in the midst of it: what may stay stays, and in the end all is inside the budget.
+#[tokio::test]
+async fn several_at_once_and_killed_midway_delete_no_more_than_one_would() {
+    on_engines(|elastic| async move {
+        let all = weir_retention::plan_now(&elastic, &settings(1)).await.unwrap();
+        let two: u64 = all.actions[..2].iter().filter_map(|a| a.bytes).sum();
+        let settings = settings(all.bytes - two);
+        let alone = weir_retention::plan_now(&elastic, &settings).await.unwrap();
+        let expected: Vec<String> = alone.actions.iter().map(|a| a.index.to_string()).collect();
+        assert_eq!(expected, OLD[..2]);
+        let log = Log::memory();
+        for wait in [0, 3, 12, 50, 200, 800] {
+            let (first, second) = (elastic.clone(), elastic.clone());
+            let (settings, log) = (settings.clone(), log.clone());
+            let task = tokio::spawn(async move {
+                // One of them fences the other, which then fails; both together do no more than one.
+                let _ = tokio::join!(
+                    weir_retention::apply(&first, &log, &settings),
+                    weir_retention::apply(&second, &log, &settings)
+                );
+            });
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            task.abort();
+            let _ = task.await;
+        }
+        // Whatever the others left to do is done by one that nobody kills.
+        weir_retention::apply(&elastic, &log, &settings).await.unwrap();
+        let mut left = present(&elastic).await;
+        // What was announced and not done stands for a minute; nothing else may have gone by then.
+        left.retain(|name| !expected.contains(name));
+        let mut rest = sorted(&[&OLD[2..], &NEWEST, &FOREIGN]);
+        rest.sort();
+        assert_eq!(left, rest);
+        let audit: Vec<Audit> = messages(&log, topics::AUDIT).await;
+        let announced: std::collections::BTreeSet<&str> = audit.iter().map(|entry| entry.target.as_str()).collect();
+        assert_eq!(announced.into_iter().collect::<Vec<_>>(), OLD[..2], "{audit:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn finished_indices_are_merged_and_policies_of_others_are_told() {
+    on_engines(|elastic| async move {
+        for index in OLD {
+            let alias = format!("{index}-write");
+            let operation =
+                Operation::index(Target { index: &alias, id: "later", version: 1 }, br#"{"text":"later"}"#).unwrap();
+            elastic.bulk(&Body::of([operation].iter())).await.unwrap();
+            elastic.refresh(index).await.unwrap();
+        }
+        let before: u64 = elastic.segments("weir-flows-l*").await.unwrap().values().sum();
+        assert!(before > 6, "there is something to merge");
+        let told = elastic.put_settings(OLD[0], &json!({"index.lifecycle.name": "somebody's"})).await;
+        let (metrics, health, token) = (Metrics::new(), Health::new(), CancellationToken::new());
+        let settings = RetentionSettings {
+            merge_after: Some(Duration::from_secs(3_600)),
+            retention_interval: Duration::from_secs(1),
+            ..settings(u64::MAX)
+        };
+        let task = tokio::spawn({
+            let (metrics, elastic, token) = (metrics.clone(), elastic.clone(), token.clone());
+            async move { weir_retention::run(settings, Log::memory(), elastic, &metrics, &health, token).await }
+        });
+        for _ in 0..600 {
+            if elastic.segments("weir-flows-l*").await.unwrap().values().all(|count| *count <= 1) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let after = elastic.segments("weir-flows-l*").await.unwrap();
+        assert!(after.iter().filter(|(name, _)| !name.ends_with("copy")).all(|(_, count)| *count == 1), "{after:?}");
+        token.cancel();
+        task.await.unwrap().unwrap();
+        // An engine without lifecycles refuses the setting.
+        let told = if told.is_ok() { 1.0 } else { 0.0 };
+        assert_eq!(metrics.value("weir_retention_foreign_policies", &[]), Some(told));
+    })
+    .await;
+}
+
+/// An index goes only when a snapshot holds it. The embedded engine has no snapshots, so that nothing goes there.
+#[tokio::test]
+async fn with_a_repository_an_index_goes_only_when_a_snapshot_holds_it() {
+    on_engines(|elastic| async move {
+        let folder = TempDir::new().unwrap();
+        let body = json!({"type": "fs", "settings": {"location": folder.path()}}).to_string();
+        let put = elastic.request(Method::Put, "/_snapshot/weir-test", &[], Some(body.into())).await;
+        let settings = RetentionSettings { snapshot_repository: Some("weir-test".to_owned()), ..settings(1) };
+        let log = Log::memory();
+        if put.is_err() {
+            eprintln!("no snapshots: this engine has no path.repo");
+            assert!(weir_retention::apply(&elastic, &log, &settings).await.is_err());
+            assert_eq!(present(&elastic).await, sorted(&[&OLD, &NEWEST, &FOREIGN]));
+            return;
+        }
+        let (done, _) = weir_retention::apply(&elastic, &log, &settings).await.unwrap();
+        assert!(done.is_empty(), "the snapshot has only begun");
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut gone = Vec::new();
+        while gone.len() < OLD.len() {
+            assert!(Instant::now() < until, "{gone:?}");
+            gone.extend(weir_retention::apply(&elastic, &log, &settings).await.unwrap().0);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(gone.iter().map(|a| a.index.to_string()).collect::<Vec<_>>(), OLD);
+        for index in OLD {
+            assert_eq!(elastic.snapshot("weir-test", index).await.unwrap(), Snapshot::Done);
+            elastic.request(Method::Delete, &format!("/_snapshot/weir-test/{index}"), &[], None).await.unwrap();
+        }
+        elastic.request(Method::Delete, "/_snapshot/weir-test", &[], None).await.unwrap();
     })
     .await;
 }

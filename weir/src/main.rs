@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod dlq;
 mod flows;
 mod init;
 mod policy;
@@ -35,7 +36,8 @@ Examples:
   weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
   weir policy connections --manifests DIR  who may talk to whom, by the network policies of a folder
   weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it
-  weir retention plan                      what would be deleted, and why";
+  weir retention plan                      what would be deleted, and why
+  weir dlq list                            what could not be indexed, and why";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,6 +56,8 @@ enum Command {
     /// Say which rule allows or denies a connection
     #[command(after_long_help = policy::EXPLAIN_HELP)]
     Explain(Box<policy::ExplainSettings>),
+    /// List what could not be processed, and have it processed again
+    Dlq(Box<dlq::DlqCommand>),
     /// Show or apply what the disk budget asks for
     Retention(Box<retention::RetentionCommand>),
     /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
@@ -90,6 +94,10 @@ fn main() -> ExitCode {
         Command::Explain(ref settings) => {
             let settings = settings.clone();
             policy::explain(with(loaded, *settings))
+        }
+        Command::Dlq(ref settings) => {
+            let settings = settings.clone();
+            dlq::main(with(loaded, *settings))
         }
         Command::Retention(ref settings) => {
             let settings = settings.clone();

@@ -5,6 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use weir_elastic::ElasticSettings;
 use weir_enricher::replay::{PlanError, Replay, Request};
 use weir_schemas::enriched::Enriched;
 use weir_service::settings::Loaded;
@@ -38,6 +39,7 @@ Times are RFC 3339 (2026-01-31T12:00:00Z) or ages (90m, 7d). The windows in whic
 Examples:
   weir replay --from 26h --to 25h > flows.jsonl            one record a line, by generation and id
   weir replay --from 26h --to 25h --topic flows.replayed   to a topic of its own
+  weir replay --from 26h --to 25h --index                  to indices of their own, for Kibana
   weir replay --from 26h --to 25h --compare                are the records of flows.enriched.v1 the same?
   weir replay --from 10m --to 5m --open --compare          the same for windows to which late samples may still come
   weir replay --from 26h --to 25h --repair --yes           correct what differs
@@ -72,6 +74,9 @@ pub(crate) struct ReplaySettings {
     /// Write the records to this topic, in the form of flows.enriched.v1; it is made if it is missing
     #[arg(long, value_name = "NAME", group = "where", help_heading = "What becomes of the records")]
     topic: Option<String>,
+    /// Write the records to indices of their own, weir-replay-…, which the alias weir-replay reads
+    #[arg(long, group = "where", help_heading = "What becomes of the records")]
+    index: bool,
     /// Compare them with what stands on flows.enriched.v1, and write nothing; exit code 1 when something differs
     #[arg(long, group = "where", help_heading = "What becomes of the records")]
     compare: bool,
@@ -90,6 +95,9 @@ pub(crate) struct ReplaySettings {
     /// Where the topics are
     #[command(flatten)]
     kafka: KafkaSettings,
+    /// Where --index writes
+    #[command(flatten)]
+    elastic: ElasticSettings,
     /// The process
     #[command(flatten)]
     process: ProcessSettings,
@@ -170,7 +178,10 @@ async fn each(replay: &mut Replay, mut take: impl AsyncFnMut(Vec<Enriched>) -> R
 }
 
 async fn written(settings: &ReplaySettings, log: &Log, replay: &mut Replay) -> Result<()> {
-    let mut sink = Sink::open(settings.file.as_deref(), settings.topic.as_deref(), log).await?;
+    let mut sink = match settings.index {
+        true => Sink::index(&settings.elastic, log).await?,
+        false => Sink::open(settings.file.as_deref(), settings.topic.as_deref(), log).await?,
+    };
     each(replay, async |records| sink.write(&records).await).await?;
     sink.finish()?;
     report::written(settings, replay)

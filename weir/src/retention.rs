@@ -9,6 +9,7 @@ use weir_elastic::{Elastic, ElasticSettings};
 use weir_retention::RetentionSettings;
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings};
+use weir_stream::{KafkaSettings, Log};
 
 /// `weir retention`.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +33,9 @@ struct Options {
     output: crate::flows::Output,
     #[command(flatten)]
     retention: RetentionSettings,
+    /// Where a deletion is announced before it is done; only `apply` needs it
+    #[command(flatten)]
+    kafka: KafkaSettings,
     #[command(flatten)]
     elastic: ElasticSettings,
     #[command(flatten)]
@@ -53,9 +57,19 @@ async fn run(context: Context<RetentionCommand>) -> Result<()> {
     };
     options.retention.validate().map_err(anyhow::Error::msg).exit_code(2)?;
     let elastic = Elastic::new(&options.elastic)?;
-    let hint = "is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL";
+    // A plan is worth having even where this cannot be asked.
+    if let Some((index, policy)) = weir_retention::foreign_policies(&elastic).await.unwrap_or_default().first() {
+        tracing::warn!(
+            index,
+            policy,
+            "another program's lifecycle policy is on Weir's indices and may delete them too"
+        );
+    }
+    let hint = "is `weir up` running? give the addresses with --elasticsearch URL and --kafka BROKERS";
     if apply {
-        let (done, plan) = weir_retention::apply(&elastic, &options.retention).await.context("retention").hint(hint)?;
+        let log = Log::kafka(&options.kafka)?;
+        let applied = weir_retention::apply(&elastic, &log, &options.retention).await;
+        let (done, plan) = applied.context("retention").hint(hint)?;
         match options.output {
             crate::flows::Output::Json => print(&serde_json::to_string_pretty(&Applied { done: &done, plan: &plan })?),
             crate::flows::Output::Table => print(&format!("{} indices deleted\n{plan}", done.len())),

@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -72,6 +72,12 @@ const SUITES: [Suite; 9] = [
             ("WEIR_TEST_FAULT_FLOOD", "600"),
             ("WEIR_TEST_FAULT_SAME", "400"),
         ],
+        kubernetes: false,
+    },
+    Suite {
+        name: "kill -9 of the indexer",
+        arguments: &["--test", "delivery", "program"],
+        environment: &[("WEIR_TEST_KILLS", "100")],
         kubernetes: false,
     },
     Suite {

@@ -15,7 +15,7 @@ use tracing::warn;
 pub use elasticsearch::http::Method;
 
 /// Patterns that match nothing are no error.
-const LENIENT: [(&str, &str); 2] = [("ignore_unavailable", "true"), ("allow_no_indices", "true")];
+pub(crate) const LENIENT: [(&str, &str); 2] = [("ignore_unavailable", "true"), ("allow_no_indices", "true")];
 /// What of a bulk's answer is asked for: statuses and causes, not a copy of every id.
 const BULK_FIELDS: &str =
     "took,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason";
@@ -74,25 +74,31 @@ pub struct Reply {
 }
 
 /// One request.
-struct Request<'a> {
+pub(crate) struct Request<'a> {
     operation: &'static str,
     method: Method,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
     body: Option<Bytes>,
     content: &'static str,
+    /// Sent to Kibana and OpenSearch Dashboards, which want a header against forged requests.
+    for_dashboards: bool,
 }
 
 impl<'a> Request<'a> {
-    fn new(operation: &'static str, method: Method, path: &'a str) -> Self {
-        Self { operation, method, path, query: &[], body: None, content: "application/json" }
+    pub(crate) fn new(operation: &'static str, method: Method, path: &'a str) -> Self {
+        Self { operation, method, path, query: &[], body: None, content: "application/json", for_dashboards: false }
     }
 
-    fn query(self, query: &'a [(&'a str, &'a str)]) -> Self {
+    pub(crate) fn for_dashboards(self) -> Self {
+        Self { for_dashboards: true, ..self }
+    }
+
+    pub(crate) fn query(self, query: &'a [(&'a str, &'a str)]) -> Self {
         Self { query, ..self }
     }
 
-    fn json(self, body: &Value) -> Self {
+    pub(crate) fn json(self, body: &Value) -> Self {
         Self { body: Some(Bytes::from(body.to_string())), ..self }
     }
 }
@@ -298,7 +304,7 @@ impl Elastic {
     }
 
     /// Asks the host that answered last, and each other once when one is not available.
-    async fn send(&self, request: &Request<'_>) -> Result<Reply, Error> {
+    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, Error> {
         let hosts = &self.shared.hosts;
         let first = self.shared.current.load(Ordering::Relaxed);
         let mut last = None;
@@ -329,6 +335,10 @@ fn may_fail_over(error: &Error) -> bool {
 async fn send_to(host: &Host, request: &Request<'_>) -> Result<Reply, Error> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content));
+    if request.for_dashboards {
+        headers.insert("kbn-xsrf", HeaderValue::from_static("true"));
+        headers.insert("osd-xsrf", HeaderValue::from_static("true"));
+    }
     let query = (!request.query.is_empty()).then_some(request.query);
     let failed = |e: elasticsearch::Error| Error::transport(request.operation, &host.name, &e);
     let response = host
@@ -345,13 +355,17 @@ async fn send_to(host: &Host, request: &Request<'_>) -> Result<Reply, Error> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(operation: &'static str, reply: &'a Reply) -> Result<T, Error> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(operation: &'static str, reply: &'a Reply) -> Result<T, Error> {
     serde_json::from_slice(&reply.body)
         .map_err(|e| Error::invalid(operation, &reply.host, Some(reply.status), e.to_string()))
 }
 
 fn misread(operation: &'static str, reply: &Reply, error: &InventoryError) -> Error {
-    Error::invalid(operation, &reply.host, Some(reply.status), error.to_string())
+    misread_text(operation, reply, &error.to_string())
+}
+
+pub(crate) fn misread_text(operation: &'static str, reply: &Reply, words: &str) -> Error {
+    Error::invalid(operation, &reply.host, Some(reply.status), words)
 }
 
 #[derive(Deserialize)]

@@ -9,8 +9,12 @@ pub mod inventory;
 mod client;
 mod error;
 mod settings;
+mod upkeep;
+mod watermarks;
 
 pub use client::{Created, Deleted, Elastic, Info, Method, Reply};
 pub use error::{Error, ErrorKind};
 pub use inventory::{Block, IndexInfo, NodeDisk};
 pub use settings::ElasticSettings;
+pub use upkeep::{IndexState, Snapshot};
+pub use watermarks::{Mark, Watermarks};

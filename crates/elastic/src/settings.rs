@@ -42,6 +42,9 @@ pub struct ElasticSettings {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     #[serde(with = "duration")]
     pub elasticsearch_timeout: Duration,
+    /// Compress requests (gzip): fewer bytes on the network for more of the processor
+    #[arg(long)]
+    pub elasticsearch_gzip: bool,
 }
 
 impl Default for ElasticSettings {
@@ -53,6 +56,7 @@ impl Default for ElasticSettings {
             elasticsearch_api_key_file: None,
             elasticsearch_ca_file: None,
             elasticsearch_timeout: Duration::from_secs(30),
+            elasticsearch_gzip: false,
         }
     }
 }
@@ -99,8 +103,7 @@ pub(crate) fn hosts(settings: &ElasticSettings) -> Result<Vec<Host>, Error> {
         .map(|text| {
             let url = parse(text)?;
             let name: Arc<str> = url.as_str().trim_end_matches('/').into();
-            let transport =
-                transport(url, credentials.clone(), authorities.as_deref(), settings.elasticsearch_timeout)?;
+            let transport = transport(url, credentials.clone(), authorities.as_deref(), settings)?;
             Ok(Host { name, transport })
         })
         .collect()
@@ -163,11 +166,13 @@ fn transport(
     url: Url,
     credentials: Option<Credentials>,
     authorities: Option<&[u8]>,
-    timeout: Duration,
+    settings: &ElasticSettings,
 ) -> Result<Transport, Error> {
     let loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
-    let mut builder =
-        TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).enable_meta_header(false);
+    let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
+        .timeout(settings.elasticsearch_timeout)
+        .request_body_compression(settings.elasticsearch_gzip)
+        .enable_meta_header(false);
     if loopback {
         // A proxy of the environment can never reach what listens on this machine only.
         builder = builder.disable_proxy();

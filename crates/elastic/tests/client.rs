@@ -119,3 +119,50 @@ async fn a_slow_host_times_out_as_unavailable() {
     let error = elastic(&[&url]).bulk(&one_operation()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
 }
+
+/// Kibana knows data views, OpenSearch Dashboards (which answers 404) index patterns; both want a header against forged requests.
+#[tokio::test]
+async fn a_data_view_is_put_into_either_kind_of_dashboards() {
+    for (kibana, paths) in [
+        (true, vec!["POST /api/data_views/data_view"]),
+        (
+            false,
+            vec!["POST /api/data_views/data_view", "POST /api/saved_objects/index-pattern/weir-dns?overwrite=true"],
+        ),
+    ] {
+        let seen: Seen = Arc::default();
+        let log = seen.clone();
+        let handler = move |method: Method, uri: Uri, headers: axum::http::HeaderMap, body: Bytes| {
+            let answered = !uri.path().contains("data_views") || kibana;
+            let marked = headers.contains_key("kbn-xsrf") && headers.contains_key("osd-xsrf");
+            log.lock().unwrap().push((format!("{method} {uri}"), body));
+            async move {
+                let status = if !marked {
+                    400
+                } else if answered {
+                    200
+                } else {
+                    404
+                };
+                Response::builder().status(status).body(HttpBody::from("{}")).unwrap()
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await.unwrap() });
+        elastic(&[&url]).put_data_view("weir-dns", "Weir dns").await.unwrap();
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.iter().map(|(line, _)| line.as_str()).collect::<Vec<_>>(), paths);
+        assert!(seen.iter().all(|(_, body)| body.windows(10).any(|w| w == b"@timestamp")));
+    }
+}
+
+#[tokio::test]
+async fn other_programs_policies_are_found_by_their_settings() {
+    let answer = r#"{"a": {"settings": {"index": {"lifecycle": {"name": "hot"}}}}, "b": {"settings": {"index": {}}},
+        "c": {"settings": {"index": {"plugins": {"index_state_management": {"policy_id": "cold"}}}}},
+        "d": {"settings": {"index": {"lifecycle": {"name": ""}}}}}"#;
+    let (url, _) = server(200, answer).await;
+    let found = elastic(&[&url]).lifecycles("*").await.unwrap();
+    assert_eq!(found, [("a".to_owned(), "hot".to_owned()), ("c".to_owned(), "cold".to_owned())]);
+}

@@ -132,10 +132,18 @@ async fn answer(gate: &Arc<Gate>, request: ApiResult<Request>, headers: &HeaderM
         if too_long { too_large() } else { ApiError::illegal(format!("the body cannot be read: {error}")) }
     })?;
     check_headers(&request, headers)?;
+    let compressed = is_gzip(headers);
+    let most = limits.max_body_bytes;
     let _permit = gate.running.acquire().await.map_err(ApiError::internal)?;
     let node = gate.node.clone();
     let filter = request.params.get("filter_path").cloned();
-    let reply = tokio::task::spawn_blocking(move || api::route(&node, &request)).await.map_err(|error| {
+    let answered = tokio::task::spawn_blocking(move || {
+        if compressed {
+            request.body = inflate(&request.body, most)?;
+        }
+        api::route(&node, &request)
+    });
+    let reply = answered.await.map_err(|error| {
         tracing::error!(%error, "a request did not finish");
         ApiError::internal("the request did not finish; see the log")
     })??;
@@ -145,6 +153,24 @@ async fn answer(gate: &Arc<Gate>, request: ApiResult<Request>, headers: &HeaderM
     }
 }
 
+fn is_gzip(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    matches!(encoding.to_ascii_lowercase().as_str(), "gzip" | "x-gzip")
+}
+
+/// Decompresses a body that may not become longer than `most` bytes.
+fn inflate(body: &[u8], most: usize) -> ApiResult<bytes::Bytes> {
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let mut whole = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(flate2::read::MultiGzDecoder::new(body), limit), &mut whole)
+        .map_err(|error| ApiError::illegal(format!("the body is not gzip: {error}")))?;
+    if whole.len() > most {
+        let reason = format!("entity content is too long, more than [{most}] bytes");
+        return Err(ApiError::new(413, "content_too_long_exception", reason));
+    }
+    Ok(whole.into())
+}
+
 fn check_headers(request: &Request, headers: &HeaderMap) -> ApiResult<()> {
     if request.body.is_empty() {
         return Ok(());
@@ -152,12 +178,12 @@ fn check_headers(request: &Request, headers: &HeaderMap) -> ApiResult<()> {
     let text =
         |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default().to_lowercase();
     let encoding = text(header::CONTENT_ENCODING);
-    if !encoding.is_empty() && encoding != "identity" {
+    if !matches!(encoding.as_str(), "" | "identity" | "gzip" | "x-gzip") {
         return Err(ApiError::new(
             415,
             "media_type_header_exception",
             format!(
-                "Content-Encoding [{encoding}] is not supported by Weir's embedded search server; send the body uncompressed"
+                "Content-Encoding [{encoding}] is not supported by Weir's embedded search server; send gzip, or the body uncompressed"
             ),
         ));
     }

@@ -1,5 +1,6 @@
 //! What a proxy has seen and done.
 
+use crate::http::Bulk;
 use crate::plan::{Action, Kind, Plan, Request, Strikes};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -94,5 +95,7 @@ fn kind(action: Action) -> Kind {
         Action::CutAfter(_) => Kind::Cut,
         Action::DropAnswer => Kind::DropAnswer,
         Action::Status(_) => Kind::Status,
+        Action::Bulk(Bulk::Refuse { .. }) => Kind::Items,
+        Action::Bulk(Bulk::Short) => Kind::ShortAnswer,
     }
 }

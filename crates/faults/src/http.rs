@@ -1,6 +1,9 @@
 //! HTTP/1.1, one exchange after the other on a connection.
 
+mod bulk;
 mod framing;
+
+pub(crate) use bulk::Bulk;
 
 use crate::counts::Tally;
 use crate::gate::Gate;
@@ -53,6 +56,7 @@ async fn exchange(ends: &mut Ends<'_>, gate: &Gate, request: &Head, action: Opti
         Some(Action::Blackhole) => return Err(swallow(&mut ends.from_client).await),
         Some(Action::Stall(length)) => gate.stall(length),
         Some(Action::Status(status)) => return refuse(ends, request, status).await,
+        Some(Action::Bulk(bulk)) => return bulk::exchange(ends, gate, request, bulk).await,
         _ => {}
     }
     gate.pass().await;

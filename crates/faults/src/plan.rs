@@ -1,5 +1,6 @@
 //! What goes wrong, as a pure function of a seed.
 
+use crate::http::Bulk;
 use kafka_protocol::messages::ApiKey;
 use std::time::Duration;
 
@@ -46,6 +47,18 @@ pub enum Fault {
     DropAnswer,
     /// HTTP only: this status in place of an answer; the request is not passed on.
     Status(u16),
+    /// HTTP only, for bulk requests to a search engine (uncompressed): some of the items are answered so and not passed on.
+    /// With 429 and 5xx it is by chance each time anew; with another status the same items are refused again.
+    Items {
+        /// The items' status.
+        status: u16,
+        /// The error's name.
+        code: &'static str,
+        /// How many of a thousand.
+        per_mille: u16,
+    },
+    /// HTTP only, for bulk requests: everything is done, and the answer lacks an item.
+    ShortAnswer,
 }
 
 /// The kinds of [`Fault`], by which they are counted.
@@ -61,6 +74,8 @@ pub enum Kind {
     Cut,
     DropAnswer,
     Status,
+    Items,
+    ShortAnswer,
 }
 
 impl Fault {
@@ -77,6 +92,8 @@ impl Fault {
             Self::Cut { .. } => Kind::Cut,
             Self::DropAnswer => Kind::DropAnswer,
             Self::Status(_) => Kind::Status,
+            Self::Items { .. } => Kind::Items,
+            Self::ShortAnswer => Kind::ShortAnswer,
         }
     }
 }
@@ -169,6 +186,7 @@ pub(crate) enum Action {
     CutAfter(u64),
     DropAnswer,
     Status(u16),
+    Bulk(Bulk),
 }
 
 /// Rules under a seed; the first that strikes an exchange decides what becomes of it.
@@ -237,11 +255,13 @@ fn action(fault: Fault, drawn: u64) -> Action {
         Fault::Cut { within } => Action::CutAfter(drawn.checked_rem(within.saturating_add(1)).unwrap_or(drawn)),
         Fault::DropAnswer => Action::DropAnswer,
         Fault::Status(status) => Action::Status(status),
+        Fault::Items { status, code, per_mille } => Action::Bulk(Bulk::Refuse { status, code, per_mille, drawn }),
+        Fault::ShortAnswer => Action::Bulk(Bulk::Short),
     }
 }
 
 /// One step of splitmix64.
-fn mix(state: u64) -> u64 {
+pub(crate) fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -249,7 +269,7 @@ fn mix(state: u64) -> u64 {
 }
 
 /// A number from 0 to below 1.
-fn fraction(drawn: u64) -> f64 {
+pub(crate) fn fraction(drawn: u64) -> f64 {
     let high = u32::try_from(drawn >> 32).unwrap_or(0);
     f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }

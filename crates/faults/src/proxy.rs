@@ -29,7 +29,7 @@ pub enum ProxyError {
     #[error("{0:?} is not an address of the form host:port")]
     Address(String),
     /// A rule that this kind of proxy cannot follow.
-    #[error("a {kind} proxy cannot inject {fault:?}: only an http proxy answers with a status")]
+    #[error("a {kind} proxy cannot inject {fault:?}: only an http proxy answers in the server's place")]
     Unfit {
         /// The kind of proxy.
         kind: &'static str,
@@ -121,7 +121,8 @@ impl Proxy {
         if port.is_none() {
             return Err(ProxyError::Address(server.to_owned()));
         }
-        let unfit = plan.rules.iter().find(|rule| rule.fault.kind() == Kind::Status && protocol != Protocol::Http);
+        let http_only = [Kind::Status, Kind::Items, Kind::ShortAnswer];
+        let unfit = plan.rules.iter().find(|rule| http_only.contains(&rule.fault.kind()) && protocol != Protocol::Http);
         if let Some(rule) = unfit {
             return Err(ProxyError::Unfit { kind: protocol.name(), fault: rule.fault.kind() });
         }

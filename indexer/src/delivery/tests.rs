@@ -60,6 +60,18 @@ fn a_busy_engine_gets_smaller_bulks_until_it_recovers() {
 }
 
 #[test]
+fn an_engine_that_takes_most_of_a_bulk_gets_no_smaller_ones() {
+    let mut delivery = Delivery::new(8, Patience::default());
+    let mut items = vec![(201, ""); 4];
+    items.extend([(429, "r"); 4]);
+    let outcome = delivery.answered(&answer(&items), &mut Refusals::default(), 0.0);
+    assert!(matches!(outcome.next, Next::Wait(_, Why::Busy)));
+    assert_eq!(delivery.batch(), [4, 5, 6, 7]);
+    delivery.answered(&answer(&[(201, ""), (429, "r"), (429, "r"), (429, "r")]), &mut Refusals::default(), 0.0);
+    assert_eq!(delivery.batch(), [5, 6, 7], "a share of eight, halved once");
+}
+
+#[test]
 fn more_than_one_percent_for_one_cause_pauses_and_kills_nothing() {
     let mut items = vec![(201, ""); 1_000];
     items[..11].fill((400, "strict_dynamic_mapping_exception"));
@@ -158,4 +170,13 @@ proptest! {
         }
         prop_assert!(finished.iter().all(|times| *times == 1));
     }
+}
+
+#[test]
+fn what_is_given_up_is_not_sent_any_more() {
+    let mut delivery = Delivery::new(4, Patience::default());
+    assert_eq!(delivery.give_up(|position| position % 2 == 0), 2);
+    assert_eq!(delivery.batch(), [1, 3]);
+    assert_eq!(delivery.give_up(|_| true), 2);
+    assert!(delivery.batch().is_empty());
 }

@@ -18,6 +18,7 @@ impl fmt::Display for Plan {
                 let bytes = action.bytes.map_or_else(|| "unknown".to_owned(), size);
                 let because = match action.reason {
                     super::Reason::MaxAge => "--max-age",
+                    super::Reason::Keep => "--keep",
                     super::Reason::Budget => "--budget",
                     super::Reason::DiskReserve => "--disk-reserve",
                 };
@@ -28,6 +29,25 @@ impl fmt::Display for Plan {
             }
             writeln!(f, "{table}")?;
             writeln!(f, "{} are left then", size(self.after))?;
+        }
+        if !self.held.is_empty() {
+            let mut table = Table::new();
+            table.load_preset(presets::NOTHING).set_header(["KEPT", "INDICES", "SIZE", "DAYS", "A DAY"]);
+            for held in &self.held {
+                let a_day = held.bytes_a_day.map_or_else(|| "unknown".to_owned(), size);
+                let days = held.days.to_string();
+                table.add_row([held.subject(), held.indices.to_string(), size(held.bytes), days, a_day]);
+            }
+            for column in [1, 2, 3, 4] {
+                if let Some(column) = table.column_mut(column) {
+                    column.set_cell_alignment(CellAlignment::Right);
+                }
+            }
+            writeln!(f, "{table}")?;
+        }
+        match self.days_to_full {
+            Some(days) => writeln!(f, "at this rate the budget is used up in {days} days")?,
+            None => writeln!(f, "how long the budget lasts is not known before a period is over")?,
         }
         if let Some(stuck) = &self.stuck {
             writeln!(f, "still {} too many: {}", size(stuck.over), stuck.advice)?;

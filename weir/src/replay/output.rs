@@ -6,10 +6,20 @@ use anyhow::{Context as _, Result, bail};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use weir_elastic::{Elastic, ElasticSettings};
+use weir_flow::RecordSettings;
+use weir_indexer::direct::Direct;
+use weir_indexer::document::prepare_as;
+use weir_indexer::index::IndexKind;
+use weir_indexer::periods::Periods;
 use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::settings::Settings;
 use weir_schemas::{encode, topics};
+use weir_service::{HintExt as _, Metrics};
 use weir_stream::{
-    Log, NewRecord, Producer, ProducerSettings, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
+    Log, NewRecord, Partitions, Producer, ProducerSettings, Start, StreamError, TopicSpec, TransactionSettings,
+    TransactionalProducer,
 };
 
 #[cfg(test)]
@@ -17,6 +27,9 @@ mod tests;
 
 /// How many records may wait for their acknowledgement.
 const WAITING: usize = 1_000;
+
+/// How long an answer of the log is awaited.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Topics that begin so are Weir's own.
 const OWN: [&str; 7] =
@@ -43,6 +56,10 @@ pub(super) enum Sink {
         producer: Producer,
         topic: String,
     },
+    Index {
+        direct: Direct,
+        periods: Periods,
+    },
 }
 
 impl Sink {
@@ -63,8 +80,34 @@ impl Sink {
         Ok(Self::Topic { producer, topic: topic.to_owned() })
     }
 
+    /// Indices of their own; their periods are those of the settings that held then.
+    pub(super) async fn index(settings: &ElasticSettings, log: &Log) -> Result<Self> {
+        let elastic = Elastic::new(settings)?;
+        elastic
+            .info()
+            .await
+            .context("elasticsearch")
+            .hint("is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL")?;
+        let mut periods = Periods::default();
+        let mut reader = log.reader(topics::SETTINGS, Partitions::All, Start::Beginning).await?;
+        for record in reader.read_to_end(IDLE).await? {
+            let settings = record.value.as_deref().map(weir_schemas::decode::<Settings>).transpose()?;
+            if let Some(settings) = settings {
+                periods.apply(&RecordSettings::try_from(settings)?);
+            }
+        }
+        Ok(Self::Index { direct: Direct::new(elastic, &Metrics::new())?, periods })
+    }
+
     pub(super) async fn write(&mut self, records: &[Enriched]) -> Result<()> {
         match self {
+            Self::Index { direct, periods } => {
+                for some in records.chunks(WAITING) {
+                    let prepared = some.iter().map(|record| prepare_as(IndexKind::Replay, record, periods));
+                    direct.write(&prepared.collect::<Result<Vec<_>, _>>()?).await?;
+                }
+                Ok(())
+            }
             Self::Output => {
                 for record in records {
                     write_line(&mut std::io::stdout().lock(), record)?;

@@ -38,7 +38,7 @@ pub(super) fn written(settings: &ReplaySettings, replay: &mut Replay) -> Result<
         })
         .to_string(),
     };
-    if settings.file.is_some() || settings.topic.is_some() {
+    if settings.file.is_some() || settings.topic.is_some() || settings.index {
         writeln!(std::io::stdout(), "{text}")?;
     } else {
         // A closed standard error is no reason to fail.

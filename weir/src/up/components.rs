@@ -131,7 +131,7 @@ impl Components {
         });
         let (retention, shell) = (self.context.settings.retention(), self.shell());
         self.spawn("retention", false, |token| async move {
-            weir_retention::run(retention, shell.elastic, &shell.metrics, &shell.health, token).await
+            weir_retention::run(retention, shell.log, shell.elastic, &shell.metrics, &shell.health, token).await
         });
     }
 

@@ -7,6 +7,7 @@
 mod bad_input;
 mod capture;
 mod demo;
+mod dlq;
 mod harness;
 mod kill;
 mod namespaces;

@@ -71,6 +71,16 @@ impl Head {
         self.word(1).starts_with('1')
     }
 
+    /// Its lines with another length of the body.
+    pub(super) fn with_length(&self, length: usize) -> Vec<u8> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let framed = ["content-length", "transfer-encoding"];
+        let name = |line: &str| line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kept = text.lines().filter(|line| !line.is_empty() && !framed.contains(&name(line).as_str()));
+        let lines: Vec<&str> = kept.collect();
+        format!("{}\r\ncontent-length: {length}\r\n\r\n", lines.join("\r\n")).into_bytes()
+    }
+
     /// Whether its sender ends the connection after it.
     pub(super) fn closes(&self) -> bool {
         self.close

@@ -89,3 +89,51 @@ async fn a_cut_body_ends_early() {
     let (answer, _) = ask(&proxy, &[post("/", &body, true)]).await;
     assert!(answer.ends_with(&body));
 }
+
+/// A server that takes bulks: one item done for each line that is a document.
+async fn bulk_server() -> (String, Arc<AtomicU32>) {
+    let taken = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&taken);
+    let app = Router::new().fallback(move |body: Bytes| async move {
+        let documents = body.split(|b| *b == b'\n').filter(|line| line.starts_with(b"{\"n\"")).count();
+        count.fetch_add(u32::try_from(documents).unwrap(), Ordering::SeqCst);
+        let items = vec![r#"{"index":{"status":201}}"#; documents].join(",");
+        format!(r#"{{"took":1,"errors":false,"items":[{items}]}}"#)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, taken)
+}
+
+fn bulk(documents: usize) -> String {
+    (0..documents).map(|n| format!("{{\"index\":{{\"_id\":\"{n}\"}}}}\n{{\"n\":{n}}}\n")).collect()
+}
+
+#[tokio::test]
+async fn items_are_refused_in_their_places_and_the_others_passed_on() {
+    let (url, taken) = bulk_server().await;
+    let fault = Fault::Items { status: 400, code: "document_parsing_exception", per_mille: 300 };
+    let proxy = Proxy::http(&url, Plan::new(3).with(Rule::new(fault).paths(&["/_bulk"]))).await.unwrap();
+    let mut refused = Vec::new();
+    for _ in 0..2 {
+        taken.store(0, Ordering::SeqCst);
+        let (answer, _) = ask(&proxy, &[post("/_bulk", &bulk(100), true)]).await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.matches("\"status\"").count(), 100, "{body}");
+        let bad = body.matches("document_parsing_exception").count();
+        assert!((10..60).contains(&bad) && body.contains("\"errors\":true"), "{bad}");
+        assert_eq!(usize::try_from(taken.load(Ordering::SeqCst)).unwrap(), 100 - bad);
+        refused.push(body.to_owned());
+    }
+    assert_eq!(refused[0], refused[1], "what is at fault itself is so each time");
+    assert_eq!(proxy.counts().of(Kind::Items), 2);
+}
+
+#[tokio::test]
+async fn a_short_answer_lacks_an_item_though_all_was_done() {
+    let (url, taken) = bulk_server().await;
+    let proxy = Proxy::http(&url, Plan::new(3).with(Rule::new(Fault::ShortAnswer))).await.unwrap();
+    let (answer, _) = ask(&proxy, &[post("/_bulk", &bulk(10), true)]).await;
+    assert_eq!((answer.matches("\"status\"").count(), taken.load(Ordering::SeqCst)), (9, 10));
+}

@@ -1,0 +1,131 @@
+//! Records as a cluster of 1 000 pods in 200 workloads and 20 namespaces gives them: a function of level and number.
+
+use weir_flow::AddressScope;
+use weir_schemas::enriched::{
+    Action, Arrival, Attribution, Counters, Enriched, Explanation, IdentifiedBy, Kind, Report, Side,
+};
+use weir_schemas::raw::{Origin, RoundTrip};
+
+/// Windows of a minute from 2026-11-22T00:00:00Z on.
+const MIDNIGHT: i64 = 1_795_305_600_000;
+/// Records of one window.
+const A_WINDOW: u64 = 2_000;
+
+/// One step of splitmix64.
+fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn address(pod: u64) -> weir_flow::Address {
+    format!("10.{}.{}.{}", 32 + pod / 62_500, pod / 250 % 250, pod % 250 + 1).parse().unwrap()
+}
+
+fn side(level: u8, pod: u64, port: Option<u16>) -> Side {
+    let workload = pod % 200;
+    let name = format!("service-{workload}");
+    let namespace = format!("team-{}", workload % 20);
+    let pod_name = |n: u64| format!("{name}-{:05x}-{:05x}", mix(workload) & 0xf_ffff, mix(n) & 0xf_ffff);
+    let detailed = level < 2;
+    let members: Vec<u64> = (0..5).map(|n| workload + 200 * n).collect();
+    Side {
+        attribution: Attribution::Exact,
+        by: IdentifiedBy::Uid,
+        reason: None,
+        candidates: vec![],
+        always_valid: false,
+        scope: AddressScope::Private,
+        address: detailed.then(|| address(pod)),
+        addresses: if detailed { vec![] } else { members.iter().map(|n| address(*n)).collect() },
+        addresses_more: 0,
+        port,
+        namespace: Some(namespace.clone()),
+        pod: detailed.then(|| pod_name(pod)),
+        pod_uid: detailed
+            .then(|| format!("{:08x}-0000-4000-8000-{:012x}", mix(pod) >> 32, mix(pod) & 0xffff_ffff_ffff)),
+        pods: if detailed { vec![] } else { members.iter().map(|n| format!("{namespace}/{}", pod_name(*n))).collect() },
+        pods_more: 0,
+        workload_kind: Some("Deployment".to_owned()),
+        workload: Some(name.clone()),
+        node: detailed.then(|| format!("node-{}", pod % 20)),
+        zone: detailed.then(|| format!("zone-{}", pod % 3)),
+        service: None,
+        service_account: Some("default".to_owned()),
+        labels: vec![format!("app={name}"), format!("team={namespace}"), "env=prod".to_owned()],
+        labels_some: vec![],
+        labels_more: 0,
+        domains: vec![],
+        domains_more: 0,
+        country: None,
+        as_number: None,
+        as_organization: None,
+        container: None,
+        process: None,
+        host: None,
+        network_set: None,
+    }
+}
+
+/// Record number `n` at a level.
+pub(crate) fn record(level: u8, n: u64) -> Enriched {
+    let drawn = mix(n % A_WINDOW);
+    let window = MIDNIGHT + 60_000 * i64::try_from(n / A_WINDOW % 1_440).unwrap();
+    let size = mix(n ^ 0x5bd1);
+    let (forward, reverse) = (size % 200 + 1, size / 200 % 300 + 1);
+    let counters = Counters {
+        forward_bytes: forward * 180,
+        forward_packets: forward,
+        reverse_bytes: reverse * 900,
+        reverse_packets: reverse,
+        started: size % 7,
+        ended: size % 7,
+    };
+    let report = Report {
+        counters,
+        drops: vec![],
+        forward_tcp_flags: 0x1b,
+        reverse_tcp_flags: 0x1b,
+        retransmits: 0,
+        round_trip: Some(RoundTrip { sum: size % 90_000, count: 1 + size % 50, min: 100, max: 100 + size % 9_000 }),
+        handshake: None,
+        zero_windows: 0,
+        resets: 0,
+        last_forward: Some(window + 55_000),
+        sampling: 1,
+    };
+    let port = |least: u8, port: u16| (level <= least).then_some(port);
+    Enriched {
+        id: format!("{:016x}{:016x}", mix(n), mix(n ^ u64::from(level) ^ 0xffff_0000)),
+        correction: 0,
+        kind: Kind::Upsert,
+        origin: Origin::Ebpf,
+        cluster: "production".to_owned(),
+        cluster_known: true,
+        level,
+        window,
+        window_length: 60_000,
+        generation: window,
+        semantics: 1,
+        initiator: side(level, drawn % 1_000, port(0, 32_768 + u16::try_from(size % 28_000).unwrap())),
+        responder: side(level, drawn / 1_000 % 1_000, port(2, 8_000 + u16::try_from(drawn % 20).unwrap())),
+        protocol: 6,
+        orientation_guessed: false,
+        untranslated: false,
+        first_seen: window + i64::try_from(size % 3_000).unwrap(),
+        last_seen: window + 57_000,
+        totals: counters,
+        by_initiator: Some(report.clone()),
+        by_responder: Some(report),
+        arrival: Arrival::Ok,
+        arrival_reason: String::new(),
+        action: Action::Allow,
+        community_id: (level == 0).then(|| format!("1:{:016x}{:011x}=", mix(size), size & 0xfff_ffff_ffff)),
+        judgements: vec![],
+        judgements_more: 0,
+        explanation: Explanation::NotJudged,
+        coarsened: false,
+        samples: 12,
+    }
+}

@@ -1,0 +1,202 @@
+//! Whatever goes wrong, every record is one document or one dead letter.
+
+use crate::world::{World, broker, bulks, embedded, expected, items, kafka, on_broken_engines, url};
+use std::time::{Duration, Instant};
+use weir_faults::{Fault, Plan};
+use weir_schemas::enriched::Enriched;
+use weir_stream::Log;
+
+/// Everything that can go wrong with a bulk, one after the other.
+#[tokio::test]
+async fn every_record_is_one_document_whatever_goes_wrong() {
+    let faults = [
+        items(429, "es_rejected_execution_exception", 500),
+        bulks(Fault::Status(503)),
+        bulks(Fault::Cut { within: 300 }),
+        bulks(Fault::ShortAnswer),
+        bulks(Fault::Status(429)),
+        items(429, "cluster_block_exception", 1_000),
+        items(403, "cluster_block_exception", 1_000),
+        items(503, "unavailable_shards_exception", 700),
+        bulks(Fault::Reset { within: 0 }),
+        bulks(Fault::Reset { within: 500 }),
+        bulks(Fault::DropAnswer),
+        bulks(Fault::HalfClose),
+        bulks(Fault::Throttle { bytes_per_second: 20_000 }),
+        bulks(Fault::Delay { at_most: Duration::from_millis(200) }),
+    ];
+    let number = u64::try_from(faults.len()).unwrap();
+    let plan = faults.into_iter().fold(Plan::new(5), |plan, rule| plan.with(rule.at_most(1)));
+    on_broken_engines(&plan, |world| async move {
+        let records: Vec<_> = (0..3_000).map(|n| world.record(n)).collect();
+        world.produce_records(&records).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&records));
+        assert!(world.dead_letters().await.is_empty());
+        assert_eq!(world.proxy.counts().injected(), number, "{:?}", world.proxy.counts());
+        assert!(world.count("weir_indexer_operations_total", &[("fate", "stored")]) >= 3_000.0);
+    })
+    .await;
+}
+
+/// A busy engine: a third of all items, a third of all requests. Only what failed is sent again, so nothing is stored twice.
+#[tokio::test]
+async fn only_what_a_busy_engine_refused_is_sent_again() {
+    let busy = items(429, "es_rejected_execution_exception", 300).share(0.7);
+    let plan = Plan::new(6).with(bulks(Fault::Status(429)).share(0.3)).with(busy);
+    on_broken_engines(&plan, |world| async move {
+        let records: Vec<_> = (0..4_000).map(|n| world.record(n)).collect();
+        world.produce_records(&records).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&records));
+        assert!(world.dead_letters().await.is_empty());
+        assert_eq!(world.count("weir_indexer_operations_total", &[("fate", "stored")]), 4_000.0);
+        assert!(world.count("weir_indexer_waits_total", &[("reason", "busy")]) >= 1.0);
+        assert_eq!(world.count("weir_indexer_alarms", &[]), 0.0);
+    })
+    .await;
+}
+
+/// Some documents that the engine can never take: exactly those are dead letters, with their origin.
+#[tokio::test]
+async fn bad_items_are_dead_letters_and_their_neighbours_are_stored() {
+    let plan = Plan::new(7).with(items(400, "document_parsing_exception", 4));
+    on_broken_engines(&plan, |world| async move {
+        let records: Vec<_> = (0..4_000).map(|n| world.record(n)).collect();
+        world.produce_records(&records).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        let dead = world.dead_letters().await;
+        assert!((4..60).contains(&dead.len()), "{}", dead.len());
+        let mut all = world.documents().await;
+        for letter in &dead {
+            assert!(letter.cause.starts_with("document_parsing_exception: "), "{}", letter.cause);
+            let record: Enriched = weir_schemas::decode(letter.value.as_ref().unwrap()).unwrap();
+            let number = usize::try_from(letter.offset).unwrap() * 2 + usize::try_from(letter.partition).unwrap();
+            assert_eq!(record, records[number], "its origin");
+            assert_eq!(all.insert(record.id, record.totals.forward_bytes), None, "it was not stored");
+        }
+        assert_eq!(all, expected(&records));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_again_and_again_it_still_writes_each_record_once() {
+    // The engine does its work, and the answer comes too late.
+    let plan = Plan::new(8).with(bulks(Fault::Delay { at_most: Duration::from_millis(60) }));
+    on_broken_engines(&plan, |world| async move {
+        let records: Vec<_> = (0..2_000).map(|n| world.record(n)).collect();
+        world.produce_records(&records).await;
+        for round in 0..10 {
+            let indexer = world.run();
+            tokio::time::sleep(Duration::from_millis(10 + 15 * round)).await;
+            indexer.kill().await;
+        }
+        world.proxy.heal();
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&records));
+    })
+    .await;
+}
+
+/// How often the program is killed: `WEIR_TEST_KILLS`, 8 without it.
+fn kills() -> u64 {
+    std::env::var("WEIR_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8)
+}
+
+/// The real thing: the program, a broker, SIGKILL, on a real engine where there is one. Every other time the engine has done
+/// everything and its answer is on its way.
+#[tokio::test]
+async fn the_program_killed_mid_bulk_writes_each_record_once() {
+    let (engine, _data) = embedded().await;
+    let engine_url = std::env::var("WEIR_TEST_ELASTICSEARCH").unwrap_or_else(|_| url(&engine));
+    let (broker, _logs) = broker().await;
+    let plan = Plan::new(9).with(bulks(Fault::Delay { at_most: Duration::from_millis(400) }));
+    let world = World::new(kafka(&broker), &engine_url, plan).await;
+    let mut records: Vec<_> = (0..2_000).map(|n| world.record(n)).collect();
+    world.produce_records(&records).await;
+    let program = || {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_weir-indexer"))
+            .args(["--kafka", &broker.address().to_string(), "--elasticsearch", &world.proxied.elasticsearch[0]])
+            .args(["--indexer-bulk-bytes", "64KiB", "--indexer-bulk-wait", "20ms", "--indexer-instance", "one"])
+            .kill_on_drop(true)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let bulks_begun = || world.proxy.counts().injected();
+    for round in 0..kills() {
+        let more: Vec<_> = (0..60).map(|n| world.record(2_000 + 60 * round + n)).collect();
+        world.produce_records(&more).await;
+        records.extend(more);
+        let begun = bulks_begun();
+        let mut child = program();
+        let until = Instant::now() + Duration::from_secs(20);
+        while bulks_begun() < begun + 1 + round % 2 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(bulks_begun() > begun, "a bulk was under way");
+        tokio::time::sleep(Duration::from_millis(7 * round % 100)).await;
+        child.kill().await.unwrap();
+    }
+    world.proxy.heal();
+    let mut child = program();
+    world.committed().await;
+    child.kill().await.unwrap();
+    assert_eq!(world.documents().await, expected(&records));
+    assert!(world.dead_letters().await.is_empty());
+    world.delete_index().await;
+    broker.shutdown().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn too_many_unreadable_records_pause_and_alarm_without_filling_the_dead_letters() {
+    let (engine, _data) = embedded().await;
+    let world = World::new(Log::memory(), &url(&engine), Plan::new(1)).await;
+    world.produce((0..200).map(|_| b"junk".to_vec())).await;
+    let indexer = world.run();
+    let until = Instant::now() + Duration::from_secs(30);
+    while world.count("weir_indexer_alarms", &[]) < 1.0 {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!world.health.is_ready());
+    assert!(!world.is_committed().await);
+    assert!(world.dead_letters().await.len() <= 10);
+    indexer.kill().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn while_the_engine_is_away_nothing_is_committed_and_health_says_so() {
+    let plan = Plan::new(2).with(bulks(Fault::Status(503)).at_most(4));
+    on_broken_engines(&plan, |world| async move {
+        let records: Vec<_> = (0..100).map(|n| world.record(n)).collect();
+        world.produce_records(&records).await;
+        let indexer = world.run();
+        let until = Instant::now() + Duration::from_secs(30);
+        while world.count("weir_indexer_alarms", &[]) < 1.0 {
+            assert!(Instant::now() < until);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!world.health.is_ready());
+        assert!(!world.is_committed().await);
+        world.committed().await;
+        assert!(world.health.is_ready(), "{:?}", world.health.report());
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&records));
+        assert!(world.dead_letters().await.is_empty());
+    })
+    .await;
+}

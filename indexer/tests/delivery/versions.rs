@@ -1,0 +1,84 @@
+//! Indices of older and newer versions.
+
+use crate::world::{expected, on_engines};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use weir_schemas::enriched::Enriched;
+
+/// An index that an older version made, whose strict mapping does not know every field, takes records of this version.
+#[tokio::test]
+async fn an_open_index_of_an_older_version_gets_the_fields_that_it_lacks() {
+    on_engines(|world| async move {
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+        let mut mappings = template["template"]["mappings"].clone();
+        let network = mappings["properties"]["network"]["properties"].as_object_mut().unwrap();
+        assert!(network.remove("community_id").is_some());
+        mappings["_meta"]["version"] = json!(1);
+        let older = json!({"settings": template["template"]["settings"], "mappings": mappings});
+        world.direct.create_index(&world.index(), &older).await.unwrap();
+        let named = Enriched { community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".to_owned()), ..world.record(1) };
+        world.produce_records(std::slice::from_ref(&named)).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&[named]));
+        assert!(world.dead_letters().await.is_empty());
+    })
+    .await;
+}
+
+/// An index that a newer version made keeps its mapping; what this version writes fits into it.
+#[tokio::test]
+async fn an_open_index_of_a_newer_version_is_left_as_it_is() {
+    on_engines(|world| async move {
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+        let mut mappings = template["template"]["mappings"].clone();
+        mappings["_meta"]["version"] = json!(999);
+        mappings["properties"]["of_tomorrow"] = json!({"type": "keyword"});
+        let alias = format!("{}-write", world.index());
+        let newer =
+            json!({"settings": template["template"]["settings"], "mappings": mappings, "aliases": { alias: {} }});
+        world.direct.create_index(&world.index(), &newer).await.unwrap();
+        world.produce_records(&[world.record(1)]).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&[world.record(1)]));
+        let states = world.direct.states(&world.index()).await.unwrap();
+        assert_eq!(states[&world.index()].mappings["_meta"]["version"], 999);
+    })
+    .await;
+}
+
+/// The mapping of an index of ours is brought up to date before anything is written; a copy that somebody made is not.
+#[tokio::test]
+async fn open_indices_of_an_older_version_are_up_to_date_when_the_indexer_has_started() {
+    on_engines(|world| async move {
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+        let mut mappings = template["template"]["mappings"].clone();
+        mappings["_meta"]["version"] = json!(1);
+        let copy = format!("{}-copy", world.index());
+        world.direct.delete_index(&copy).await.unwrap();
+        for (index, aliases) in [
+            (world.index(), json!({ format!("{}-write", world.index()): {} })),
+            (copy.clone(), json!({ format!("{}-write", world.index()): {"is_write_index": false} })),
+        ] {
+            let body = json!({"settings": template["template"]["settings"], "mappings": mappings, "aliases": aliases});
+            world.direct.create_index(&index, &body).await.unwrap();
+        }
+        let indexer = world.run();
+        let until = Instant::now() + Duration::from_secs(30);
+        while !world.health.is_ready() || world.count("weir_indexer_mappings_updated_total", &[]) < 1.0 {
+            assert!(Instant::now() < until, "{:?}", world.health.report());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        indexer.stop().await;
+        let states = world.direct.states(&format!("{}*", world.index())).await.unwrap();
+        let version = |index: &str| states[index].mappings["_meta"]["version"].as_u64().unwrap();
+        let ours = weir_indexer::template::version(&template["template"]["mappings"]);
+        assert_eq!((version(&world.index()), version(&copy)), (ours, 1));
+        assert_eq!(world.count("weir_indexer_mappings_updated_total", &[]), 1.0);
+        world.direct.delete_index(&copy).await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,125 @@
+//! Acts of retention, each announced before it is done: a horizon, so that the indexer makes no deleted index anew, and an
+//! audit entry, both in one transaction.
+//!
+//! Transactions are the lease, too. Whoever begins to act makes the producer anew, by which another's is fenced: that one can
+//! announce nothing more, and so delete nothing more. What it had announced before is on the audit topic, and is counted as
+//! gone by whoever comes after it, whether it has been deleted by then or not.
+
+use crate::inventory::Name;
+use crate::plan::Action;
+use std::time::Duration;
+use weir_flow::Millis;
+use weir_schemas::audit::Audit;
+use weir_schemas::horizon::Horizon;
+use weir_schemas::{encode, topics};
+use weir_stream::{
+    Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
+};
+
+/// The transactional id: one for everybody who deletes.
+const LEASE: &str = "weir-retention";
+/// What an announced deletion is called in the audit.
+pub(crate) const DELETE: &str = "delete_index";
+/// What a deletion is called that did not happen after all.
+pub(crate) const FAILED: &str = "delete_index_failed";
+/// How long the log may be silent while it is read.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A deletion that was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) at: Millis,
+    pub(crate) index: String,
+    pub(crate) bytes: u64,
+}
+
+/// The right to act, until somebody else takes it.
+pub(crate) struct Lease {
+    producer: TransactionalProducer,
+    by: String,
+}
+
+impl Lease {
+    /// Takes the right to act, and hands back what was announced since `since`, ms since the epoch.
+    pub(crate) async fn take(log: &Log, by: &str, since: Millis) -> Result<(Self, Vec<Claim>), StreamError> {
+        ensure_topics(log).await?;
+        let producer = log.transactional_producer(&TransactionSettings::new(LEASE)).await?;
+        // Read only now: whoever was fenced by this has announced its last.
+        let claims = claims(log, since).await?;
+        Ok((Self { producer, by: by.to_owned() }, claims))
+    }
+
+    /// Announces a deletion. Only when this is done may the index go.
+    pub(crate) async fn announce(&mut self, action: &Action, documents: u64, now: Millis) -> anyhow::Result<Claim> {
+        let bytes = action.bytes.unwrap_or(0);
+        let entry = Audit {
+            at: now,
+            action: DELETE.to_owned(),
+            target: action.index.to_string(),
+            reason: action.reason.as_str().to_owned(),
+            bytes,
+            documents,
+            by: self.by.clone(),
+        };
+        let mut records = vec![NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?)];
+        if let Some(horizon) = horizon(&action.index) {
+            records.push(NewRecord::new(topics::HORIZON, horizon.key(), encode(&horizon)?));
+        }
+        self.write(records).await?;
+        Ok(Claim { at: now, index: entry.target, bytes })
+    }
+
+    /// Says that an announced deletion did not happen.
+    pub(crate) async fn take_back(&mut self, claim: &Claim, reason: &str, now: Millis) -> anyhow::Result<()> {
+        let entry = Audit {
+            at: now,
+            action: FAILED.to_owned(),
+            target: claim.index.clone(),
+            reason: reason.to_owned(),
+            bytes: claim.bytes,
+            documents: 0,
+            by: self.by.clone(),
+        };
+        let record = NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?);
+        Ok(self.write(vec![record]).await?)
+    }
+
+    async fn write(&mut self, records: Vec<NewRecord>) -> Result<(), StreamError> {
+        self.producer.begin().await?;
+        for record in records {
+            self.producer.send(record).await?;
+        }
+        self.producer.commit().await
+    }
+}
+
+/// Below what records are refused when an index has gone.
+fn horizon(name: &Name) -> Option<Horizon> {
+    let horizon =
+        Horizon { kind: name.kind.as_str().to_owned(), level: name.level, cluster: String::new(), before: name.end };
+    name.kind.has_horizon().then_some(horizon)
+}
+
+async fn ensure_topics(log: &Log) -> Result<(), StreamError> {
+    let needed = topics::of(topics::DEFAULT_CLUSTER, 1, 1, 1)
+        .into_iter()
+        .filter(|topic| topic.name == topics::AUDIT || topic.name == topics::HORIZON)
+        .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs });
+    log.ensure_topics(&needed.collect::<Vec<_>>()).await
+}
+
+async fn claims(log: &Log, since: Millis) -> Result<Vec<Claim>, StreamError> {
+    let mut reader = log.reader(topics::AUDIT, Partitions::All, Start::Time(since)).await?;
+    let mut claims: Vec<Claim> = Vec::new();
+    while let Some(records) = reader.next_before_end(IDLE).await? {
+        let entries = records.iter().filter_map(|r| weir_schemas::decode::<Audit>(r.value.as_deref()?).ok());
+        for entry in entries.filter(|entry| entry.at >= since) {
+            match entry.action.as_str() {
+                DELETE => claims.push(Claim { at: entry.at, index: entry.target, bytes: entry.bytes }),
+                FAILED => claims.retain(|claim| claim.index != entry.target),
+                _ => {}
+            }
+        }
+    }
+    Ok(claims)
+}
