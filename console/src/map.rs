@@ -165,12 +165,15 @@ impl Counts {
     }
 }
 
+/// Counts by protocol and port.
+type Ports = BTreeMap<(String, Option<u64>), Counts>;
+
 /// Adds rows up to a [`Map`].
 #[derive(Debug, Default)]
 pub struct Surveyor {
     numbers: HashMap<Node, usize>,
     nodes: Vec<Node>,
-    edges: BTreeMap<(usize, usize), BTreeMap<(String, Option<u64>), Counts>>,
+    edges: BTreeMap<(usize, usize), Ports>,
     windows: BTreeMap<i64, Counts>,
     /// Length of the longest window, ms.
     window: i64,
@@ -248,7 +251,7 @@ impl Surveyor {
     }
 }
 
-fn edge((source, destination): (usize, usize), ports: BTreeMap<(String, Option<u64>), Counts>) -> Edge {
+fn edge((source, destination): (usize, usize), ports: Ports) -> Edge {
     let mut edge = Edge { source, destination, ..Edge::default() };
     edge.ports = ports.into_iter().map(|((protocol, port), counts)| Port { protocol, port, counts }).collect();
     edge.ports.iter().for_each(|port| edge.counts.add(&port.counts));
