@@ -640,10 +640,14 @@ pub fn netlink_dump(request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     netlink_dump_of(libc::NETLINK_ROUTE, request)
 }
 
+/// What is dumped changed meanwhile (`include/uapi/linux/netlink.h`).
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
 /// As [`netlink_dump`], of any netlink protocol.
 ///
 /// # Errors
-/// The socket's error.
+/// The socket's error, the kernel's answer where that is one, and [`io::ErrorKind::Interrupted`] where what is dumped changed
+/// meanwhile, so that something may be missing (`NLM_F_DUMP_INTR`).
 pub fn netlink_dump_of(protocol: i32, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let socket = netlink_socket(protocol, 0)?;
     // SAFETY: `request` is readable for its length.
@@ -652,7 +656,7 @@ pub fn netlink_dump_of(protocol: i32, request: &[u8]) -> io::Result<Vec<Vec<u8>>
         return Err(io::Error::last_os_error());
     }
     let mut answers = Vec::new();
-    let mut total = 0;
+    let (mut total, mut interrupted) = (0, false);
     loop {
         let mut buffer = vec![0_u8; 65_536];
         // SAFETY: `buffer` is writable for its length.
@@ -666,10 +670,19 @@ pub fn netlink_dump_of(protocol: i32, request: &[u8]) -> io::Result<Vec<Vec<u8>>
         };
         buffer.truncate(length);
         // The last message of a dump is NLMSG_DONE (3); NLMSG_ERROR (2) stands alone.
-        let kind = buffer.get(4..6).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_ne_bytes);
-        let done = length == 0 || matches!(kind, Some(2 | 3));
+        let number =
+            |at: usize| buffer.get(at..at + 2).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_ne_bytes);
+        let error = buffer.get(16..20).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(i32::from_ne_bytes);
+        if let (Some(2), Some(error @ ..0)) = (number(4), error) {
+            return Err(io::Error::from_raw_os_error(error.saturating_neg()));
+        }
+        let done = length == 0 || matches!(number(4), Some(2 | 3));
+        interrupted |= number(6).is_some_and(|flags| flags & NLM_F_DUMP_INTR != 0);
         total += length;
         answers.push(buffer);
+        if done && interrupted {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
         if done || total > 16 << 20 {
             return Ok(answers);
         }

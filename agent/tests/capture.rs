@@ -160,14 +160,16 @@ async fn what_a_tunnel_carries_counts_inside_and_its_outside_apart() {
     let (out, back) = (End::Source, End::Destination);
     for (end, carried) in [(out, sent), (back, received)] {
         let (packets, _) = sum(Point::Underlay, end, "wu-h0", 17, 4790);
-        assert_eq!(packets, carried, "{end:?}");
+        let all: Vec<_> =
+            seen.samples().map(|s| (s.point, s.end, &s.interface, s.protocol, s.destination_port, s.packets)).collect();
+        assert_eq!(packets, carried, "{end:?}: {all:?}");
         let port = if end == out { 7_300 } else { 7_301 };
         let expected = if end == out { tries + 4 } else { 5 };
         assert_eq!(sum(Point::Host, end, "wu-x", 17, port), (expected, expected * 128), "{end:?}");
     }
     let outside = seen.samples().filter(|s| s.interface == "wu-h0" && s.point != Point::Underlay);
     let outside: Vec<_> =
-        outside.filter(|s| s.protocol != 1).map(|s| (s.point, s.destination_port, s.packets)).collect();
+        outside.filter(|s| s.protocol == 17).map(|s| (s.point, s.destination_port, s.packets)).collect();
     assert_eq!(outside, [(Point::Host, 51_820, 4)], "nothing else is the host's");
 }
 

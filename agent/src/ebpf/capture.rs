@@ -345,7 +345,8 @@ impl Capture {
     /// # Errors
     /// When the interfaces cannot be listed.
     pub fn rescan(&mut self) -> Result<Vec<CaptureError>, CaptureError> {
-        let links = links::list().map_err(CaptureError::Links)?;
+        // One that is missing in a list that was disturbed would be detached from: the next one tells.
+        let Some(links) = links::list().map_err(CaptureError::Links)? else { return Ok(Vec::new()) };
         let present: HashSet<u32> = links.iter().map(|link| link.index).collect();
         let gone: Vec<u32> = self.attached.keys().filter(|index| !present.contains(index)).copied().collect();
         for index in gone {

@@ -97,12 +97,23 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// All interfaces of this network namespace.
+/// How often interfaces are listed anew when they change meanwhile.
+const TRIES: usize = 10;
+
+/// All interfaces of this network namespace; nothing where they changed whenever they were listed, so that one may be missing
+/// that is there.
 ///
 /// # Errors
 /// The netlink socket's error.
-pub fn list() -> io::Result<Vec<Link>> {
-    Ok(abi::netlink_dump(&REQUEST)?.iter().flat_map(|answer| parse(answer)).collect())
+pub fn list() -> io::Result<Option<Vec<Link>>> {
+    for _ in 0..TRIES {
+        match abi::netlink_dump(&REQUEST) {
+            Ok(answers) => return Ok(Some(answers.iter().flat_map(|answer| parse(answer)).collect())),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// `struct nlmsghdr` for RTM_GETLINK with NLM_F_REQUEST | NLM_F_DUMP, and an empty `struct ifinfomsg`.

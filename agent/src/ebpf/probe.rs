@@ -55,7 +55,7 @@ pub fn probe(selection: &Selection) -> Report {
         }
     };
     let mut report = Report { captured: Vec::new(), missing: capture.missing().to_vec(), command: None };
-    let links = links::list().unwrap_or_default();
+    let links = links::list().ok().flatten().unwrap_or_default();
     let names = |wanted: fn(Role) -> bool| -> Vec<&str> {
         links
             .iter()

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ pub(crate) fn sh(script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// One world at a time: forwarding, connection tracking and the list of interfaces are the host's, and so all worlds'.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Two namespaces, `NAME-a` at 10.NET.1.2 behind `NAME-va` and `NAME-b` at 10.NET.2.2 behind `NAME-vb`, routed by the
 /// host. Removed again however the test ends.
 pub(crate) struct World {
@@ -35,11 +39,14 @@ pub(crate) struct World {
     /// What else is removed at the end: a script.
     cleanup: String,
     forward: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl World {
     pub(crate) fn new(name: &'static str, net: u8, cleanup: &str) -> Self {
-        let world = Self { name, cleanup: cleanup.to_owned(), forward: std::fs::read_to_string(FORWARD).unwrap() };
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let forward = std::fs::read_to_string(FORWARD).unwrap();
+        let world = Self { name, cleanup: cleanup.to_owned(), forward, _alone: alone };
         world.remove();
         sh(&format!(
             "for p in 'a 1' 'b 2'; do set -- $p

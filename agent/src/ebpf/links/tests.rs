@@ -37,7 +37,7 @@ fn selection_takes_patterns() {
 
 #[test]
 fn the_loopback_interface_is_always_there() {
-    let links = list().unwrap();
+    let links = list().unwrap().unwrap();
     let lo = links.iter().find(|link| link.name == "lo").unwrap();
     assert_eq!(role(lo), Role::Loopback);
     assert_eq!(lo.index, 1);
