@@ -269,14 +269,15 @@ async fn tcp_statistics_are_those_of_the_sockets() {
     assert!(least + 1.0 >= smallest && least <= smoothed * 8.0 / 7.0 + 1.0, "{least} {told}");
     assert!(most < 5_000_000, "{most} {told}");
 
-    // The handshake with a SYN sent again takes a second at the client's end, and less at the server's.
+    // The handshake with a SYN sent again takes a second at the client's end, three if that is lost too, and less at the
+    // server's.
     let handshake = |interface: &str| {
         let back = of(seen.samples(), interface, |s| s.destination_port == port);
         let times: Vec<RoundTrip> = back.iter().filter_map(|s| s.handshake).collect();
         assert_eq!(times.iter().map(|time| time.count).sum::<u64>(), 1, "{interface}");
         times[0].max
     };
-    assert!((1_000_000..3_000_000).contains(&handshake("wt-va")), "{}", handshake("wt-va"));
+    assert!((1_000_000..8_000_000).contains(&handshake("wt-va")), "{}", handshake("wt-va"));
     assert!(handshake("wt-vb") < 500_000);
 
     let refused = of(seen.samples(), "wt-va", |s| s.source_port == 7_299);
