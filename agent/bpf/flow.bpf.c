@@ -1258,6 +1258,10 @@ struct sock {
 struct tcp_sock {
 	__u32 srtt_us; /* times 8 */
 };
+struct trace_event_raw_tcp_retransmit_skb {
+	int err;
+};
+
 struct tcp_skb_cb {
 	__u16 tcp_gso_segs;
 };
@@ -1424,6 +1428,8 @@ int weir_drop(__u64 *ctx)
 	return 0;
 }
 
+/* What __builtin_preserve_field_info is asked: BPF_FIELD_EXISTS of libbpf's enum bpf_field_info_kind. */
+#define FIELD_EXISTS 2
 #define FAMILY_IPV4 2
 #define FAMILY_IPV6 10
 
@@ -1509,6 +1515,9 @@ int weir_retransmit(__u64 *ctx)
 	__u16 segments = 0;
 	void *control;
 
+	/* Since Linux 6.17 the event also comes for what could not be sent, with the error as a third argument. */
+	if (__builtin_preserve_field_info(((struct trace_event_raw_tcp_retransmit_skb *)0)->err, FIELD_EXISTS) && (int)ctx[2])
+		return 0;
 	if (name_socket(sk, &key))
 		return 0;
 	control = __builtin_preserve_access_index(&skb->cb);

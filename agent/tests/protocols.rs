@@ -235,10 +235,11 @@ async fn tcp_statistics_are_those_of_the_sockets() {
         return;
     }
     let world = World::new("wt", 234, "nft delete table ip wt-loss");
-    // The first SYN is lost, and one in forty of what follows, but not what ends it when the socket is asked no more.
+    // The first SYN is lost, and one in twelve of what follows, counted and not by chance: what is sent at once by segmentation
+    // offload comes as about fifty packets here. What ends the connection is not lost, since the socket is asked no more then.
     sh("nft 'table ip wt-loss { chain forward { type filter hook forward priority 0;
           ip daddr 10.234.2.2 tcp dport 7200 tcp flags syn / syn,ack numgen inc mod 2 == 0 drop;
-          ip daddr 10.234.2.2 tcp dport 7200 tcp flags & fin == 0 numgen random mod 40 == 0 drop; }; }'");
+          ip daddr 10.234.2.2 tcp dport 7200 tcp flags & (fin | syn) == 0 numgen inc mod 12 == 11 drop; }; }'");
     let agent = Agent::start(settings("wt")).await;
     let server = world.within("b", "sink");
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -269,15 +270,14 @@ async fn tcp_statistics_are_those_of_the_sockets() {
     assert!(least + 1.0 >= smallest && least <= smoothed * 8.0 / 7.0 + 1.0, "{least} {told}");
     assert!(most < 5_000_000, "{most} {told}");
 
-    // The handshake with a SYN sent again takes a second at the client's end, three if that is lost too, and less at the
-    // server's.
+    // The handshake with a SYN sent again takes a second at the client's end, and less at the server's.
     let handshake = |interface: &str| {
         let back = of(seen.samples(), interface, |s| s.destination_port == port);
         let times: Vec<RoundTrip> = back.iter().filter_map(|s| s.handshake).collect();
         assert_eq!(times.iter().map(|time| time.count).sum::<u64>(), 1, "{interface}");
         times[0].max
     };
-    assert!((1_000_000..8_000_000).contains(&handshake("wt-va")), "{}", handshake("wt-va"));
+    assert!((1_000_000..3_000_000).contains(&handshake("wt-va")), "{}", handshake("wt-va"));
     assert!(handshake("wt-vb") < 500_000);
 
     let refused = of(seen.samples(), "wt-va", |s| s.source_port == 7_299);
