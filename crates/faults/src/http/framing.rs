@@ -71,10 +71,11 @@ impl Head {
         self.word(1).starts_with('1')
     }
 
-    /// Its lines with another length of the body.
+    /// Its lines with another length of the body, without an offer to take a compressed answer: what is to be changed has to be
+    /// read.
     pub(super) fn with_length(&self, length: usize) -> Vec<u8> {
         let text = String::from_utf8_lossy(&self.bytes);
-        let framed = ["content-length", "transfer-encoding"];
+        let framed = ["content-length", "transfer-encoding", "accept-encoding"];
         let name = |line: &str| line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
         let kept = text.lines().filter(|line| !line.is_empty() && !framed.contains(&name(line).as_str()));
         let lines: Vec<&str> = kept.collect();

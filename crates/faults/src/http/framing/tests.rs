@@ -39,3 +39,10 @@ async fn bodies_pass_unchanged_and_no_further() {
         assert_eq!((written.as_slice(), reader), (bytes.as_bytes(), &b"next"[..]));
     }
 }
+
+#[tokio::test]
+async fn a_changed_request_asks_for_an_answer_that_can_be_read() {
+    let post =
+        head("POST /_bulk HTTP/1.1\r\nAccept-Encoding: gzip\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    assert_eq!(post.with_length(3), b"POST /_bulk HTTP/1.1\r\nHost: x\r\ncontent-length: 3\r\n\r\n");
+}
