@@ -64,15 +64,24 @@ pub(super) fn run(settings: &CheckSettings) -> Result<()> {
                 let field = if one.field.is_empty() { String::new() } else { format!("{}: ", one.field) };
                 print(&format!("{severity}: {} ({})\n  {field}{}\n", one.policy, one.file, one.message))?;
             }
-            print(&format!("{} policies, {} findings\n", world.policies.len(), findings.len()))?;
+            let (policies, found) = (world.policies.len(), findings.len());
+            print(&format!(
+                "{}, {}\n",
+                counted(policies, "policy", "policies"),
+                counted(found, "finding", "findings")
+            ))?;
         }
     }
     let count = |severity| findings.iter().filter(|one| one.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors > 0 || (settings.strict && warnings > 0) {
-        bail!("{errors} errors and {warnings} warnings");
+        bail!("{} and {}", counted(errors, "error", "errors"), counted(warnings, "warning", "warnings"));
     }
     Ok(())
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Everything there is to say about the policies of a world, the worst first.
