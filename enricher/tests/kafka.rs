@@ -129,7 +129,7 @@ async fn replayed_to_the_byte(log: &Log, cluster: &str, begin: i64, stored: &BTr
     let mut replay = Replay::prepare(&request, log, &Metrics::new()).await.unwrap();
     let mut replayed = BTreeMap::new();
     while let Some(records) = replay.next().await.unwrap() {
-        for record in records {
+        for record in records.flows {
             assert!(replayed.insert(record.id.clone(), encode(&record).unwrap()).is_none(), "given twice");
         }
     }

@@ -1,5 +1,6 @@
 //! `weir dlq list|retry`: messages that could not be processed, and processing them again.
 
+use crate::audit::Act;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -7,9 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
-use weir_schemas::audit::Audit;
 use weir_schemas::dead_letter::DeadLetter;
-use weir_schemas::{encode, topics};
+use weir_schemas::topics;
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings};
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start};
@@ -219,15 +219,14 @@ async fn put_back(log: &Log, letter: &DeadLetter) -> Result<()> {
         ..NewRecord::new(letter.topic.clone(), Vec::new(), value)
     };
     producer.send(message.to_partition(letter.partition))?.await?;
-    let entry = Audit {
-        at: jiff::Timestamp::now().as_millisecond(),
-        action: "retry_dead_letter".to_owned(),
+    let act = Act {
+        command: "weir dlq retry",
+        action: "retry_dead_letter",
         target: format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
         reason: letter.cause.clone(),
         bytes: letter.length,
         documents: 1,
-        by: "weir dlq retry".to_owned(),
     };
-    producer.send(NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?))?.await?;
+    producer.send(act.message()?)?.await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `weir`: the command line, and the one process that hosts everything.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod demo;
 mod dlq;
 mod flows;

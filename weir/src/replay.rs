@@ -1,4 +1,4 @@
-//! `weir replay`: flows of past windows, made again from the raw topic.
+//! `weir replay`: flows and DNS questions of past windows, made again from the raw topic.
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_elastic::ElasticSettings;
 use weir_enricher::replay::{PlanError, Replay, Request};
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Enriched;
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings};
 use weir_stream::{KafkaSettings, Log};
 
 mod compare;
+mod kind;
 mod line;
 mod output;
 mod progress;
@@ -22,6 +24,7 @@ pub(crate) mod samples;
 mod standing;
 
 use compare::Comparison;
+use kind::Replayed;
 use output::Sink;
 use progress::ProgressLine;
 
@@ -43,6 +46,7 @@ Examples:
   weir replay --from 26h --to 25h --compare                are the records of flows.enriched.v1 the same?
   weir replay --from 10m --to 5m --open --compare          the same for windows to which late samples may still come
   weir replay --from 26h --to 25h --repair --yes           correct what differs
+  weir replay --from 26h --to 25h --dns > dns.jsonl        DNS questions instead of flows; --compare and --repair too
 
 Exit codes: 0 done, or all the same; 1 records differ, or it failed; 2 wrong usage; 3 the windows cannot be replayed, because what they
 need was deleted or is not complete yet.";
@@ -65,22 +69,25 @@ pub(crate) struct ReplaySettings {
     /// Replay windows of which metadata may have forgotten names
     #[arg(long)]
     before_history: bool,
+    /// Replay DNS questions, which stand on dns.enriched.v1, instead of flows
+    #[arg(long, conflicts_with = "index")]
+    dns: bool,
     /// Databases (MaxMind DB format) of places that the cluster's settings name
     #[arg(long, value_delimiter = ',', value_name = "FILE,..")]
     mmdb: Vec<PathBuf>,
     /// Write the records to this file, one JSON object a line, instead of standard output
     #[arg(long, value_name = "FILE", group = "where", help_heading = "What becomes of the records")]
     file: Option<PathBuf>,
-    /// Write the records to this topic, in the form of flows.enriched.v1; it is made if it is missing
+    /// Write the records to this topic, in the form of flows.enriched.v1 or dns.enriched.v1; it is made if it is missing
     #[arg(long, value_name = "NAME", group = "where", help_heading = "What becomes of the records")]
     topic: Option<String>,
     /// Write the records to indices of their own, weir-replay-…, which the alias weir-replay reads
     #[arg(long, group = "where", help_heading = "What becomes of the records")]
     index: bool,
-    /// Compare them with what stands on flows.enriched.v1, and write nothing; exit code 1 when something differs
+    /// Compare them with what stands on flows.enriched.v1 or dns.enriched.v1, and write nothing; exit code 1 when something differs
     #[arg(long, group = "where", help_heading = "What becomes of the records")]
     compare: bool,
-    /// Compare, and write corrections to flows.enriched.v1: an upsert of what is missing or different, a delete of what is too much
+    /// Compare, and write corrections to the same topic: an upsert of what is missing or different, a delete of what is too much
     #[arg(long, group = "where", conflicts_with_all = ["open", "before_history"], help_heading = "What becomes of the records")]
     repair: bool,
     /// Write the corrections; without it --repair only says how many there would be
@@ -126,6 +133,10 @@ impl ReplaySettings {
         })
     }
 
+    async fn sink(&self, log: &Log) -> Result<Sink> {
+        Sink::open(self.file.as_deref(), self.topic.as_deref(), log).await
+    }
+
     fn compares(&self) -> bool {
         self.compare || self.repair
     }
@@ -144,10 +155,26 @@ async fn run(context: Context<ReplaySettings>) -> Result<()> {
         .hint("is `weir up` running? give the address of your Kafka with --kafka BROKERS")?;
     let work = async {
         let mut replay = Replay::prepare(&request, &log, &context.metrics).await?;
-        if settings.compares() {
-            compared(settings, &log, &mut replay).await
-        } else {
-            written(settings, &log, &mut replay).await
+        match (settings.compares(), settings.dns) {
+            (true, false) => compared::<Enriched>(settings, &log, &mut replay).await,
+            (true, true) => compared::<Dns>(settings, &log, &mut replay).await,
+            (false, false) => {
+                let mut sink = match settings.index {
+                    true => Sink::index(&settings.elastic, &log).await?,
+                    false => settings.sink(&log).await?,
+                };
+                each(&mut replay, async |records: Vec<Enriched>| sink.write_flows(&records).await).await?;
+                sink.finish()?;
+                let records = replay.progress().records;
+                report::written::<Enriched>(settings, &mut replay, records)
+            }
+            (false, true) => {
+                let mut sink = settings.sink(&log).await?;
+                each(&mut replay, async |records: Vec<Dns>| sink.write(&records).await).await?;
+                sink.finish()?;
+                let records = replay.progress().dns;
+                report::written::<Dns>(settings, &mut replay, records)
+            }
         }
     };
     let outcome = tokio::select! {
@@ -166,10 +193,11 @@ fn explain(error: anyhow::Error) -> Result<()> {
 }
 
 /// Gives all records to `take`, with a line of progress for a person who watches.
-async fn each(replay: &mut Replay, mut take: impl AsyncFnMut(Vec<Enriched>) -> Result<()>) -> Result<()> {
+async fn each<R: Replayed>(replay: &mut Replay, mut take: impl AsyncFnMut(Vec<R>) -> Result<()>) -> Result<()> {
     let mut line = ProgressLine::new();
     while let Some(records) = replay.next().await? {
         line.show(&replay.progress());
+        let records = R::of(records);
         if !records.is_empty() {
             take(records).await?;
         }
@@ -177,23 +205,13 @@ async fn each(replay: &mut Replay, mut take: impl AsyncFnMut(Vec<Enriched>) -> R
     Ok(())
 }
 
-async fn written(settings: &ReplaySettings, log: &Log, replay: &mut Replay) -> Result<()> {
-    let mut sink = match settings.index {
-        true => Sink::index(&settings.elastic, log).await?,
-        false => Sink::open(settings.file.as_deref(), settings.topic.as_deref(), log).await?,
-    };
-    each(replay, async |records| sink.write(&records).await).await?;
-    sink.finish()?;
-    report::written(settings, replay)
-}
-
-async fn compared(settings: &ReplaySettings, log: &Log, replay: &mut Replay) -> Result<()> {
+async fn compared<R: Replayed>(settings: &ReplaySettings, log: &Log, replay: &mut Replay) -> Result<()> {
     let most = usize::from(settings.differences);
     let written = replay.written_by_the_enricher().await?;
-    let standing = standing::read(log, replay, &settings.cluster).await?;
-    let mut comparison = Comparison::new(standing, written, most);
+    let standing = standing::read::<R>(log, replay, &settings.cluster).await?;
+    let mut comparison = Comparison::<R>::new(standing, written, most);
     let mut correct = if settings.yes { Some(output::Corrections::new(log, &settings.cluster).await?) } else { None };
-    each(replay, async |records| {
+    each(replay, async |records: Vec<R>| {
         let corrections = comparison.judge(records)?;
         match &mut correct {
             Some(correct) => correct.write(corrections).await,
@@ -203,7 +221,7 @@ async fn compared(settings: &ReplaySettings, log: &Log, replay: &mut Replay) -> 
     .await?;
     let extra = comparison.finish(replay.complete());
     if let Some(correct) = &mut correct {
-        correct.delete(log, &extra).await?;
+        correct.delete::<R>(log, &extra).await?;
     }
     report::compared(settings, log, replay, &comparison, &extra).await
 }

@@ -17,6 +17,7 @@ use weir_flow::time::{FOR_EVER, Frontier, NEVER, floor_to, metadata_needed};
 use weir_flow::{Millis, RecordSettings};
 use weir_join::Table;
 use weir_schemas::checkpoint::Checkpoint;
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Enriched;
 use weir_schemas::{decode, topics};
 use weir_service::{HintExt as _, Metrics};
@@ -56,12 +57,23 @@ pub struct Request {
 pub struct Progress {
     /// Raw messages read.
     pub messages: u64,
-    /// Records given.
+    /// Flow records given.
     pub records: u64,
+    /// DNS records given.
+    pub dns: u64,
     /// Share of the event time that has been read, 0 to 1000.
     pub permille: u16,
     /// Bytes of samples and records that wait, roughly.
     pub memory: usize,
+}
+
+/// Records of the generations that a step has closed, each kind in the order of generation and id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Records {
+    /// Flows, as on `flows.enriched.v1`.
+    pub flows: Vec<Enriched>,
+    /// DNS questions, as on `dns.enriched.v1`.
+    pub dns: Vec<Dns>,
 }
 
 /// A replay under way: [`Replay::next`] until there is nothing more.
@@ -79,6 +91,7 @@ pub struct Replay {
     begun_at: Option<Millis>,
     messages: u64,
     records: u64,
+    dns: u64,
 }
 
 impl std::fmt::Debug for Replay {
@@ -128,15 +141,16 @@ impl Replay {
             begun_at: None,
             messages: 0,
             records: 0,
+            dns: 0,
         })
     }
 
-    /// Records of the next generations that are closed, in the order of generation and id; none when more has to be read
-    /// first, and nothing once the windows are complete. Cancel-safe only between calls.
+    /// Records of the next generations that are closed; none when more has to be read first, and nothing once the windows are
+    /// complete. Cancel-safe only between calls.
     ///
     /// # Errors
     /// [`PlanError`], when the raw log ends before the windows are complete or was deleted while it was read.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Enriched>>> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<Records>> {
         let Some(partition) = self.lockstep.wanted() else {
             return self.check_complete().map(|()| None);
         };
@@ -150,10 +164,11 @@ impl Replay {
             None => self.lockstep.end(partition),
         }
         let join = Joined { table: &self.table, places: &self.places };
-        let records = self.lockstep.close(&join)?;
+        let closed = self.lockstep.close(&join)?;
         self.source.close(|number| self.lockstep.reads(number));
-        self.records += u64::try_from(records.len()).unwrap_or(u64::MAX);
-        Ok(Some(records.into_iter().map(Enriched::from).collect()))
+        self.records += u64::try_from(closed.flows.len()).unwrap_or(u64::MAX);
+        self.dns += u64::try_from(closed.dns.len()).unwrap_or(u64::MAX);
+        Ok(Some(Records { flows: closed.flows.into_iter().map(Enriched::from).collect(), dns: closed.dns }))
     }
 
     fn check_complete(&self) -> anyhow::Result<()> {
@@ -228,7 +243,7 @@ impl Replay {
             permille = u16::try_from(done.saturating_mul(1_000) / all).unwrap_or(1_000).min(1_000);
         }
         let memory = self.lockstep.memory();
-        Progress { messages: self.messages, records: self.records, permille, memory }
+        Progress { messages: self.messages, records: self.records, dns: self.dns, permille, memory }
     }
 }
 

@@ -15,7 +15,7 @@ fn letter(value: Option<Vec<u8>>, length: u64) -> DeadLetter {
 }
 
 fn of(record: &weir_schemas::enriched::Enriched) -> DeadLetter {
-    let value = encode(record).unwrap();
+    let value = weir_schemas::encode(record).unwrap();
     let length = u64::try_from(value.len()).unwrap();
     letter(Some(value), length)
 }

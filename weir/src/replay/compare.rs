@@ -1,9 +1,10 @@
 //! Replayed records against those that stand: what is the same, and what would correct the rest. Without IO.
 
+use super::kind::Replayed;
 use super::standing::{AllStanding, Standing, fingerprint, number};
 use anyhow::Result;
 use weir_flow::Millis;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::Kind;
 
 #[cfg(test)]
 mod tests;
@@ -32,16 +33,16 @@ impl Counts {
 
 /// A replayed record and what stands instead of it.
 #[derive(Clone, Debug)]
-pub(super) struct Difference {
+pub(super) struct Difference<R> {
     /// What was replayed.
-    pub(super) replayed: Enriched,
+    pub(super) replayed: R,
     /// What stands; nothing when it is missing.
     pub(super) standing: Option<Standing>,
 }
 
 /// A comparison under way.
 #[derive(Debug)]
-pub(super) struct Comparison {
+pub(super) struct Comparison<R> {
     standing: AllStanding,
     /// The last generation that the enricher has written, where it says so.
     written: Option<Millis>,
@@ -49,27 +50,27 @@ pub(super) struct Comparison {
     /// How many of which.
     pub(super) counts: Counts,
     /// The first differences.
-    pub(super) first: Vec<Difference>,
+    pub(super) first: Vec<Difference<R>>,
 }
 
-impl Comparison {
+impl<R: Replayed> Comparison<R> {
     /// Lists at most `most` differences.
     pub(super) fn new(standing: AllStanding, written: Option<Millis>, most: usize) -> Self {
         Self { standing, written, most, counts: Counts::default(), first: Vec::new() }
     }
 
     /// Compares replayed records; the upserts that would make what stands the same.
-    pub(super) fn judge(&mut self, records: Vec<Enriched>) -> Result<Vec<Enriched>> {
+    pub(super) fn judge(&mut self, records: Vec<R>) -> Result<Vec<R>> {
         let mut upserts = Vec::new();
         for record in records {
-            let standing = self.standing.remove(&number(&record.id)?);
+            let standing = self.standing.remove(&number(record.id())?);
             let corrected = match standing {
                 Some(standing) if !standing.deleted && standing.fingerprint == fingerprint(&record)? => {
                     self.counts.identical += 1;
                     continue;
                 }
                 // It will be written, and not as a correction.
-                None if self.written.is_some_and(|written| record.generation > written) => {
+                None if self.written.is_some_and(|written| record.generation() > written) => {
                     self.counts.not_yet_written += 1;
                     continue;
                 }
@@ -86,7 +87,7 @@ impl Comparison {
             if self.first.len() < self.most {
                 self.first.push(Difference { replayed: record.clone(), standing });
             }
-            upserts.push(Enriched { correction, ..record });
+            upserts.push(record.corrected(Kind::Upsert, correction));
         }
         Ok(upserts)
     }

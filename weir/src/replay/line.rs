@@ -1,17 +1,18 @@
 //! A record as a JSON object: every field by its name on the topic, addresses as people write them.
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::{Value, json};
 use weir_flow::Address;
-use weir_schemas::enriched::{Enriched, Side};
+use weir_schemas::enriched::Side;
 
 #[cfg(test)]
 mod tests;
 
-/// The record's object.
-pub(super) fn object(record: &Enriched) -> Result<Value> {
+/// The record's object; the ends are those of its fields that hold addresses.
+pub(super) fn object(record: &impl Serialize, ends: [(&str, &Side); 2]) -> Result<Value> {
     let mut object = serde_json::to_value(record)?;
-    for (name, side) in [("initiator", &record.initiator), ("responder", &record.responder)] {
+    for (name, side) in ends {
         write_addresses(&mut object[name], side);
     }
     Ok(object)

@@ -1,7 +1,9 @@
-//! Where replayed records go: standard output, a file, a topic, or as corrections onto the enriched topic.
+//! Where replayed records go: standard output, a file, a topic, or as corrections onto the topic that the enricher writes.
 
-use super::line;
+use super::kind::Replayed;
+use super::report::time;
 use super::standing::{Standing, read_one};
+use crate::audit::Act;
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write as _};
@@ -99,15 +101,8 @@ impl Sink {
         Ok(Self::Index { direct: Direct::new(elastic, &Metrics::new())?, periods })
     }
 
-    pub(super) async fn write(&mut self, records: &[Enriched]) -> Result<()> {
+    pub(super) async fn write<R: Replayed>(&mut self, records: &[R]) -> Result<()> {
         match self {
-            Self::Index { direct, periods } => {
-                for some in records.chunks(WAITING) {
-                    let prepared = some.iter().map(|record| prepare_as(IndexKind::Replay, record, periods));
-                    direct.write(&prepared.collect::<Result<Vec<_>, _>>()?).await?;
-                }
-                Ok(())
-            }
             Self::Output => {
                 for record in records {
                     write_line(&mut std::io::stdout().lock(), record)?;
@@ -119,7 +114,18 @@ impl Sink {
                 .try_for_each(|record| write_line(writer, record))
                 .with_context(|| format!("--file {}", part.display())),
             Self::Topic { producer, topic } => send(producer, topic, records).await,
+            Self::Index { .. } => bail!("only flows have indices of their own"),
         }
+    }
+
+    /// Flows go everywhere.
+    pub(super) async fn write_flows(&mut self, records: &[Enriched]) -> Result<()> {
+        let Self::Index { direct, periods } = self else { return self.write(records).await };
+        for some in records.chunks(WAITING) {
+            let prepared = some.iter().map(|record| prepare_as(IndexKind::Replay, record, periods));
+            direct.write(&prepared.collect::<Result<Vec<_>, _>>()?).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn finish(self) -> Result<()> {
@@ -131,8 +137,8 @@ impl Sink {
     }
 }
 
-fn write_line(writer: &mut impl std::io::Write, record: &Enriched) -> Result<()> {
-    let mut text = serde_json::to_string(&line::object(record)?)?;
+fn write_line(writer: &mut impl std::io::Write, record: &impl Replayed) -> Result<()> {
+    let mut text = serde_json::to_string(&record.object()?)?;
     text.push('\n');
     match writer.write_all(text.as_bytes()) {
         // `| head` has read enough.
@@ -141,10 +147,10 @@ fn write_line(writer: &mut impl std::io::Write, record: &Enriched) -> Result<()>
     }
 }
 
-async fn send(producer: &Producer, topic: &str, records: &[Enriched]) -> Result<()> {
+async fn send(producer: &Producer, topic: &str, records: &[impl Replayed]) -> Result<()> {
     let mut waiting = Vec::new();
     for record in records {
-        let message = NewRecord::new(topic, record.id.clone(), encode(record)?);
+        let message = NewRecord::new(topic, record.id().to_owned(), encode(record)?);
         loop {
             match producer.send(message.clone()) {
                 Ok(delivery) => break waiting.push(delivery),
@@ -169,37 +175,57 @@ async fn settle(waiting: &mut Vec<weir_stream::DeliveryFuture>) -> Result<()> {
 /// Writes corrections, in transactions: a second repair at the same time is fenced or fences.
 pub(super) struct Corrections {
     producer: TransactionalProducer,
+    cluster: String,
 }
 
 impl Corrections {
     pub(super) async fn new(log: &Log, cluster: &str) -> Result<Self> {
         let settings = TransactionSettings::new(format!("weir-repair-{cluster}"));
-        Ok(Self { producer: log.transactional_producer(&settings).await? })
+        Ok(Self { producer: log.transactional_producer(&settings).await?, cluster: cluster.to_owned() })
     }
 
     /// Writes upserts.
-    pub(super) async fn write(&mut self, records: Vec<Enriched>) -> Result<()> {
+    pub(super) async fn write<R: Replayed>(&mut self, records: Vec<R>) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
-        self.producer.begin().await?;
+        let mut messages = Vec::with_capacity(records.len() + 1);
         for record in &records {
-            self.producer.send(NewRecord::new(topics::ENRICHED, record.id.clone(), encode(record)?)).await?;
+            messages.push(NewRecord::new(R::TOPIC, record.id().to_owned(), encode(record)?));
+        }
+        messages.push(self.audited(&records, &messages)?);
+        self.producer.begin().await?;
+        for message in messages {
+            self.producer.send(message).await?;
         }
         Ok(self.producer.commit().await?)
     }
 
+    /// The entry that goes with corrections, in the same transaction.
+    fn audited<R: Replayed>(&self, records: &[R], messages: &[NewRecord]) -> Result<NewRecord> {
+        let windows = || records.iter().map(Replayed::window);
+        let (first, last) = (windows().min().unwrap_or_default(), windows().max().unwrap_or_default());
+        let count = |kind| records.iter().filter(|record| record.correction().0 == kind).count();
+        let (upserts, deletes) = (count(Kind::Upsert), count(Kind::Delete));
+        let bytes: usize = messages.iter().filter_map(|message| message.value.as_ref()).map(|value| value.len()).sum();
+        let act = Act {
+            command: "weir replay --repair",
+            action: "correct_records",
+            target: format!("{} of cluster {}, windows {} to {}", R::TOPIC, self.cluster, time(first), time(last)),
+            reason: format!("not what the raw topic gives: {upserts} written, {deletes} deleted"),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            documents: u64::try_from(records.len()).unwrap_or(u64::MAX),
+        };
+        Ok(act.message()?)
+    }
+
     /// Writes a delete of each record, which is the record itself, marked.
-    pub(super) async fn delete(&mut self, log: &Log, extra: &[Standing]) -> Result<()> {
+    pub(super) async fn delete<R: Replayed>(&mut self, log: &Log, extra: &[Standing]) -> Result<()> {
         for some in extra.chunks(WAITING) {
             let mut deletes = Vec::with_capacity(some.len());
             for standing in some {
-                let record = read_one(log, standing).await?;
-                deletes.push(Enriched {
-                    kind: Kind::Delete,
-                    correction: standing.correction.saturating_add(1),
-                    ..record
-                });
+                let record: R = read_one(log, standing).await?;
+                deletes.push(record.corrected(Kind::Delete, standing.correction.saturating_add(1)));
             }
             self.write(deletes).await?;
         }

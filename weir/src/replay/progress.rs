@@ -45,7 +45,7 @@ fn render(progress: &Progress) -> String {
         "replay [{bar}] {:>3} %  {} messages, {} records, {} MiB wait",
         progress.permille / 10,
         progress.messages,
-        progress.records,
+        progress.records.saturating_add(progress.dns),
         progress.memory >> 20
     )
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_bar_is_as_long_as_what_is_done() {
-        let progress = Progress { messages: 7, records: 3, permille: 500, memory: 2 << 20 };
+        let progress = Progress { messages: 7, records: 2, dns: 1, permille: 500, memory: 2 << 20 };
         let expected = "replay [############............]  50 %  7 messages, 3 records, 2 MiB wait";
         assert_eq!(render(&progress), expected);
     }

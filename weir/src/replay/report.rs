@@ -1,6 +1,7 @@
 //! What was done, for people and for programs.
 
 use super::compare::{Comparison, Counts};
+use super::kind::Replayed;
 use super::standing::{Standing, read_one};
 use super::{ReplaySettings, line};
 use crate::flows::Output;
@@ -10,14 +11,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use weir_enricher::replay::{Replay, Windows};
 use weir_flow::Millis;
-use weir_schemas::enriched::{Enriched, Side};
 use weir_service::HintExt as _;
 use weir_stream::Log;
 
 /// The most fields of one difference that are listed.
 const FIELDS: usize = 8;
 
-fn time(millis: Millis) -> String {
+/// A time as people write it.
+pub(super) fn time(millis: Millis) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| time.to_string())
 }
 
@@ -26,15 +27,15 @@ fn span(windows: Windows) -> String {
 }
 
 /// Says what was written; on standard error when the records are on standard output.
-pub(super) fn written(settings: &ReplaySettings, replay: &mut Replay) -> Result<()> {
+pub(super) fn written<R: Replayed>(settings: &ReplaySettings, replay: &mut Replay, records: u64) -> Result<()> {
     let (windows, progress) = (replay.windows(), replay.progress());
     let text = match settings.output {
         Output::Table => {
-            format!("{}: {} records of {} raw messages", span(windows), progress.records, progress.messages)
+            format!("{}: {records} {} of {} raw messages", span(windows), R::SEVERAL, progress.messages)
         }
         Output::Json => json!({
             "first_window": time(windows.first), "last_window": time(windows.last),
-            "records": progress.records, "messages": progress.messages,
+            "records": records, "messages": progress.messages,
         })
         .to_string(),
     };
@@ -48,19 +49,19 @@ pub(super) fn written(settings: &ReplaySettings, replay: &mut Replay) -> Result<
 }
 
 /// A difference as it is listed.
-struct Listed {
+struct Listed<R> {
     what: &'static str,
     id: String,
-    record: Enriched,
+    record: R,
     fields: Vec<(String, Value, Value)>,
 }
 
 /// Says how the records compare, and fails when they differ and are not corrected.
-pub(super) async fn compared(
+pub(super) async fn compared<R: Replayed>(
     settings: &ReplaySettings,
     log: &Log,
     replay: &Replay,
-    comparison: &Comparison,
+    comparison: &Comparison<R>,
     extra: &[Standing],
 ) -> Result<()> {
     let listed = list(log, comparison, extra, usize::from(settings.differences)).await?;
@@ -73,7 +74,7 @@ pub(super) async fn compared(
     if counts.wrong() == 0 || settings.yes {
         return Ok(());
     }
-    let error = Err(anyhow!("{} records are not what the raw topic gives", counts.wrong()));
+    let error = Err(anyhow!("{} {} are not what the raw topic gives", counts.wrong(), R::SEVERAL));
     if settings.repair {
         error.hint("nothing was written; give --yes to write the corrections")
     } else {
@@ -81,29 +82,34 @@ pub(super) async fn compared(
     }
 }
 
-async fn list(log: &Log, comparison: &Comparison, extra: &[Standing], most: usize) -> Result<Vec<Listed>> {
+async fn list<R: Replayed>(
+    log: &Log,
+    comparison: &Comparison<R>,
+    extra: &[Standing],
+    most: usize,
+) -> Result<Vec<Listed<R>>> {
     let mut listed = Vec::new();
     for difference in &comparison.first {
         let record = difference.replayed.clone();
         let (what, fields) = match &difference.standing {
             None => ("missing", Vec::new()),
             Some(standing) => {
-                let stands = line::object(&read_one(log, standing).await?)?;
+                let stands = read_one::<R>(log, standing).await?.object()?;
                 // A correction's number is no difference.
-                let as_new = Enriched { correction: standing.correction, ..record.clone() };
-                ("different", line::differences(&stands, &line::object(&as_new)?, FIELDS))
+                let as_new = record.clone().corrected(record.correction().0, standing.correction);
+                ("different", line::differences(&stands, &as_new.object()?, FIELDS))
             }
         };
-        listed.push(Listed { what, id: record.id.clone(), record, fields });
+        listed.push(Listed { what, id: record.id().to_owned(), record, fields });
     }
     for standing in extra.iter().take(most.saturating_sub(listed.len())) {
-        let record = read_one(log, standing).await?;
-        listed.push(Listed { what: "extra", id: record.id.clone(), record, fields: Vec::new() });
+        let record: R = read_one(log, standing).await?;
+        listed.push(Listed { what: "extra", id: record.id().to_owned(), record, fields: Vec::new() });
     }
     Ok(listed)
 }
 
-fn table(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplaySettings) -> String {
+fn table(windows: Windows, counts: Counts, listed: &[Listed<impl Replayed>], settings: &ReplaySettings) -> String {
     let mut text = format!(
         "{}: {} identical, {} missing, {} different, {} extra\n",
         span(windows),
@@ -120,14 +126,12 @@ fn table(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplayS
         let record = &one.record;
         let _ = writeln!(
             text,
-            "{} {} window {} generation {} level {}: {} -> {}",
+            "{} {} window {} generation {} {}",
             one.what,
             one.id,
-            time(record.window),
-            time(record.generation),
-            record.level,
-            name(&record.initiator),
-            name(&record.responder)
+            time(record.window()),
+            time(record.generation()),
+            record.about().1
         );
         for (field, standing, replayed) in &one.fields {
             let _ = writeln!(text, "  {field}: {standing} stands, {replayed} is replayed");
@@ -140,7 +144,7 @@ fn table(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplayS
     text
 }
 
-fn document(windows: Windows, counts: Counts, listed: &[Listed], settings: &ReplaySettings) -> Value {
+fn document(windows: Windows, counts: Counts, listed: &[Listed<impl Replayed>], settings: &ReplaySettings) -> Value {
     let differences: Vec<Value> = listed
         .iter()
         .map(|one| {
@@ -149,11 +153,14 @@ fn document(windows: Windows, counts: Counts, listed: &[Listed], settings: &Repl
                 .iter()
                 .map(|(field, standing, replayed)| json!({"field": field, "standing": standing, "replayed": replayed}))
                 .collect();
-            json!({
-                "what": one.what, "id": one.id, "window": time(one.record.window),
-                "generation": time(one.record.generation), "level": one.record.level,
-                "initiator": name(&one.record.initiator), "responder": name(&one.record.responder), "fields": fields,
-            })
+            let mut difference = json!({
+                "what": one.what, "id": one.id, "window": time(one.record.window()),
+                "generation": time(one.record.generation()), "fields": fields,
+            });
+            if let (Value::Object(difference), Value::Object(about)) = (&mut difference, one.record.about().0) {
+                difference.extend(about);
+            }
+            difference
         })
         .collect();
     let corrected = settings.yes && counts.wrong() > 0;
@@ -162,15 +169,4 @@ fn document(windows: Windows, counts: Counts, listed: &[Listed], settings: &Repl
         "identical": counts.identical, "missing": counts.missing, "different": counts.different, "extra": counts.extra,
         "not_yet_written": counts.not_yet_written, "corrected": corrected, "differences": differences,
     })
-}
-
-/// An end in a word or two.
-fn name(side: &Side) -> String {
-    let owner = side.pod.as_ref().or(side.workload.as_ref());
-    match (owner, &side.namespace, &side.address) {
-        (Some(owner), Some(namespace), _) => format!("{namespace}/{owner}"),
-        (Some(owner), None, _) => owner.clone(),
-        (None, _, Some(address)) => address.to_string(),
-        (None, ..) => "?".to_owned(),
-    }
 }

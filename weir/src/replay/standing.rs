@@ -1,13 +1,14 @@
-//! What stands on the enriched topic: of each record the highest correction, as a fingerprint.
+//! What stands on the topic that the enricher writes: of each record the highest correction, as a fingerprint.
 
+use super::kind::Replayed;
 use anyhow::{Context as _, Result, anyhow};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::time::Duration;
 use weir_enricher::replay::{Replay, Windows};
 use weir_flow::Millis;
-use weir_schemas::enriched::{Enriched, Kind};
-use weir_schemas::{decode, encode, topics};
+use weir_schemas::enriched::Kind;
+use weir_schemas::{decode, encode};
 use weir_service::HintExt as _;
 use weir_stream::{Log, Partitions, Record, Start, TopicPartition};
 
@@ -48,11 +49,11 @@ pub(super) fn number(id: &str) -> Result<u128> {
 }
 
 /// The fingerprint of a record as it would be written the first time.
-pub(super) fn fingerprint(record: &Enriched) -> Result<Fingerprint> {
-    if record.correction == 0 && record.kind == Kind::Upsert {
+pub(super) fn fingerprint<R: Replayed>(record: &R) -> Result<Fingerprint> {
+    if record.correction() == (Kind::Upsert, 0) {
         return Ok(digest(&encode(record)?));
     }
-    Ok(digest(&encode(&Enriched { correction: 0, kind: Kind::Upsert, ..record.clone() })?))
+    Ok(digest(&encode(&record.clone().corrected(Kind::Upsert, 0))?))
 }
 
 fn digest(bytes: &[u8]) -> Fingerprint {
@@ -63,25 +64,31 @@ fn digest(bytes: &[u8]) -> Fingerprint {
 }
 
 /// Takes a record of the topic, if it is of the cluster and the windows.
-pub(super) fn take(all: &mut AllStanding, record: &Record, cluster: &str, windows: Windows) -> Result<()> {
-    let Some(value) = &record.value else { return Ok(()) };
-    let enriched: Enriched = decode(value)
-        .with_context(|| format!("topic {} partition {} offset {}", record.topic, record.partition, record.offset))
+pub(super) fn take<R: Replayed>(
+    all: &mut AllStanding,
+    message: &Record,
+    cluster: &str,
+    windows: Windows,
+) -> Result<()> {
+    let Some(value) = &message.value else { return Ok(()) };
+    let record: R = decode(value)
+        .with_context(|| format!("topic {} partition {} offset {}", message.topic, message.partition, message.offset))
         .hint("it was written by a newer version of weir; upgrade this one")?;
-    if enriched.cluster != cluster || !windows.contains(enriched.window) {
+    if record.cluster() != cluster || !windows.contains(record.window()) {
         return Ok(());
     }
-    let (id, deleted) = (number(&enriched.id)?, enriched.kind == Kind::Delete);
+    let (kind, correction) = record.correction();
+    let (id, deleted) = (number(record.id())?, kind == Kind::Delete);
     // The original is compared as it stands, to the byte.
-    let original = enriched.correction == 0 && !deleted;
+    let original = correction == 0 && !deleted;
     let standing = Standing {
         id,
-        correction: enriched.correction,
+        correction,
         deleted,
-        fingerprint: if original { digest(value) } else { fingerprint(&enriched)? },
-        generation: enriched.generation,
-        partition: record.partition,
-        offset: record.offset,
+        fingerprint: if original { digest(value) } else { fingerprint(&record)? },
+        generation: record.generation(),
+        partition: message.partition,
+        offset: message.offset,
     };
     // Of the same correction the first one counts, as it does in an index.
     if all.get(&id).is_none_or(|before| before.correction < standing.correction) {
@@ -94,23 +101,23 @@ pub(super) fn take(all: &mut AllStanding, record: &Record, cluster: &str, window
 ///
 /// # Errors
 /// When some of it may have been deleted.
-pub(super) async fn read(log: &Log, replay: &Replay, cluster: &str) -> Result<AllStanding> {
+pub(super) async fn read<R: Replayed>(log: &Log, replay: &Replay, cluster: &str) -> Result<AllStanding> {
     let mut all = AllStanding::new();
     let Some(first) = replay.first_append_time() else { return Ok(all) };
     let from = first.saturating_sub(CLOCKS);
-    check_nothing_is_gone(log, from).await?;
-    let mut reader = log.reader(topics::ENRICHED, Partitions::All, Start::Time(from)).await?;
+    check_nothing_is_gone(log, R::TOPIC, from).await?;
+    let mut reader = log.reader(R::TOPIC, Partitions::All, Start::Time(from)).await?;
     while let Some(batch) = reader.next_before_end(IDLE).await? {
         for record in &batch {
-            take(&mut all, record, cluster, replay.windows())?;
+            take::<R>(&mut all, record, cluster, replay.windows())?;
         }
     }
     Ok(all)
 }
 
-async fn check_nothing_is_gone(log: &Log, from: Millis) -> Result<()> {
-    for number in 0..log.partition_count(topics::ENRICHED).await? {
-        let partition = TopicPartition::new(topics::ENRICHED, number);
+async fn check_nothing_is_gone(log: &Log, topic: &str, from: Millis) -> Result<()> {
+    for number in 0..log.partition_count(topic).await? {
+        let partition = TopicPartition::new(topic, number);
         let log_start = log.log_start(&partition).await?;
         if log_start == 0 {
             continue;
@@ -129,10 +136,10 @@ async fn check_nothing_is_gone(log: &Log, from: Millis) -> Result<()> {
 }
 
 /// Reads a standing record again.
-pub(super) async fn read_one(log: &Log, standing: &Standing) -> Result<Enriched> {
-    let gone = || anyhow!("{}[{}] offset {} is gone", topics::ENRICHED, standing.partition, standing.offset);
+pub(super) async fn read_one<R: Replayed>(log: &Log, standing: &Standing) -> Result<R> {
+    let gone = || anyhow!("{}[{}] offset {} is gone", R::TOPIC, standing.partition, standing.offset);
     let start = Start::Offset(standing.offset);
-    let mut reader = log.reader(topics::ENRICHED, Partitions::One(standing.partition), start).await?;
+    let mut reader = log.reader(R::TOPIC, Partitions::One(standing.partition), start).await?;
     let batch = reader.next_before_end(IDLE).await?.ok_or_else(gone)?;
     let record = batch.into_iter().find(|record| record.offset == standing.offset).ok_or_else(gone)?;
     Ok(decode(record.value.as_ref().ok_or_else(gone)?)?)

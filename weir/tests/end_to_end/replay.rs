@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use weir_schemas::audit::Audit;
 use weir_schemas::enriched::{Enriched, Kind};
 use weir_schemas::topics;
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicPartition};
@@ -98,6 +99,18 @@ fn the_demo_is_replayed_to_the_byte() {
         let order = |line: &Value| (line["generation"].as_i64().unwrap(), line["id"].as_str().unwrap().to_owned());
         assert!(lines.is_sorted_by_key(order));
 
+        let (document, code) = compared(&up, "demo", windows, &["--open", "--compare", "--dns"]);
+        let [asked, missing, different, extra] = counts(&document);
+        assert_eq!((missing, different, extra, code), (0, 0, 0, Some(0)), "{document:#}");
+        let questions = replay(&up, "demo", windows, &["--open", "--dns"]);
+        let lines =
+            text(&questions.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+        assert!(asked > 5 && u64::try_from(lines.len()).unwrap() == asked, "{document:#}");
+        assert!(
+            lines.iter().all(|line| line["question"].is_string() && line["client"]["address"].is_null()),
+            "{lines:?}"
+        );
+
         let refused = replay(&up, "demo", windows, &["--compare"]);
         let error = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(3), "{error}");
@@ -133,6 +146,15 @@ async fn standing(log: &Log, cluster: &str) -> Vec<Enriched> {
     let mut records: Vec<Enriched> = records.filter(|record: &Enriched| record.cluster == cluster).collect();
     records.sort_by_key(|record| (record.correction, record.id.clone()));
     records
+}
+
+/// What the audit says of corrections to flows of a cluster.
+async fn audited(log: &Log, cluster: &str) -> Vec<Audit> {
+    let mut reader = log.reader(topics::AUDIT, Partitions::All, Start::Beginning).await.unwrap();
+    let records = reader.read_to_end(Duration::from_secs(10)).await.unwrap();
+    let entries = records.iter().map(|record| weir_schemas::decode(record.value.as_ref().unwrap()).unwrap());
+    let of = format!("{} of cluster {cluster},", topics::ENRICHED);
+    entries.filter(|entry: &Audit| entry.action == "correct_records" && entry.target.starts_with(&of)).collect()
 }
 
 /// Writes one record that differs and one that is too much, as corrections that nobody should have written.
@@ -179,11 +201,15 @@ fn corrections_are_written_once_and_then_everything_is_the_same() {
         written.retain(|record| !before.contains(record));
         let kinds: Vec<_> = written.iter().map(|record| (record.correction, record.kind)).collect();
         assert_eq!(kinds, [(1, Kind::Delete), (2, Kind::Upsert)]);
+        let audited = runtime.block_on(audited(&log, &cluster));
+        assert_eq!(audited.iter().map(|entry| entry.documents).sum::<u64>(), 2, "{audited:?}");
+        assert!(audited.iter().all(|entry| entry.by.starts_with("weir replay --repair by ")), "{audited:?}");
 
         let (document, code) = compared(&up, &cluster, windows, &["--repair", "--yes"]);
         assert_eq!((counts(&document), code), ([all, 0, 0, 0], Some(0)), "{document:#}");
         let after = runtime.block_on(standing(&log, &cluster)).len();
         assert_eq!(after, before.len() + 2, "a second repair writes nothing");
+        assert_eq!(runtime.block_on(self::audited(&log, &cluster)), audited);
         drop(log);
         drop(runtime);
         assert_eq!(up.interrupt(), Some(0));

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
+use weir_schemas::dns::Dns;
 use weir_schemas::topics;
 use weir_stream::Record;
 
@@ -27,6 +28,15 @@ pub(super) struct Lockstep {
     windows: Windows,
     until: Millis,
     ended: BTreeSet<i32>,
+}
+
+/// Records of closed generations, each kind in the order of generation and id.
+#[derive(Debug, Default)]
+pub(super) struct Closed {
+    /// Of flows.
+    pub(super) flows: Vec<Enriched>,
+    /// Of DNS questions.
+    pub(super) dns: Vec<Dns>,
 }
 
 impl Lockstep {
@@ -73,9 +83,8 @@ impl Lockstep {
         self.ended.insert(partition);
     }
 
-    /// Closes what can be closed: records of the windows, in the order of generation and id. What an earlier call gave is
-    /// of earlier generations.
-    pub(super) fn close(&mut self, join: &impl Join) -> anyhow::Result<Vec<Enriched>> {
+    /// Closes what can be closed: records of the windows. What an earlier call gave is of earlier generations.
+    pub(super) fn close(&mut self, join: &impl Join) -> anyhow::Result<Closed> {
         loop {
             let closed = self.first.close(join, 1)?;
             if closed.positions.is_empty() {
@@ -88,10 +97,13 @@ impl Lockstep {
                 *offset += 1;
             }
         }
-        let mut records: Vec<Enriched> =
-            self.second.close(usize::MAX).into_iter().flat_map(|(_, closed, _)| closed.records).collect();
-        records.retain(|record| self.windows.contains(record.window));
-        records.sort_unstable_by(|a, b| (a.generation, &a.id).cmp(&(b.generation, &b.id)));
+        let mut records = Closed::default();
+        for (_, closed, _) in self.second.close(usize::MAX) {
+            records.flows.extend(closed.records.into_iter().filter(|record| self.windows.contains(record.window)));
+            records.dns.extend(closed.dns.into_iter().filter(|record| self.windows.contains(record.window)));
+        }
+        records.flows.sort_unstable_by(|a, b| (a.generation, &a.id).cmp(&(b.generation, &b.id)));
+        records.dns.sort_unstable_by(|a, b| (a.generation, &a.id).cmp(&(b.generation, &b.id)));
         self.first.count();
         self.second.count();
         Ok(records)

@@ -75,7 +75,7 @@ fn replay(
         if next[at] == before {
             lockstep.end(number);
         }
-        records.extend(lockstep.close(join).unwrap());
+        records.extend(lockstep.close(join).unwrap().flows);
     }
     assert!(lockstep.complete() >= until, "complete up to {}", lockstep.complete());
     records
@@ -188,7 +188,7 @@ fn memory_does_not_grow_with_the_number_of_windows() {
             }
             next[at] += 1;
             most = most.max(lockstep.memory());
-            records += lockstep.close(&join).unwrap().len();
+            records += lockstep.close(&join).unwrap().flows.len();
         }
         assert!(records > usize::try_from(ticks / 5).unwrap());
         most

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixtures::{asking, question};
+use crate::replay::{Replay, Request};
 use weir_schemas::dns::Dns;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,10 +18,23 @@ async fn questions_become_records_and_name_what_was_talked_to() {
     world.until("a DNS record and four levels", done).await;
     running.stop().await.unwrap();
     let records = world.read::<Dns>(topics::DNS);
+    assert_eq!(replayed(&world).await, records);
     assert_eq!((records.len(), records[0].count, records[0].answers.as_slice()), (1, 3, &["10.0.0.2".to_owned()][..]));
     assert_eq!((records[0].window, records[0].client.workload.as_deref()), (100_000, Some("web")));
     assert!(world.enriched().iter().all(|record| record.responder.domains == ["db.shop"]));
     let metric = |name| world.metrics.value(name, &[]);
     assert_eq!(metric("weir_enricher_dns_samples_total"), Some(3.0));
     assert_eq!(metric("weir_enricher_dns_records_total"), Some(1.0));
+}
+
+/// The DNS records of a replay of the first window.
+async fn replayed(world: &World) -> Vec<Dns> {
+    let (cluster, mmdb) = (CLUSTER.to_owned(), Vec::new());
+    let request = Request { cluster, from: 100_000, to: 100_000, open: true, before_history: false, mmdb };
+    let mut replay = Replay::prepare(&request, &world.log, &Metrics::new()).await.unwrap();
+    let mut records = Vec::new();
+    while let Some(more) = replay.next().await.unwrap() {
+        records.extend(more.dns);
+    }
+    records
 }

@@ -1,20 +1,25 @@
 //! Replays of a log in memory: what they give, and what they refuse.
 
 use super::*;
-use crate::replay::{PlanError, Replay, Request};
+use crate::replay::{PlanError, Records, Replay, Request};
 use weir_stream::TopicPartition;
 
 fn request(from: Millis, to: Millis) -> Request {
     Request { cluster: CLUSTER.to_owned(), from, to, open: false, before_history: false, mmdb: Vec::new() }
 }
 
-async fn replayed(world: &World, request: &Request) -> anyhow::Result<Vec<Enriched>> {
+async fn all(world: &World, request: &Request) -> anyhow::Result<Records> {
     let mut replay = Replay::prepare(request, &world.log, &Metrics::new()).await?;
-    let mut records = Vec::new();
+    let mut records = Records::default();
     while let Some(more) = replay.next().await? {
-        records.extend(more);
+        records.flows.extend(more.flows);
+        records.dns.extend(more.dns);
     }
     Ok(records)
+}
+
+async fn replayed(world: &World, request: &Request) -> anyhow::Result<Vec<Enriched>> {
+    all(world, request).await.map(|records| records.flows)
 }
 
 /// The text and the hint of a refusal.

@@ -2,7 +2,7 @@ use super::*;
 use crate::replay::standing::take;
 use weir_enricher::replay::Windows;
 use weir_schemas::encode;
-use weir_schemas::enriched::Kind;
+use weir_schemas::enriched::Enriched;
 use weir_stream::Record;
 
 const WINDOWS: Windows = Windows { first: 100_000, last: 105_000 };
@@ -28,7 +28,7 @@ fn standing(records: &[Enriched]) -> AllStanding {
             value: Some(encode(record).unwrap().into()),
             headers: Vec::new(),
         };
-        take(&mut all, &record, "local", WINDOWS).unwrap();
+        take::<Enriched>(&mut all, &record, "local", WINDOWS).unwrap();
     }
     all
 }
