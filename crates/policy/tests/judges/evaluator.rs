@@ -154,8 +154,16 @@ fn policies() -> impl Strategy<Value = Vec<Value>> {
     })
 }
 
-/// Namespaces, each with its labels and pods: labels and named TCP and UDP ports.
-fn world() -> impl Strategy<Value = Vec<(Value, Vec<(Value, Vec<Value>)>)>> {
+/// Labels of a pod, and its named TCP and UDP ports.
+type Pod = (Value, Vec<Value>);
+
+/// Labels of a namespace, and its pods.
+type Namespace = (Value, Vec<Pod>);
+
+/// Name of an end for Weir, the same end for the other program, and its named ports.
+type End = (String, Value, Vec<Value>);
+
+fn world() -> impl Strategy<Value = Vec<Namespace>> {
     let name = prop::option::of("[pq]");
     let ports = (name, prop::sample::select(vec!["TCP", "UDP"]), 80_u16..84).prop_map(|(name, protocol, port)| {
         name.into_iter().map(|name| json!({"name": name, "protocol": protocol, "containerPort": port})).collect()
@@ -165,7 +173,7 @@ fn world() -> impl Strategy<Value = Vec<(Value, Vec<(Value, Vec<Value>)>)>> {
 }
 
 /// The cluster for Weir, and its ends by name for the other program; two outside it are among them.
-fn build(world: &[(Value, Vec<(Value, Vec<Value>)>)]) -> (Cluster, Vec<(String, Value, Vec<Value>)>) {
+fn build(world: &[Namespace]) -> (Cluster, Vec<End>) {
     let mut cluster = Cluster::default();
     let outside =
         ["8.8.8.8", "fd00::1"].map(|address| (format!("ip:{address}"), json!({"address": address}), Vec::new()));
