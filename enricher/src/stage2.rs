@@ -17,6 +17,7 @@ use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, Parti
 mod arrival;
 mod close;
 mod dns;
+mod explain;
 mod limit;
 mod slots;
 

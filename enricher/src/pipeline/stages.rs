@@ -11,6 +11,7 @@ use crate::stage2::{self, InternalPartition};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use weir_schemas::enriched::Verdict;
 use weir_schemas::partial::PartialMessage;
 use weir_schemas::raw::{Origin, RawBatch};
 use weir_schemas::{decode, topics};
@@ -120,6 +121,13 @@ impl First {
                 ("redacted", now.redacted - before.redacted),
             ] {
                 meters.filtered.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count);
+            }
+            for (verdict, count) in [
+                (Verdict::Allow, now.allowed - before.allowed),
+                (Verdict::Deny, now.denied - before.denied),
+                (Verdict::Unknown, now.not_known - before.not_known),
+            ] {
+                meters.verdicts.get_or_create(&[("verdict", verdict.name().to_owned())]).inc_by(count);
             }
             owned.counted = now;
         }

@@ -7,13 +7,14 @@ use super::numbers::Numbers;
 use super::record::{Record, empty_catch_all};
 use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
+use crate::judge::Judged;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
 use crate::pages::Pages;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::{Level, Millis, RecordSettings};
-use weir_schemas::enriched::{Attribution, SharedSide, Sides};
+use weir_schemas::enriched::{Attribution, SharedSide, Sides, Verdict};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
@@ -160,12 +161,13 @@ fn index(level: Level) -> usize {
     usize::from(level.number())
 }
 
-/// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
-fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
-    let denied =
-        settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
+/// The levels of a sample: those of what policies say of it, and those of denied flows too when a policy dropped some of
+/// it. What is not known to be denied is taken for allowed.
+fn levels(settings: &RecordSettings, denied: bool, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
+    let allowed = settings.levels_allowed.iter().filter(move |_| !denied);
+    let dropped = settings.levels_denied.iter().filter(move |_| denied || policy_drops);
     let mut taken = [false; 4];
-    settings.levels_allowed.iter().chain(denied).copied().filter(move |level| {
+    allowed.chain(dropped).copied().filter(move |level| {
         let flag = taken.get_mut(usize::from(level.number()));
         flag.is_some_and(|flag| !std::mem::replace(flag, true))
     })
@@ -180,9 +182,10 @@ impl Aggregate {
         at: &At<'_>,
         names: &Names,
         batch: &mut Batch,
+        judged: Option<&Judged>,
     ) -> u64 {
         if let Some(known) = batch.get_mut(observation) {
-            known.counts.count(observation, at);
+            known.counts.count(observation, at, judged);
             return known.places.coarse;
         }
         // What is coarsened depends on what was counted before.
@@ -191,12 +194,12 @@ impl Aggregate {
         }
         let rounds = self.rounds();
         let domains = Domains::of(observation, names);
-        let (places, coarsened) = self.find(observation, &At { domains, ..*at });
+        let (places, coarsened) = self.find(observation, &At { domains, ..*at }, judged);
         if rounds != self.rounds() {
             batch.clear();
         }
-        let mut counts = Counts::of(observation);
-        counts.count(observation, at);
+        let mut counts = Counts::of(observation, judged);
+        counts.count(observation, at, judged);
         let known = Known { places, counts };
         match batch.note(observation, known) {
             None => coarsened + places.coarse,
@@ -229,9 +232,10 @@ impl Aggregate {
     }
 
     /// The records of an observation, which then know its ends; and how many samples became coarse by that.
-    fn find(&mut self, observation: &Observation<'_, '_>, at: &At<'_>) -> (Places, u64) {
+    fn find(&mut self, observation: &Observation<'_, '_>, at: &At<'_>, judged: Option<&Judged>) -> (Places, u64) {
         let (mut places, mut coarsened) = (Places::default(), 0);
-        for level in levels(at.settings, observation.policy_drops) {
+        let denied = judged.is_some_and(|judged| judged.answer.verdict == Verdict::Deny);
+        for level in levels(at.settings, denied, observation.policy_drops) {
             let Some(records) = self.levels.get_mut(index(level)) else { continue };
             let (number, coarse, samples) = records.find(level, observation, at, &mut self.sides, &mut self.bytes);
             let record = records.get_mut(number);
