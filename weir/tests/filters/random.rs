@@ -174,7 +174,7 @@ impl Random {
     pub(crate) fn record(&mut self, number: u32) -> Enriched {
         let level = u8::try_from(self.below(4)).unwrap();
         Enriched {
-            id: format!("{number:032x}"),
+            id: format!("{number:08x}{:024x}", 0),
             correction: 0,
             kind: weir_schemas::enriched::Kind::Upsert,
             origin: self.one(&[Origin::Ebpf, Origin::Demo, Origin::Capture]),
