@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -78,6 +78,12 @@ const SUITES: [Suite; 10] = [
         name: "kill -9 of the indexer",
         arguments: &["--test", "delivery", "program"],
         environment: &[("WEIR_TEST_KILLS", "100")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "kill -9 of the agent",
+        arguments: &["--test", "kills"],
+        environment: &[("WEIR_TEST_AGENT_KILLS", "50")],
         kubernetes: false,
     },
     Suite {

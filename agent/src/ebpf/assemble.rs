@@ -20,6 +20,11 @@ mod tests;
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
 
+/// The loss of what an agent had taken from the kernel when it was killed, and had not begun to send.
+const RESTART: &str = "restart";
+/// The loss of what it was sending then: it may be on the topic all the same.
+const RESTART_UNKNOWN: &str = "restart_unknown";
+
 /// What the assembler asks of the node it is on.
 pub trait Surroundings {
     /// The interface's name, and whether it is a pod's on a bridge.
@@ -142,7 +147,22 @@ impl Assembler {
             bytes: rest(self.seen.bytes, self.drained.bytes, self.lost.bytes),
             samples: 0,
         };
-        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted }
+        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted, mark: None }
+    }
+
+    /// Names what a predecessor had seen and did not leave, of which `unsure` may be on the topic all the same; returns it.
+    pub fn restart(&mut self, tick: &mut Tick, unsure: Count) -> Totals {
+        let gone = std::mem::take(&mut tick.unaccounted);
+        let unknown =
+            Totals { packets: unsure.packets.min(gone.packets), bytes: unsure.bytes.min(gone.bytes), samples: 0 };
+        let certain = Totals { packets: gone.packets - unknown.packets, bytes: gone.bytes - unknown.bytes, samples: 0 };
+        for (reason, lost) in [(RESTART, certain), (RESTART_UNKNOWN, unknown)] {
+            if lost != Totals::default() {
+                add(tick.lost.entry(reason.to_owned()).or_default(), lost);
+            }
+        }
+        add(&mut self.lost, gone);
+        gone
     }
 
     fn remember(&mut self, key: &Key, flow: &Flow, host: bool) -> Remembered {
