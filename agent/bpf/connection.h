@@ -90,8 +90,9 @@ GLOBAL int weir_handshake(struct weir_connection *c, __u32 reporter, int opens, 
 GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, __u32 flow_flags,
 			struct events *out)
 {
+	/* Not on the stack, which is full. */
+	static const struct weir_connection none = {};
 	struct weir_connection_key key;
-	struct weir_connection fresh = {};
 	struct weir_connection *c;
 	int tcp, low, opens, answers, ends;
 	__u32 reporter;
@@ -119,21 +120,20 @@ GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 
 	if (!c) {
 		if (!opens && !answers && !ends && !(flow_flags & WEIR_FLOW_FORWARDED))
 			return 0;
-		fresh.last = now;
-		if (opens) {
-			fresh.opened = now;
-			fresh.isn = p->sequence;
-			fresh.opener = low ? 1 : 2;
-		} else if (answers) {
-			fresh.opener = low ? 2 : 1;
-		}
-		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &fresh, BPF_ANY)) {
+		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
 			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
 			return 0;
 		}
 		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
 		if (!c)
 			return 0;
+		if (opens) {
+			c->opened = now;
+			c->isn = p->sequence;
+			c->opener = low ? 1 : 2;
+		} else if (answers) {
+			c->opener = low ? 2 : 1;
+		}
 	}
 	c->last = now;
 	if (k->hook == WEIR_HOST_OUT)

@@ -73,6 +73,7 @@ GLOBAL int weir_judge(struct __sk_buff *ctx, const struct weir_key *k, const str
 			  struct weir_flow *out)
 {
 	struct events events = {};
+	__u32 destination[4];
 	int local, forwarded;
 
 	if (!k || !p || !out)
@@ -96,7 +97,9 @@ GLOBAL int weir_judge(struct __sk_buff *ctx, const struct weir_key *k, const str
 	add_events(out, &events);
 	if (k->hook == WEIR_HOST_IN && forwarded)
 		return 0;
-	local = !!bpf_map_lookup_elem(&WEIR_ADDRESSES, k->destination);
+	/* On the stack: see weir_create. */
+	__builtin_memcpy(destination, k->destination, 16);
+	local = !!bpf_map_lookup_elem(&WEIR_ADDRESSES, destination);
 	if (k->protocol == PROTOCOL_TCP || k->protocol == PROTOCOL_UDP) {
 		if (weir_receiver(ctx, k, p, out, local || k->hook == WEIR_LO_IN)) {
 			out->flags |= WEIR_FLOW_HOST;

@@ -111,22 +111,22 @@ INLINE void leave_host_out(__u32 address[4])
 }
 
 /*
- * Counts a packet of a flow for which there is no room as it is. Without a judged `fresh` (one with packets) only where
- * a coarse flow is there already; returns 1 where not.
+ * Counts a packet of a flow for which there is no room as it is: that in WEIR_SCRATCH. Where that is not judged yet (has no
+ * packets) only if a coarse flow is there already; returns 1 if not.
  */
-GLOBAL int weir_coarsen(struct __sk_buff *ctx, const struct weir_key *exact, const struct packet *p, __u64 now,
-			struct weir_flow *fresh)
+GLOBAL int weir_coarsen(struct __sk_buff *ctx, const struct weir_key *exact, const struct packet *p, __u64 now)
 {
-	__u32 buffer = active_buffer(now), zero = 0;
-	struct weir_flow *flow;
+	__u32 buffer = active_buffer(now), zero = 0, coarse = 1;
+	struct weir_flow *flow, *fresh;
 	struct weir_key *key;
 	__u64 *fill;
 
-	if (!exact || !p || !fresh)
+	if (!exact || !p)
 		return 0;
+	fresh = bpf_map_lookup_elem(&WEIR_SCRATCH, &zero);
 	fill = bpf_map_lookup_elem(&WEIR_FILL, &buffer);
-	key = bpf_map_lookup_elem(&WEIR_COARSE_KEY, &zero);
-	if (!fill || !key)
+	key = bpf_map_lookup_elem(&WEIR_KEYS, &coarse);
+	if (!fresh || !fill || !key)
 		return 0;
 	*key = *exact;
 	key->coarsened = WEIR_COARSENED_PORT;
@@ -196,17 +196,25 @@ INLINE void begin(struct __sk_buff *ctx, const struct weir_key *key, const struc
 		fresh->flags |= WEIR_FLOW_DNS;
 }
 
-/* First packet of a flow in a tick. */
-GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *key, const struct packet *p, __u64 now,
+/*
+ * First packet of a flow in a tick. The key is copied, since on Linux 6.1 what a function is given by a pointer is no key or value
+ * of a map.
+ */
+GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *given, const struct packet *p, __u64 now,
 			   __u32 buffer)
 {
 	struct weir_flow *fresh, *flow;
+	struct weir_key *key;
 	__u32 zero = 0, chosen = buffer & 1;
 	int factor = 1;
 	__u64 *fill;
 
-	if (!key || !p)
+	if (!given || !p)
 		return 0;
+	key = bpf_map_lookup_elem(&WEIR_KEYS, &zero);
+	if (!key)
+		return 0;
+	*key = *given;
 	if (weir_rules) {
 		factor = weir_rule_of(key);
 		if (factor == RULE_LEFT_OUT || factor == RULE_PASSED_OVER) {
@@ -221,7 +229,7 @@ GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *key, const 
 	__builtin_memset(fresh, 0, sizeof(*fresh));
 	fresh->sampling = factor;
 	/* Under pressure most packets belong to a coarse flow that is there: only then is nothing asked about the end. */
-	if (*fill >= weir_flows_limit && !weir_coarsen(ctx, key, p, now, fresh))
+	if (*fill >= weir_flows_limit && !weir_coarsen(ctx, key, p, now))
 		return 0;
 	begin(ctx, key, p, now, fresh);
 	if (fresh->flags & WEIR_FLOW_DNS)
@@ -233,7 +241,7 @@ GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *key, const 
 	if (flow)
 		weir_join(flow, fresh, p, now);
 	else
-		weir_coarsen(ctx, key, p, now, fresh);
+		weir_coarsen(ctx, key, p, now);
 	return 0;
 }
 

@@ -115,13 +115,13 @@ struct {
 	__type(value, struct weir_flow);
 } WEIR_SCRATCH SEC(".maps");
 
-/* Likewise for the key of what is coarsened. */
+/* Likewise for the key of a new flow, and for that of what is coarsened. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct weir_key);
-} WEIR_COARSE_KEY SEC(".maps");
+} WEIR_KEYS SEC(".maps");
 
 /* The host's own addresses. */
 struct {

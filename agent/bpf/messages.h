@@ -14,9 +14,9 @@
 			count(active_buffer(now), WEIR_COUNT_DNS_FULL, 1, p->bytes);                                   \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		if (captured > (size))                                                                                 \
-			captured = (size);                                                                             \
-		if (bpf_skb_load_bytes(ctx, p->payload, message + 1, captured)) {                                      \
+		if (last > (size) - 1)                                                                                 \
+			last = (size) - 1;                                                                             \
+		if (bpf_skb_load_bytes(ctx, p->payload, message + 1, last + 1)) {                                      \
 			bpf_ringbuf_discard(message, 0);                                                               \
 			count(active_buffer(now), WEIR_COUNT_DNS_FULL, 1, p->bytes);                                   \
 			return 0;                                                                                      \
@@ -27,19 +27,20 @@ GLOBAL int weir_hand_on(struct __sk_buff *ctx, const struct weir_key *k, const s
 			const struct weir_flow *flow)
 {
 	struct weir_message *message;
-	__u32 length, captured;
+	__u32 length, last;
 
 	if (!k || !p || !flow || !p->payload || p->end <= p->payload)
 		return 0;
 	length = p->end - p->payload;
 	count(active_buffer(now), WEIR_COUNT_DNS_SEEN, p->packets, p->bytes);
-	captured = length;
-	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > 0xffff) {
+	/* Not how many, but which is the last: on Linux 6.1 the verifier only so believes that there is one. */
+	last = length - 1;
+	asm volatile("" : "+r"(last));
+	if (last >= 0xffff) {
 		count(active_buffer(now), WEIR_COUNT_DNS_FULL, 1, p->bytes);
 		return 0;
 	}
-	if (captured <= WEIR_MESSAGE_SMALL)
+	if (last < WEIR_MESSAGE_SMALL)
 		HAND_ON(WEIR_MESSAGE_SMALL);
 	else
 		HAND_ON(WEIR_MESSAGE_LARGE);
@@ -49,7 +50,7 @@ GLOBAL int weir_hand_on(struct __sk_buff *ctx, const struct weir_key *k, const s
 	message->ifindex = ctx->ifindex;
 	message->sampling = flow->sampling;
 	message->length = length;
-	message->captured = captured;
+	message->captured = last + 1;
 	message->zero = 0;
 	bpf_ringbuf_submit(message, 0);
 	return 0;

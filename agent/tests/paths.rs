@@ -173,6 +173,7 @@ async fn twenty_thousand_short_connections_over_a_thousand_ports_each_start_and_
     let interfaces = ["wq-va", "wq-vb"];
     let before = statistics_of(&interfaces);
     let server = world.within("b", "short-server");
+    tokio::time::sleep(Duration::from_millis(500)).await;
     finished(world.within("a", "short-client")).await;
     finished(server).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -181,18 +182,17 @@ async fn twenty_thousand_short_connections_over_a_thousand_ports_each_start_and_
 
     assert_eq!(published(&seen, |_| true), passed);
     for (interface, end) in [("wq-va", End::Source), ("wq-vb", End::Destination)] {
-        let (mut started, mut ended, mut refused) = (0, 0, 0);
+        let (mut started, mut ended) = (0, 0);
         for s in seen.samples().filter(|s| s.interface == interface && s.protocol == 6 && s.point == Point::Pod) {
             ended += s.ended;
             if s.end == end && s.destination_port == 7_000 {
                 started += s.started;
                 assert!((20_000..21_000).contains(&s.source_port), "{s:?}");
             }
-            refused += s.resets;
         }
-        // Until the server listens, a connection may be refused: it starts, too, and a reset ends it.
-        assert_eq!(started - refused, SHORT, "{interface}");
-        assert_eq!(ended, SHORT + refused, "{interface}: whoever ends it first, and once");
+        // Also where a waiting end of the port's earlier connection is reset on the way: the SYN that comes again is the same.
+        assert_eq!(started, SHORT, "{interface}");
+        assert_eq!(ended, SHORT, "{interface}: whoever ends it first, and once");
     }
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Boots another kernel in qemu and runs test programs of the agent in it, as root:
-#   run.sh VMLINUZ MODULES PROGRAM [-- ARGUMENT..]   (several programs: PROGRAM:ARGUMENT,ARGUMENT ..)
-# VMLINUZ and MODULES (lib/modules/VERSION) come from a distribution's kernel package, unpacked with `dpkg -x`. Needs qemu-system-x86_64,
-# busybox (static), cpio; takes KVM where there is one. Prints what the tests print; exits with 0 if all of them passed.
+#   run.sh VMLINUZ MODULES PROGRAM[:ARGUMENT,ARGUMENT..] ..
+# OLD_KERNEL_ALSO names programs that those start, with their whole paths. VMLINUZ and MODULES (lib/modules/VERSION) come from a distribution's kernel package, unpacked with `dpkg -x`. Needs qemu-system-x86_64,
+# busybox (static), cpio; OLD_KERNEL_ACCELERATOR=kvm is faster where it works. Prints what the tests print; exits with 0 if all of them passed.
 set -euo pipefail
 kernel=$1 modules=$2
 shift 2
@@ -20,9 +20,12 @@ copy() {
 		[ -e "$root$library" ] || install -D "$(readlink -f "$library")" "$root$library"
 	done
 }
-for tool in bash ip nft nsenter setpriv timeout sysctl ss modprobe; do
+for tool in bash ip nft nsenter setpriv timeout sysctl ss; do
 	# Under the name by which it is called: several are links to one program.
 	copy "$tool" "/usr/bin/$tool"
+done
+for program in ${OLD_KERNEL_ALSO:-}; do
+	copy "$program" "$program"
 done
 # What nft and the C library load by name.
 for library in /lib/x86_64-linux-gnu/libnss_files.so.2 /lib/x86_64-linux-gnu/libgcc_s.so.1; do
@@ -52,7 +55,7 @@ export PATH=/usr/bin:/usr/sbin:/bin:/sbin LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run; mkdir -p /run/netns /sys/fs/bpf
 mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 none /sys/fs/cgroup; mount -t tracefs none /sys/kernel/tracing
-for module in veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nf_conntrack_netlink nft_numgen ipip vxlan dummy; do modprobe -q $module; done
+depmod; for module in veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nf_conntrack_netlink nft_numgen ipip vxlan dummy; do modprobe -q $module; done
 ip link set lo up
 echo "old kernel: $(uname -r)"
 failed=0
@@ -68,9 +71,7 @@ INIT
 chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) > "$root.cpio.gz"
 trap 'rm -rf "$root" "$root.cpio.gz" "$root.out"' EXIT
-accelerator=tcg
-[ ! -w /dev/kvm ] || accelerator=kvm
 # A watch dog of its own: a guest that hangs ends all the same.
-timeout "${OLD_KERNEL_TIMEOUT:-1200}" qemu-system-x86_64 -accel "$accelerator" -cpu max -smp 2 -m 3072 -nographic -no-reboot -kernel "$kernel" \
+timeout "${OLD_KERNEL_TIMEOUT:-1200}" qemu-system-x86_64 -accel "${OLD_KERNEL_ACCELERATOR:-tcg}" -cpu max -smp 2 -m 3072 -nographic -no-reboot -kernel "$kernel" \
 	-initrd "$root.cpio.gz" -append "console=ttyS0 quiet panic=-1 loglevel=3" < /dev/null | tee "$root.out"
 grep -q "old kernel: ended with 0" "$root.out"

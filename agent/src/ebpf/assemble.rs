@@ -16,6 +16,9 @@ use weir_schemas::raw::{self, Coarsening, Drop, End, OpenedBy, Point, RoundTrip,
 
 #[cfg(test)]
 mod tests;
+mod tuple;
+
+use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
@@ -418,55 +421,6 @@ fn connection_key(key: &Key) -> ConnectionKey {
         high_port: high_end.1,
         protocol: key.protocol,
         zero: [0; 3],
-    }
-}
-
-/// A tuple as the kernel's keys have it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Tuple {
-    source: [u8; 16],
-    destination: [u8; 16],
-    source_port: u16,
-    destination_port: u16,
-    protocol: u8,
-}
-
-impl Tuple {
-    fn of_key(key: &Key) -> Self {
-        Self {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: key.protocol,
-        }
-    }
-
-    fn of_drop(key: &DropKey) -> Self {
-        Self {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: key.protocol,
-        }
-    }
-
-    fn of(sample: &Sample) -> Self {
-        Self {
-            source: bytes(sample.source),
-            destination: bytes(sample.destination),
-            source_port: sample.source_port,
-            destination_port: sample.destination_port,
-            protocol: sample.protocol,
-        }
-    }
-}
-
-fn bytes(address: Address) -> [u8; 16] {
-    match address.ip() {
-        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
-        IpAddr::V6(six) => six.octets(),
     }
 }
 
