@@ -44,14 +44,20 @@ impl World {
             ip addr add 10.246.1.1/24 dev wb-va; ip link set wb-va up
             ip -n wb-a addr add 10.246.1.2/24 dev wb-pa; ip -n wb-a link set wb-pa up; ip -n wb-a link set lo up
             ip -n wb-a route add default via 10.246.1.1
-            ip link add wb-d type dummy; ip link set wb-d arp off up; ip route add 10.247.0.0/16 dev wb-d
+            ip netns add wb-b; ip link add wb-d type veth peer name wb-e netns wb-b
+            echo 1 >/proc/sys/net/ipv6/conf/wb-d/disable_ipv6
+            ip addr add 10.246.9.1/24 dev wb-d; ip link set wb-d up
+            ip -n wb-b link set wb-e address 02:00:00:f6:09:02 up
+            ip neigh replace 10.246.9.2 lladdr 02:00:00:f6:09:02 dev wb-d nud permanent
+            ip route add 10.247.0.0/16 via 10.246.9.2
             echo 1 >/proc/sys/net/ipv4/ip_forward");
         Self
     }
 
     fn remove() {
-        let _ =
-            Command::new("bash").args(["-c", "ip netns del wb-a; ip link del wb-va; ip link del wb-d; true"]).output();
+        let _ = Command::new("bash")
+            .args(["-c", "ip netns del wb-a; ip netns del wb-b; ip link del wb-va; ip link del wb-d; true"])
+            .output();
     }
 
     /// This program in the namespace.

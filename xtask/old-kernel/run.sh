@@ -8,6 +8,7 @@ kernel=$1 modules=$2
 shift 2
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
+chmod 755 "$root"
 mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,lib,lib64,etc,proc,sys,dev,tmp,run/netns,var/run,tests}
 cp "$(command -v busybox)" "$root/bin/busybox"
 
@@ -52,10 +53,13 @@ cat > "$root/init" << 'INIT'
 #!/bin/busybox sh
 export PATH=/usr/bin:/usr/sbin:/bin:/sbin LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu
 /bin/busybox --install -s /bin
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs run /run; mkdir -p /run/netns /sys/fs/bpf
 mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 none /sys/fs/cgroup; mount -t tracefs none /sys/kernel/tracing
-depmod; for module in veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nf_conntrack_netlink nft_numgen ipip vxlan dummy; do modprobe -q $module; done
+# The kernel asks for some of them by this name.
+ln -sf /bin/busybox /sbin/modprobe
+depmod
+for module in sch_ingress cls_bpf veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nf_conntrack_netlink nft_numgen ipip vxlan dummy; do modprobe -q $module; done
 ip link set lo up
 echo "old kernel: $(uname -r)"
 failed=0
