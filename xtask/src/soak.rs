@@ -92,6 +92,12 @@ const SUITES: [Suite; 11] = [
         kubernetes: false,
     },
     Suite {
+        name: "kill -9 of the agent",
+        arguments: &["--test", "kills"],
+        environment: &[("WEIR_TEST_AGENT_KILLS", "50")],
+        kubernetes: false,
+    },
+    Suite {
         name: "metadata of a large cluster",
         arguments: &["--test", "scale"],
         environment: &[("WEIR_TEST_NODES", "1000"), ("WEIR_TEST_PODS", "10000"), ("WEIR_TEST_KILLS", "50")],
