@@ -143,6 +143,9 @@ fn what_may_decide_says_since_when_it_is_as_it_is() {
     let mut far = policy(1, "far", &json!({"podSelector": {}}), at(65_000), None);
     far.namespace = "elsewhere".to_owned();
     assert_eq!(none(&[far]), 0);
+    // The one that may have been last counts, which need not be the one that may have been first.
+    let later = policy(1, "later", &json!({"podSelector": {}, "ingress": [{}]}), at(70_000), None);
+    assert_eq!(none(&[db(1, "web", between(60_000, 90_000), None), later]), 90_000);
     // Nor is what comes later; a change that may have been within the tick is.
     assert_eq!(none(&[db(1, "web", at(101_000), None)]), 0);
     assert_eq!(none(&[db(1, "web", between(100_999, 200_000), None)]), 200_000);
