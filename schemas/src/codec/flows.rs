@@ -8,7 +8,7 @@ use crate::enriched::{
 use crate::partial::wire::{self, Dictionary};
 use crate::partial::{DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
 use crate::raw::columns::{ColumnBatch, Columns, DropAt, RoundTripAt, TranslatedAt};
-use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Totals, Tuple};
+use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Text, Totals, Tuple};
 use weir_flow::AddressScope;
 
 impl Put for AddressScope {
@@ -71,7 +71,7 @@ record!(
     strings, addresses, columns, dns
 );
 
-impl Put for RawBatch {
+impl<T: Text> Put for RawBatch<T> {
     fn put(&self, output: &mut Output) {
         ColumnBatch::from(self).put(output);
     }
@@ -81,7 +81,7 @@ impl Put for RawBatch {
     }
 }
 
-impl<'de> Take<'de> for RawBatch {
+impl<'de, T: Text> Take<'de> for RawBatch<T> {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
         Ok(Self::try_from(ColumnBatch::take(input)?)?)
     }
