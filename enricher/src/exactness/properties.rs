@@ -5,12 +5,13 @@ use crate::fixtures::{
     address, answer, arriving, asking, batch, dropped, history, question, sample, settings, with_round_trip,
 };
 use crate::merge::add_counters;
+use crate::stage1::{RawBatch, Sample};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::{Attribution, Counters};
 use weir_schemas::ledger::Reporter;
-use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point, RawBatch, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];

@@ -6,13 +6,14 @@ use super::meters::Meters;
 use crate::history::SettingsHistory;
 use crate::join::Join;
 use crate::position::{Stage1Position, Stage2Position};
+use crate::stage1::RawBatch;
 use crate::stage1::{self, Content, Input, Partition};
 use crate::stage2::{self, InternalPartition};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_schemas::partial::PartialMessage;
-use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::raw::Origin;
 use weir_schemas::{decode, topics};
 use weir_stream::{NewRecord, Record};
 

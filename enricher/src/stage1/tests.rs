@@ -1,9 +1,10 @@
 use super::*;
 use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, question, sample, settings};
+use crate::stage1::{RawBatch, Sample};
 use weir_flow::Level;
 use weir_schemas::enriched::Attribution;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DnsSample, DropClass, Point, RawBatch, RoundTrip, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, Point, RoundTrip};
 
 fn partition(settings: RecordSettings) -> Partition {
     Partition::new("local", 0, history(settings), Stage1Position::START)
