@@ -3,7 +3,7 @@
 
 import { actionOf, bytesOf, drawMap, drawTimes } from "/map.js";
 
-const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "since", "level"];
+const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "policy", "since", "level"];
 const ROWS_MOST = 500;      // rows kept while live; loading older flows raises it
 const WAITING_MOST = 2000;  // flows kept while paused
 const STATUS_EVERY = 5000;  // ms
@@ -739,6 +739,49 @@ function report({ reporter, counters, ...rest }) {
   ]);
 }
 
+const EXPLANATIONS = {
+  as_judged: "the packets went as policies say",
+  mismatch: "mismatch: at least three attempts went otherwise",
+  unexplained: "something went otherwise, but too little of it, or too soon after a change, to say more",
+  unknown: "it is not known whether the packets went as policies say",
+};
+const ACTIONS = { allow: "allows", deny: "denies", pass: "leaves it to the next tier", unknown: "may decide it" };
+
+/** A step of a trace, `index|tier|policy|action|rule`, in words. */
+function step(entry) {
+  const [, tier, policy, action, rule] = entry.split("|");
+  if (tier === "__PROFILE__") return `no policy decides (${policy.replace("__PROFILE__.kns.", "")}): allowed`;
+  const which = rule >= 0 ? ` rule ${rule}` : "";
+  return `${tier}: ${policy}${which} ${ACTIONS[action] ?? action}`;
+}
+
+/** What policies said: each answer with its trace. */
+function policyOf(row) {
+  const policy = row.policy;
+  if (!policy) return [];
+  const links = policy.verdict.map((verdict) => filterLink("policy", verdict));
+  const answers = (policy.answers ?? []).flatMap((answer) => {
+    const pending = answer.pending;
+    return definitions(`Policies: ${answer.verdict}`, [
+      ["Because", answer.trace.map(step)],
+      ["Unknown", answer.reason || null],
+      ["Selected by", answer.selecting?.length ? answer.selecting : null],
+      ["Samples", whole.format(answer.samples)],
+      ["Otherwise", answer.otherwise ? `${whole.format(answer.otherwise)} samples, ${whole.format(answer.against)} settled attempts` : null],
+      ["With staged", pending ? [pending.verdict, ...pending.trace.map(step), pending.reason].filter(Boolean) : null],
+    ]);
+  });
+  return [
+    ...definitions("Policies", [
+      ["Verdict", el("span", null, ...links.flatMap((link, place) => (place ? [", ", link] : [link])))],
+      ["Packets", EXPLANATIONS[policy.explanation] ?? policy.explanation],
+      ["Decided by", policy.rules ?? null],
+      ["More answers", policy.answers_more ? whole.format(policy.answers_more) : null],
+    ]),
+    ...answers,
+  ];
+}
+
 function showPanel(row) {
   const totals = row.totals;
   $("panel-title").textContent = `${row.source.name} → ${row.destination.name}`;
@@ -760,6 +803,7 @@ function showPanel(row) {
       ["TCP flags →", row.tcp_flags?.forward.join(" ")],
       ["← TCP flags", row.tcp_flags?.reverse.join(" ")],
     ]),
+    ...policyOf(row),
     ...end("Source", row.source),
     ...end("Destination", row.destination),
     ...row.reports.flatMap(report),

@@ -1,6 +1,7 @@
 //! Which flows are asked for. One filter is a query to Elasticsearch and a predicate on live rows, with the same meaning.
 
 mod facts;
+mod policy;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ pub struct Parameters {
     pub port: Option<String>,
     /// `allow`, `deny` and `mixed`, separated by commas.
     pub action: Option<String>,
+    /// What policies said: `allow`, `deny`, `unknown`, `pending:allow`, `pending:deny`, `mismatch` or `unexplained`.
+    pub policy: Option<String>,
     /// Windows that start at this time or later: RFC 3339, or an age such as `15m`.
     pub since: Option<String>,
     /// Windows that start before this time.
@@ -69,6 +72,7 @@ pub struct Filter {
     port: Option<u16>,
     /// Sorted; empty = any.
     actions: Vec<String>,
+    policy: Option<policy::Wanted>,
     since: Option<i64>,
     until: Option<i64>,
     expression: Option<Expression>,
@@ -155,6 +159,7 @@ impl Filter {
                 .map(|text| text.parse().map_err(|_| wrong("port", "write a number from 0 to 65535")))
                 .transpose()?,
             actions: given("action", parameters.action.as_ref())?.map(actions).transpose()?.unwrap_or_default(),
+            policy: given("policy", parameters.policy.as_ref())?.map(policy::wanted).transpose()?,
             since: given("since", parameters.since.as_ref())?.map(|text| time("since", text, now)).transpose()?,
             until: given("until", parameters.until.as_ref())?.map(|text| time("until", text, now)).transpose()?,
             level: given("level", parameters.level.as_ref())?.map(level_of).transpose()?.unwrap_or(level),
@@ -195,10 +200,11 @@ impl Filter {
         let address = self.address.is_none_or(|wanted| either(&|end| end.known_addresses().any(|is| wanted.holds(is))));
         let port = self.port.is_none_or(|wanted| either(&|end| end.port == Some(u64::from(wanted))));
         let action = self.actions.is_empty() || self.actions.contains(&row.action);
+        let policy = self.policy.as_ref().is_none_or(|wanted| wanted.is(row));
         let since = self.since.is_none_or(|since| row.window >= since);
         let until = self.until.is_none_or(|until| row.window < until);
         let expression = || self.expression.as_ref().is_none_or(|wanted| wanted.holds(&facts::Recorded(record)));
-        level && namespace && pod && address && port && action && since && until && expression()
+        level && namespace && pod && address && port && action && policy && since && until && expression()
     }
 }
 

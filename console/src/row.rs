@@ -2,6 +2,7 @@
 
 mod document;
 mod name;
+mod policy;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use document::{DocumentError, from_document};
+pub use policy::Policy;
 pub use record::from_record;
 
 /// One flow record. Directions: forward is from the source, the end that opened the connections, to the destination.
@@ -76,6 +78,9 @@ pub struct Row {
     pub untranslated: bool,
     /// How many samples were merged.
     pub samples: u64,
+    /// What policies said; absent where nothing was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
 }
 
 /// One end of a flow.

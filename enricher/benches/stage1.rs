@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use weir_enricher::history::SettingsHistory;
 use weir_enricher::join::{Joined, Places};
+use weir_enricher::judge::Judge;
+use weir_enricher::policies::Policies;
 use weir_enricher::position::Stage1Position;
 use weir_enricher::stage1::{self, Content, Input, Partition};
 use weir_flow::{Address, RecordSettings, time};
@@ -23,8 +25,8 @@ fn pod_address(number: u32) -> Address {
     Address::new(Ipv4Addr::from(0x0A00_0001 + number % PODS).into())
 }
 
-fn table() -> Table {
-    let mut table = Table::new("local", 1);
+fn table() -> (Table, Policies) {
+    let (mut table, mut policies) = (Table::new("local", 1), Policies::new("local"));
     let always = Bound { earliest: time::NEVER, latest: time::NEVER, source: BoundSource::Always };
     for number in 0..PODS {
         let pod = Pod {
@@ -34,24 +36,23 @@ fn table() -> Table {
             workload: format!("app-{}", number / 10),
             ..Pod::default()
         };
-        table.apply(
-            0,
-            &Metadata::Revision(Revision {
-                labels_dropped: 0,
-                annotations: Vec::new(),
-                changed_at: None,
-                changed_by: String::new(),
-                cluster: "local".to_owned(),
-                uid: format!("uid-{number}"),
-                revision: 1,
-                namespace: format!("ns-{}", number / 100),
-                name: format!("app-{number}"),
-                labels: vec![format!("app=app-{}", number / 10), "tier=web".to_owned()],
-                valid_from: always,
-                valid_to: None,
-                object: Object::Pod(pod),
-            }),
-        );
+        let message = Metadata::Revision(Revision {
+            labels_dropped: 0,
+            annotations: Vec::new(),
+            changed_at: None,
+            changed_by: String::new(),
+            cluster: "local".to_owned(),
+            uid: format!("uid-{number}"),
+            revision: 1,
+            namespace: format!("ns-{}", number / 100),
+            name: format!("app-{number}"),
+            labels: vec![format!("app=app-{}", number / 10), "tier=web".to_owned()],
+            valid_from: always,
+            valid_to: None,
+            object: Object::Pod(pod),
+        });
+        table.apply(0, &message);
+        policies.take(&message);
     }
     let heartbeat = Heartbeat {
         cluster: "local".to_owned(),
@@ -60,7 +61,7 @@ fn table() -> Table {
         cluster_known: true,
     };
     table.apply(0, &Metadata::Heartbeat(heartbeat));
-    table
+    (table, policies)
 }
 
 fn sample(number: u32, tick: i64) -> Sample {
@@ -125,7 +126,8 @@ fn raw() -> Vec<Vec<u8>> {
 }
 
 fn one_window(c: &mut Criterion) {
-    let (table, places, raw) = (table(), Places::new(), raw());
+    let ((table, policies), places, raw) = (table(), Places::new(), raw());
+    let policies = (&policies, &Judge::default());
     let settings = RecordSettings { raw_partitions: 1, ..RecordSettings::standard("local") };
     let history = Arc::new(SettingsHistory::new("local", vec![settings]).unwrap());
     let mut group = c.benchmark_group("stage1");
@@ -141,7 +143,7 @@ fn one_window(c: &mut Criterion) {
                     let batch: stage1::RawBatch = decode(bytes).unwrap();
                     let (offset, append_time) = (i64::try_from(offset).unwrap(), batch.tick + 5_000);
                     partition.read(Input { offset, append_time, size: bytes.len(), content: Content::Batch(batch) });
-                    partition.advance(&Joined { table: &table, places: &places });
+                    partition.advance(&Joined { table: &table, places: &places, policies });
                 }
                 partition
             },

@@ -181,7 +181,12 @@ impl Seen<'_, '_> {
             | FlowField::Cluster
             | FlowField::CommunityId
             | FlowField::ClusterKnown
-            | FlowField::Coarsened => return None,
+            | FlowField::Coarsened
+            | FlowField::Verdict
+            | FlowField::Pending
+            | FlowField::Rule
+            | FlowField::Explanation
+            | FlowField::Mismatch => return None,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use crate::history::SettingsHistory;
 use crate::join::Join;
+use crate::judge::{Connection, Judge, Judged};
+use crate::policies::Policies;
 use crate::stage1::{RawBatch, Sample};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -161,6 +163,19 @@ pub(crate) struct Fake {
     pub(crate) covered: Vec<String>,
     pub(crate) services: BTreeMap<(Address, u16), String>,
     pub(crate) one_observer: bool,
+    /// Nobody judges without.
+    pub(crate) policies: Option<Arc<Policies>>,
+    pub(crate) judge: OwnJudge,
+}
+
+/// A judge whose copy remembers nothing.
+#[derive(Debug, Default)]
+pub(crate) struct OwnJudge(Judge);
+
+impl Clone for OwnJudge {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 pub(crate) fn pod(namespace: &str, name: &str, workload: &str, node: &str) -> Arc<Identity> {
@@ -194,12 +209,18 @@ impl Default for Fake {
             covered: vec!["node-a".to_owned(), "node-b".to_owned()],
             services: BTreeMap::new(),
             one_observer: false,
+            policies: None,
+            judge: OwnJudge::default(),
         }
     }
 }
 
 impl Join for Fake {
     fn place(&self, _settings: &RecordSettings, _side: &mut weir_schemas::enriched::Side) {}
+
+    fn judge(&self, connection: &Connection<'_>) -> Option<Judged> {
+        self.judge.0.judge(self.policies.as_ref()?, connection)
+    }
 
     fn complete_to(&self) -> Millis {
         self.complete_to

@@ -54,6 +54,16 @@ pub enum HistoryError {
         /// Which, and why.
         error: Box<RuleError>,
     },
+    /// A network plugin that is not known.
+    #[error(
+        "settings of cluster {cluster}: there is no CNI profile {name:?}; use one of none, calico, cilium, or a newer version"
+    )]
+    Profile {
+        /// The cluster.
+        cluster: String,
+        /// The name.
+        name: String,
+    },
     /// Not the start of a window.
     #[error("settings of cluster {cluster}: valid from {valid_from}, which is not the start of a window")]
     NotAligned {
@@ -76,6 +86,12 @@ impl SettingsHistory {
         for entry in entries.iter().skip(1) {
             follows(&before, entry)?;
             before = entry.clone();
+        }
+        let unknown = |entry: &&RecordSettings| {
+            !entry.cni_profile.is_empty() && weir_policy::Profile::named(&entry.cni_profile).is_none()
+        };
+        if let Some(entry) = entries.iter().find(unknown) {
+            return Err(HistoryError::Profile { cluster: cluster.to_owned(), name: entry.cni_profile.clone() });
         }
         let compiled = |entry: &RecordSettings| {
             Rules::compile(&entry.filters)

@@ -1,5 +1,7 @@
 //! What stage 1 asks of the metadata, as of a time.
 
+use crate::judge::{Connection, Judge, Judged};
+use crate::policies::Policies;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub trait Join {
     fn one_observer(&self, at: Millis) -> bool;
     /// The service that had an address and port.
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>>;
+    /// What policies said of a connection; nothing where nobody asks them.
+    fn judge(&self, connection: &Connection<'_>) -> Option<Judged>;
     /// Fills in where a side's public address is, by the databases that the settings name.
     fn place(&self, settings: &RecordSettings, side: &mut Side);
 }
@@ -32,13 +36,15 @@ pub trait Join {
 /// Databases of places by their fingerprints.
 pub type Places = BTreeMap<String, Geography>;
 
-/// The table, and where public addresses are.
+/// The table, the policies, and where public addresses are.
 #[derive(Clone, Copy, Debug)]
 pub struct Joined<'a> {
     /// The table.
     pub table: &'a Table,
     /// The databases; the settings say which are asked.
     pub places: &'a Places,
+    /// The policies, and who judges by them.
+    pub policies: (&'a Policies, &'a Judge),
 }
 
 impl Join for Joined<'_> {
@@ -68,6 +74,11 @@ impl Join for Joined<'_> {
 
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>> {
         self.table.service(at, address, port, protocol).map(Cow::Borrowed)
+    }
+
+    fn judge(&self, connection: &Connection<'_>) -> Option<Judged> {
+        let (policies, judge) = self.policies;
+        if self.table.cluster_known() { judge.judge(policies, connection) } else { None }
     }
 
     fn place(&self, settings: &RecordSettings, side: &mut Side) {

@@ -4,9 +4,10 @@
 
 use crate::key::scope_number;
 use foldhash::HashMap;
+use std::sync::Arc;
 use weir_flow::Level;
 use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, SharedSide, Side, Sides};
-use weir_schemas::partial::Partial;
+use weir_schemas::partial::{Answer, Judged, Partial};
 use weir_schemas::raw::{DropClass, RoundTrip, Totals};
 
 #[cfg(test)]
@@ -146,6 +147,58 @@ pub(crate) fn is_empty_report(report: &Report) -> bool {
 pub(crate) fn policy_drops(report: &Report) -> (u64, u64) {
     let policy = report.drops.iter().filter(|drop| drop.class == DropClass::Policy);
     policy.fold((0, 0), |(f, r), drop| (sum(f, drop.forward_packets), sum(r, drop.reverse_packets)))
+}
+
+/// The most answers of policies on a partial record that are listed as they are.
+const ANSWERS: usize = 16;
+
+/// Adds what policies say of some samples to what they say of others, in no order.
+pub(crate) fn add_judged(judgements: &mut Vec<Judged>, other: &Judged) {
+    let same = |known: &&mut Judged| Arc::ptr_eq(&known.answer, &other.answer) || known.answer == other.answer;
+    match judgements.iter_mut().find(same) {
+        Some(known) => {
+            known.samples = sum(known.samples, other.samples);
+            known.against = sum(known.against, other.against);
+            known.otherwise = sum(known.otherwise, other.otherwise);
+        }
+        None => {
+            judgements.push(other.clone());
+            if judgements.len() > 4 * ANSWERS {
+                fold_judged(judgements);
+            }
+        }
+    }
+}
+
+/// Puts answers in order and folds those beyond the limit into one of each verdict. What was folded before is never
+/// unfolded, because the answers that are kept are the smallest ones of all.
+pub(crate) fn fold_judged(judgements: &mut Vec<Judged>) {
+    if judgements.len() > 1 {
+        judgements.sort_unstable_by(|a, b| a.answer.cmp(&b.answer));
+    }
+    if judgements.len() <= ANSWERS {
+        return;
+    }
+    let (mut more, mut named): (Vec<_>, Vec<_>) = judgements.drain(..).partition(is_folded);
+    for beyond in named.split_off(named.len().min(ANSWERS)) {
+        let verdict = beyond.answer.verdict;
+        let answer = Answer {
+            verdict,
+            reason: MORE_REASONS.to_owned(),
+            trace: Vec::new(),
+            selecting: Vec::new(),
+            pending: None,
+        };
+        add_judged(&mut more, &Judged { answer: Arc::new(answer), ..beyond });
+    }
+    named.extend(more);
+    named.sort_unstable_by(|a, b| a.answer.cmp(&b.answer));
+    *judgements = named;
+}
+
+/// Whether it stands for several answers of one verdict.
+pub(crate) fn is_folded(judged: &Judged) -> bool {
+    judged.answer.reason == MORE_REASONS
 }
 
 /// What holds for both: the value where both have the same.
@@ -293,6 +346,10 @@ pub(crate) fn merge_counts(a: &mut Partial, b: &Partial) {
     a.responder_covered &= b.responder_covered;
     a.coarsened |= b.coarsened;
     a.samples = sum(a.samples, b.samples);
+    if !b.judgements.is_empty() {
+        b.judgements.iter().for_each(|judged| add_judged(&mut a.judgements, judged));
+        fold_judged(&mut a.judgements);
+    }
 }
 
 /// Whether a level's records carry sets of addresses and pods.

@@ -9,6 +9,7 @@
 
 use crate::history::SettingsHistory;
 use crate::join::Join;
+use crate::judge::Judged;
 use crate::position::Stage1Position;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use weir_flow::time::{FOR_EVER, NEVER, floor_to, metadata_needed, placed_tick};
 use weir_flow::{Frontier, Millis, RecordSettings};
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
+use weir_schemas::enriched::Verdict;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
 use weir_schemas::raw::{self, Origin};
@@ -29,6 +31,7 @@ mod names;
 mod numbers;
 mod record;
 mod routes;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;
@@ -119,6 +122,23 @@ pub struct Counts {
     pub dns_coarsened: u64,
     /// DNS samples whose names were left out of flow records, because there were too many.
     pub names_left_out: u64,
+    /// Samples that policies allow.
+    pub allowed: u64,
+    /// Samples that they deny.
+    pub denied: u64,
+    /// Samples of which it is not known.
+    pub not_known: u64,
+}
+
+impl Counts {
+    fn judge(&mut self, judged: Option<&Judged>) {
+        match judged.map(|judged| judged.answer.verdict) {
+            Some(Verdict::Allow) => self.allowed += 1,
+            Some(Verdict::Deny) => self.denied += 1,
+            Some(Verdict::Unknown) => self.not_known += 1,
+            None => {}
+        }
+    }
 }
 
 /// One raw partition in memory.
@@ -342,6 +362,11 @@ impl Partition {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.open.values().map(Generation::memory).sum::<usize>() + self.ends.memory() + self.unplaced.len() * 1024
+    }
+
+    /// Forgets what is kept from generation to generation only to be quicker; it is found out anew.
+    pub fn forget(&mut self) {
+        self.ends.forget();
     }
 
     /// What was counted since the partition was assigned.

@@ -19,6 +19,7 @@ use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, Parti
 mod arrival;
 mod close;
 mod dns;
+mod explain;
 mod limit;
 mod slots;
 
@@ -34,7 +35,7 @@ const PARTIAL: usize = 1_100;
 const DNS: usize = 1_200;
 
 /// The most bytes of ends that are kept from generation to generation, roughly. Beyond, all are forgotten.
-const ENDS: usize = 96 << 20;
+const ENDS: usize = 64 << 20;
 
 /// What is written when generations are closed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -163,7 +164,7 @@ impl InternalPartition {
             return;
         }
         if self.ends.memory() > ENDS {
-            self.ends = Ends::default();
+            self.forget();
         }
         let mut ends = std::mem::take(&mut self.ends);
         let mut refused = 0;
@@ -272,6 +273,11 @@ impl InternalPartition {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.held.values().map(|held| held.memory).sum::<usize>() + self.ends.memory()
+    }
+
+    /// Forgets what is kept from generation to generation only to be quicker; it is found out anew.
+    pub fn forget(&mut self) {
+        self.ends = Ends::default();
     }
 
     /// What was counted since the partition was assigned.

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_128;
 mod audit;
 mod dns;
 mod ledger;
+mod policy;
 mod report;
 mod side;
 
@@ -200,6 +201,8 @@ struct Document<'a> {
     related: Related,
     orchestrator: Orchestrator<'a>,
     observer: Observer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<policy::Rule<'a>>,
     weir: Weir<'a>,
 }
 
@@ -294,6 +297,8 @@ struct Weir<'a> {
     initiator: Option<Report<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     responder: Option<Report<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<policy::Policy<'a>>,
 }
 
 #[derive(Serialize)]
@@ -318,6 +323,7 @@ impl<'a> Document<'a> {
                 platform: record.cluster_known.then_some("kubernetes"),
             },
             observer: OBSERVER,
+            rule: policy::Rule::of(record),
             weir: Weir::of(record),
         }
     }
@@ -429,6 +435,7 @@ impl<'a> Weir<'a> {
             destination: Identity::of(&record.responder),
             initiator: record.by_initiator.as_ref().map(Report::of),
             responder: record.by_responder.as_ref().map(Report::of),
+            policy: policy::Policy::of(record),
         }
     }
 }

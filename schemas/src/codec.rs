@@ -125,7 +125,7 @@ fn read_direct<'de, T: Take<'de>>(name: &'static str, body: &'de [u8], limits: L
 }
 
 macro_rules! message {
-    ($type:ty, $name:literal, $file:literal, direct $(, older: $older:literal by $version:ident)*) => {
+    ($type:ty, $name:literal, $file:literal, direct $(, older: $older:literal $(by $version:ident)?)*) => {
         message!(@ $type, $name, $file, [$($older),*], {
             fn write_direct(&self) -> Option<Result<Vec<u8>, EncodeError>> {
                 Some(write_direct(self))
@@ -136,10 +136,14 @@ macro_rules! message {
                     return Some(read_direct(Self::NAME, body, limits));
                 }
                 let mut older = Self::readable().into_iter().skip(1);
-                $(if older.next().is_some_and(|schema| schema.rabin_fingerprint() == fingerprint) {
-                    let read = read_direct(Self::NAME, body, limits);
-                    return Some(read.map(|flows::$version(message)| message));
-                })*
+                $(
+                    let schema = older.next();
+                    $(if schema.is_some_and(|schema| schema.rabin_fingerprint() == fingerprint) {
+                        let read = read_direct(Self::NAME, body, limits);
+                        return Some(read.map(|flows::$version(message)| message));
+                    })?
+                    let _ = schema;
+                )*
                 let _ = older.next();
                 None
             }
@@ -174,9 +178,22 @@ macro_rules! message {
 message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc", direct);
 message!(raw::RawBatch<Arc<str>>, "flows.raw", "flows.raw/v1.avsc", direct);
 message!(Metadata, "k8s.metadata", "k8s.metadata/v1.avsc", direct);
-message!(enriched::Enriched, "flows.enriched", "flows.enriched/v1.avsc", direct);
-message!(enriched::Enriched<enriched::SharedSide>, "flows.enriched", "flows.enriched/v1.avsc", direct);
-message!(partial::PartialMessage, "flows.partial", "flows.partial/v2.avsc", direct, older: "flows.partial/v1.avsc" by Version1);
+message!(enriched::Enriched, "flows.enriched", "flows.enriched/v2.avsc", direct, older: "flows.enriched/v1.avsc");
+message!(
+    enriched::Enriched<enriched::SharedSide>,
+    "flows.enriched",
+    "flows.enriched/v2.avsc",
+    direct,
+    older: "flows.enriched/v1.avsc"
+);
+message!(
+    partial::PartialMessage,
+    "flows.partial",
+    "flows.partial/v3.avsc",
+    direct,
+    older: "flows.partial/v2.avsc" by Version2,
+    older: "flows.partial/v1.avsc" by Version1
+);
 message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
 message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");

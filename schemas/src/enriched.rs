@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use weir_flow::{Address, AddressScope, Millis};
 
+mod policy;
 mod shared;
 
+pub use policy::{Explanation, Judgement, Pending, Verdict};
 pub use shared::{SharedSide, Sides};
 
 /// An enriched flow record. `S` holds its ends: [`Side`], or [`SharedSide`] where records are made.
@@ -62,7 +64,8 @@ pub struct Enriched<S = Side> {
     pub action: Action,
     /// Community ID v1 of the connection, seed 0; only at levels 0 and 1, absent where the protocol or a port does not allow one.
     pub community_id: Option<String>,
-    /// What policy said, one entry per distinct answer, sorted by it, at most 4; empty when nothing was judged.
+    /// What policy said, one entry per distinct answer, sorted by it, at most 4: those that most attempts went against, then
+    /// denials, then those of most samples; empty when nothing was judged.
     pub judgements: Vec<Judgement>,
     /// How many distinct answers are not listed.
     pub judgements_more: u64,
@@ -410,61 +413,4 @@ pub enum Action {
     Deny,
     /// Both in one record.
     Mixed,
-}
-
-/// What policy says of a connection, as of the ticks of its samples.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Judgement {
-    /// The enforced policies' verdict.
-    pub verdict: Verdict,
-    /// Why it is unknown; empty otherwise.
-    pub reason: String,
-    /// Policies and rules passed, `index|tier|policy|action|rule`, egress then ingress, in order.
-    pub trace: Vec<String>,
-    /// What it would be with the staged policies enforced; absent without staged policies that select either end.
-    pub pending: Option<Pending>,
-    /// How many samples it is of.
-    pub samples: u64,
-    /// Attempts that went otherwise, on connections opened after the verdict had held for the settle time.
-    pub against: u64,
-}
-
-/// A verdict of staged policies together with the enforced ones.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Pending {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Why it is unknown; empty otherwise.
-    pub reason: String,
-    /// Policies and rules passed, as in a judgement.
-    pub trace: Vec<String>,
-}
-
-/// What policies decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The connection may be.
-    Allow,
-    /// The connection may not be.
-    Deny,
-    /// The policies known do not say.
-    Unknown,
-}
-
-/// How what the packets showed fits what policy said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Explanation {
-    /// No policy was asked.
-    #[default]
-    NotJudged,
-    /// Allowed and flowed, or denied and dropped.
-    AsJudged,
-    /// At least three attempts inside the record went otherwise.
-    Mismatch,
-    /// Something went otherwise, but fewer attempts, or before the verdict had settled.
-    Unexplained,
-    /// The verdict, or what the packets showed, is unknown.
-    Unknown,
 }

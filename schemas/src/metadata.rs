@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use weir_flow::{Address, Millis};
 
-/// A message on the metadata topic. `T` holds the texts that flows are named and placed by: `String`, or `&str` for a
+/// A message on the metadata topic. `T` holds the texts that flows are named, placed and judged by: `String`, or `&str` for a
 /// message that is read and not kept ([`crate::decode_metadata`]). `R` holds the rest: the same, or [`Skipped`].
 #[expect(
     clippy::large_enum_variant,
@@ -144,7 +144,7 @@ pub enum Object<T = String, R = T> {
     EndpointSlice(EndpointSlice<R>),
     /// A policy of any kind.
     #[serde(rename = "weir.Policy")]
-    Policy(Policy<R>),
+    Policy(Policy<T>),
     /// A named set of networks and domains.
     #[serde(rename = "weir.NetworkSet")]
     NetworkSet(NetworkSet<T, R>),
@@ -211,7 +211,7 @@ pub struct Pod<T = String, R = T> {
     /// Containers that have an id.
     pub containers: Vec<Container<R>>,
     /// Ports that its containers declare; policies and services name them.
-    pub ports: Vec<ContainerPort<R>>,
+    pub ports: Vec<ContainerPort<T>>,
     /// Its owner chain as `Kind/name`, nearest first.
     pub owners: Vec<R>,
 }

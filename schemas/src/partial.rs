@@ -1,8 +1,9 @@
 //! Topic `flows.partial.v1[.<cluster>]`: stage 1's partial records and markers, between the two stages.
 
-use crate::enriched::{Counters, Judgement, Report, SharedSide, Side};
+use crate::enriched::{Counters, Judgement, Pending, Report, SharedSide, Side, Verdict};
 use crate::raw::{Origin, RoundTrip};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use weir_flow::{Address, Millis};
 
 pub(crate) mod wire;
@@ -108,12 +109,56 @@ pub struct Partial {
     pub initiator_covered: bool,
     /// Whether the responder's end was covered at every tick that it was asked for.
     pub responder_covered: bool,
-    /// What policy said of the samples, one entry per distinct answer, sorted by it, whole.
-    pub judgements: Vec<Judgement>,
+    /// What policy said of the samples, one entry per distinct answer, sorted by it; beyond 16 answers those of one verdict
+    /// are one.
+    pub judgements: Vec<Judged>,
     /// Whether keys were coarsened by a limit.
     pub coarsened: bool,
     /// How many samples were merged.
     pub samples: u64,
+}
+
+/// What policy says of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Answer {
+    /// The enforced policies' verdict.
+    pub verdict: Verdict,
+    /// Why it is unknown; empty otherwise.
+    pub reason: String,
+    /// Policies and rules passed, `index|tier|policy|action|rule`, egress then ingress, in order.
+    pub trace: Vec<String>,
+    /// Where the end of a tier denies or may: the policies that select the end, sorted, at most 8.
+    pub selecting: Vec<String>,
+    /// What it would be with the staged policies enforced; absent without staged policies that select either end.
+    pub pending: Option<Pending>,
+}
+
+/// Of how many samples an answer is. Records share the answers that they have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// How many samples it is of.
+    pub samples: u64,
+    /// Attempts that went otherwise, on connections opened after the verdict had held for the settle time.
+    pub against: u64,
+    /// Samples that went otherwise, at whatever time.
+    pub otherwise: u64,
+}
+
+impl From<Judgement> for Judged {
+    fn from(judgement: Judgement) -> Self {
+        let Judgement { verdict, reason, trace, selecting, pending, samples, against, otherwise } = judgement;
+        Self { answer: Arc::new(Answer { verdict, reason, trace, selecting, pending }), samples, against, otherwise }
+    }
+}
+
+impl From<&Judged> for Judgement {
+    fn from(judged: &Judged) -> Self {
+        let Answer { verdict, reason, trace, selecting, pending } = Answer::clone(&judged.answer);
+        let Judged { samples, against, otherwise, .. } = *judged;
+        Self { verdict, reason, trace, selecting, pending, samples, against, otherwise }
+    }
 }
 
 /// Partial DNS records of one (raw partition, generation), for one internal partition.

@@ -130,7 +130,21 @@ fn judgement() -> Judgement {
     let trace = vec!["0|default|shop/web|allow|1".to_owned()];
     let pending =
         Pending { verdict: Verdict::Unknown, reason: "implementation-defined".to_owned(), trace: trace.clone() };
-    Judgement { verdict: Verdict::Deny, reason: String::new(), trace, pending: Some(pending), samples: 4, against: 3 }
+    Judgement {
+        verdict: Verdict::Deny,
+        reason: String::new(),
+        trace,
+        selecting: vec!["NetworkPolicy shop/web".to_owned()],
+        pending: Some(pending),
+        samples: 4,
+        against: 3,
+        otherwise: 5,
+    }
+}
+
+/// The same as versions before it had it.
+fn older_judgement() -> Judgement {
+    Judgement { selecting: Vec::new(), otherwise: 0, ..judgement() }
 }
 
 fn dns_sample() -> DnsSample {
@@ -322,7 +336,8 @@ fn enriched() {
         coarsened: true,
         samples: 9,
     };
-    golden("enriched", &record);
+    golden_version("enriched", 2, &record);
+    still_read("enriched", 1, &Enriched { judgements: vec![older_judgement()], ..record.clone() });
     let dns = Dns {
         id: record.id,
         correction: 0,
@@ -344,10 +359,11 @@ fn enriched() {
     golden("dns", &dns);
 }
 
-/// Since version 2 the ends of a message's records stand in it once.
-fn partial_message(name: &str, message: &PartialMessage) {
-    golden_version(name, 2, message);
-    still_read(name, 1, message);
+/// Since version 2 the ends of a message's records stand in it once, since version 3 what policies say of them.
+fn partial_message(name: &str, message: &PartialMessage, older: &PartialMessage) {
+    golden_version(name, 3, message);
+    still_read(name, 2, older);
+    still_read(name, 1, older);
 }
 
 #[test]
@@ -357,7 +373,7 @@ fn partial() {
         responder_labels: vec!["app=web".to_owned()],
         initiator_domains: vec!["example.org".to_owned()],
         initiator_labels: vec!["app=web".to_owned()],
-        judgements: vec![judgement()],
+        judgements: vec![judgement().into()],
         window: 1,
         level: 2,
         origin: Origin::Capture,
@@ -381,8 +397,12 @@ fn partial() {
         coarsened: false,
         samples: 5,
     };
-    let batch = PartialBatch { cluster: "local".to_owned(), partition: 1, generation: 2, partials: vec![partial] };
-    partial_message("partials", &PartialMessage::Partials(batch));
+    let older = Partial { judgements: vec![older_judgement().into()], ..partial.clone() };
+    let [message, older] = [partial, older].map(|partial| {
+        let partials = vec![partial];
+        PartialMessage::Partials(PartialBatch { cluster: "local".to_owned(), partition: 1, generation: 2, partials })
+    });
+    partial_message("partials", &message, &older);
     let dns = DnsPartial {
         window: 1,
         origin: Origin::Ebpf,
@@ -397,17 +417,19 @@ fn partial() {
         answers: vec!["2001:db8::1".to_owned()],
     };
     let batch = DnsBatch { cluster: "local".to_owned(), partition: 1, generation: 2, dns: vec![dns] };
-    partial_message("partials-dns", &PartialMessage::Dns(batch));
+    let message = PartialMessage::Dns(batch);
+    partial_message("partials-dns", &message, &message);
     let missing = vec![MissingTicks { node: "n".to_owned(), ticks: 2 }];
     let marker = Marker { cluster: "local".to_owned(), partition: 1, generation: 2, missing };
-    partial_message("marker", &PartialMessage::Marker(marker));
+    let message = PartialMessage::Marker(marker);
+    partial_message("marker", &message, &message);
 }
 
 #[test]
 fn the_rest() {
     let checkpoint = Checkpoint { cluster: "local".to_owned(), partition: 1, generation: 2, offset: 3, watermark: 4 };
     golden("checkpoint", &checkpoint);
-    let mut settings = weir_flow::RecordSettings::standard("local");
+    let mut settings = weir_flow::RecordSettings { semantics: 1, ..weir_flow::RecordSettings::standard("local") };
     settings.filters = vec![
         FilterRule { expression: "dst.port == 22".to_owned(), action: FilterAction::Redact(vec!["src.ip".to_owned()]) },
         FilterRule { expression: "bytes > 0".to_owned(), action: FilterAction::Sample(10) },

@@ -48,6 +48,9 @@ pub(crate) struct FlowsSettings {
     /// allow, deny or mixed; several separated by commas
     #[arg(long, value_name = "ACTION", help_heading = "Filters")]
     action: Option<String>,
+    /// What policies said: allow, deny, unknown, pending:allow, pending:deny, mismatch or unexplained (docs/policy.md)
+    #[arg(long, value_name = "WHAT", help_heading = "Filters")]
+    policy: Option<String>,
     /// Windows that start at this time or later: 2026-01-31T12:00:00Z, or an age such as 15m
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     since: Option<String>,
@@ -119,6 +122,7 @@ impl FlowsSettings {
             address: self.address.clone(),
             port: self.port.clone(),
             action: self.action.clone(),
+            policy: self.policy.clone(),
             since: self.since.clone(),
             until: self.until.clone(),
             filter: self.expression.clone(),

@@ -1,5 +1,6 @@
 //! `weir init`: the topics of a cluster, and the settings that decide its records.
 
+use crate::policy::Cni;
 use crate::record_settings;
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
@@ -58,6 +59,12 @@ pub(crate) struct InitSettings {
     /// same files
     #[arg(long, value_name = "FILE,..", value_delimiter = ',')]
     mmdb: Vec<PathBuf>,
+    /// Whose answers count where Kubernetes leaves a question of policies to the network plugin (docs/policy.md)
+    #[arg(long, value_enum, default_value_t = Cni::None, value_name = "PLUGIN")]
+    cni: Cni,
+    /// How long policies and labels must have been as they are before attempts that go otherwise count against them
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    policy_settle: Duration,
     /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
     /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times
     /// (docs/filters.md)
@@ -110,6 +117,8 @@ impl InitSettings {
             },
             geography: fingerprints(&self.mmdb)?,
             filters: self.filters.clone(),
+            cni_profile: self.cni.setting(),
+            policy_settle: millis(self.policy_settle)?,
             ..RecordSettings::standard(&self.cluster)
         };
         records.validate()?;
@@ -174,6 +183,8 @@ fn difference(found: &RecordSettings, wanted: &RecordSettings) -> Option<String>
             ("internal partitions", s.internal_partitions.to_string()),
             ("index period", format!("{:?}", s.index_period)),
             ("databases of places", format!("{:?}", s.geography)),
+            ("network plugin", format!("{:?}", s.cni_profile)),
+            ("policies' settle time", format!("{} ms", s.policy_settle)),
             ("filters", format!("{:?}", s.filters)),
         ]
     };

@@ -86,6 +86,14 @@ impl Cni {
             Self::Cilium => Profile::CILIUM,
         }
     }
+
+    /// The profile's name in the settings that decide records; empty for nobody's.
+    pub(crate) fn setting(self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Calico | Self::Cilium => self.profile().name().to_owned(),
+        }
+    }
 }
 
 /// Runs.

@@ -38,12 +38,16 @@ pub(crate) async fn read(log: &Log, cluster: &str) -> Result<Option<RecordSettin
 /// The settings in force for a cluster: those on the topic, or `seed` after writing it there.
 ///
 /// # Errors
-/// When filters are asked for and the cluster has others.
+/// When filters or a network plugin are asked for and the cluster has others.
 pub(crate) async fn read_or_seed(log: &Log, seed: RecordSettings) -> Result<RecordSettings> {
     if let Some(found) = read(log, &seed.cluster).await? {
         if !seed.filters.is_empty() && seed.filters != found.filters {
             return Err(anyhow!("cluster {} began with other filters than --filter asks for", seed.cluster))
                 .hint("leave --filter out to go on with those, or begin anew with another --data or --cluster");
+        }
+        if !seed.cni_profile.is_empty() && seed.cni_profile != found.cni_profile {
+            return Err(anyhow!("cluster {} began with another network plugin than --cni asks for", seed.cluster))
+                .hint("leave --cni out to go on with that, or begin anew with another --data or --cluster");
         }
         return Ok(found);
     }

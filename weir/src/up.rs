@@ -1,5 +1,6 @@
 //! `weir up`: the whole path in one process.
 
+use crate::policy::Cni;
 use crate::record_settings;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -81,6 +82,10 @@ pub(crate) struct UpSettings {
     /// of its first start
     #[arg(long, value_name = "FILE,..", value_delimiter = ',', help_heading = "Names")]
     mmdb: Vec<PathBuf>,
+    /// Whose answers count where Kubernetes leaves a question of policies to the network plugin; a data folder keeps to that of
+    /// its first start (docs/policy.md)
+    #[arg(long, value_enum, default_value_t = Cni::None, value_name = "PLUGIN", help_heading = "Names")]
+    cni: Cni,
     /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
     /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times; a data
     /// folder keeps to those of its first start (docs/filters.md)
@@ -158,7 +163,9 @@ async fn with_log(
     let cluster = capture.cluster(&context.settings);
     let geography = crate::init::fingerprints(&context.settings.mmdb)?;
     let filters = context.settings.filters.clone();
-    let seed = RecordSettings { live: capture.is_live(), geography, filters, ..RecordSettings::small(&cluster) };
+    let cni_profile = context.settings.cni.setting();
+    let small = RecordSettings::small(&cluster);
+    let seed = RecordSettings { live: capture.is_live(), geography, filters, cni_profile, ..small };
     // A Kafka of somebody else's may have these topics already, with as many partitions as they like.
     let enriched = log.partition_count(topics::ENRICHED).await.unwrap_or(1);
     record_settings::ensure_topics(&log, &seed, enriched).await?;

@@ -24,7 +24,10 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("weir-faults", &[]),
     ("weir-agent", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
     ("weir-metadata", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
-    ("weir-enricher", &["weir-filter", "weir-flow", "weir-join", "weir-schemas", "weir-service", "weir-stream"]),
+    (
+        "weir-enricher",
+        &["weir-filter", "weir-flow", "weir-join", "weir-policy", "weir-schemas", "weir-service", "weir-stream"],
+    ),
     ("weir-indexer", &EDGES),
     ("weir-retention", &EDGES),
     ("weir-console", &["weir-elastic", "weir-filter", "weir-flow", "weir-schemas", "weir-service", "weir-stream"]),

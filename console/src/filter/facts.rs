@@ -2,7 +2,7 @@
 
 use weir_filter::{End, EndField, Facts, Field, FlowField, Value};
 use weir_flow::protocol;
-use weir_schemas::enriched::{Action, Arrival, Enriched, Report, Side, direction};
+use weir_schemas::enriched::{Action, Arrival, Enriched, Explanation, Report, Side, direction};
 use weir_schemas::raw::{DropClass, Origin};
 
 /// A record.
@@ -49,6 +49,11 @@ impl Facts for Recorded<'_> {
                     DropClass::Other => "other",
                 }))
             }),
+            Field::Flow(FlowField::Verdict) => self.0.verdicts().into_iter().any(|verdict| test(Value::Text(verdict))),
+            Field::Flow(FlowField::Pending) => {
+                self.0.pending_verdicts().into_iter().any(|verdict| test(Value::Text(verdict)))
+            }
+            Field::Flow(FlowField::Rule) => self.0.rules().into_iter().any(|rule| test(Value::Text(rule))),
             Field::Flow(field) => self.of_flow(field).is_some_and(test),
         }
     }
@@ -92,12 +97,18 @@ impl Recorded<'_> {
             FlowField::Coarsened => return flag(record.coarsened),
             FlowField::OrientationGuessed => return flag(record.orientation_guessed),
             FlowField::Untranslated => return flag(record.untranslated),
+            FlowField::Explanation if record.explanation == Explanation::NotJudged => return None,
+            FlowField::Explanation => Value::Text(record.explanation.name()),
+            FlowField::Mismatch => return flag(record.explanation == Explanation::Mismatch),
             // Of several values, or not known of records.
             FlowField::Addresses
             | FlowField::Reporter
             | FlowField::Sampling
             | FlowField::DropReasons
             | FlowField::DropClass
+            | FlowField::Verdict
+            | FlowField::Pending
+            | FlowField::Rule
             | FlowField::Point => return None,
         })
     }

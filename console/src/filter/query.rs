@@ -23,6 +23,7 @@ impl Filter {
         if !self.actions.is_empty() {
             clauses.push(json!({"terms": {"event.action": self.actions}}));
         }
+        clauses.extend(self.policy.as_ref().map(super::policy::Wanted::clause));
         clauses.extend(self.clause.clone());
         let mut range = serde_json::Map::new();
         range.extend(self.since.map(|since| ("gte".to_owned(), json!(since))));

@@ -34,6 +34,26 @@ fn empty_filter_asks_for_the_newest_of_one_level() {
 }
 
 #[test]
+fn what_policies_said_is_asked_of_documents_and_rows_alike() {
+    // Denied, and a mismatch.
+    let record = record("a");
+    let row = from_record(&record);
+    for (wanted, field, holds) in [
+        ("deny", "verdict", true),
+        ("allow", "verdict", false),
+        ("pending:deny", "pending", false),
+        ("mismatch", "explanation", true),
+        ("unexplained", "explanation", false),
+    ] {
+        let filter = filter(&[("policy", wanted)]);
+        let clause = json!({"term": {format!("weir.policy.{field}"): wanted.trim_start_matches("pending:")}});
+        assert_eq!(filter.query()["query"]["bool"]["filter"][1], clause);
+        assert_eq!(filter.matches(&row, &record), holds, "{wanted}");
+    }
+    assert!(refused("policy", "maybe").problem.contains("mismatch"));
+}
+
+#[test]
 fn every_parameter_is_a_clause() {
     let body = filter(&[
         ("namespace", "shop"),

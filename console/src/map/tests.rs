@@ -38,6 +38,7 @@ fn row(source: End, destination: End, bytes: u64) -> Row {
         orientation_guessed: false,
         untranslated: false,
         samples: 1,
+        policy: None,
     }
 }
 

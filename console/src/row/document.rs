@@ -71,6 +71,7 @@ pub fn from_document(hit: &Value) -> Result<Row, DocumentError> {
         orientation_guessed: flag(&weir["orientation_guessed"]),
         untranslated: flag(&weir["untranslated"]),
         samples: number(&weir["samples"]),
+        policy: super::policy::of_document(&weir["policy"], &document["rule"]),
     })
 }
 
@@ -148,19 +149,19 @@ fn optional(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     optional(value).unwrap_or_default()
 }
 
 /// A list of texts; Elasticsearch writes a list of one as it was sent, so a single text counts as one.
-fn texts(value: &Value) -> Vec<String> {
+pub(super) fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::Array(items) => items.iter().filter_map(optional).collect(),
         single => optional(single).into_iter().collect(),
     }
 }
 
-fn number(value: &Value) -> u64 {
+pub(super) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 

@@ -50,6 +50,7 @@ pub fn from_record(record: &Enriched) -> Row {
         orientation_guessed: record.orientation_guessed,
         untranslated: record.untranslated,
         samples: record.samples,
+        policy: super::policy::of_record(record),
     }
 }
 

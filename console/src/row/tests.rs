@@ -3,12 +3,26 @@
 use serde_json::json;
 use weir_flow::AddressScope;
 use weir_schemas::enriched::{
-    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Kind, NoneReason, Report as Counted,
-    Side,
+    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Judgement, Kind, NoneReason,
+    Report as Counted, Side, Verdict,
 };
 use weir_schemas::raw::{DropClass, Origin, RoundTrip};
 
 use super::*;
+
+/// Denied by default, against three attempts.
+pub(crate) fn judgement() -> Judgement {
+    Judgement {
+        verdict: Verdict::Deny,
+        reason: String::new(),
+        trace: vec!["0|__PROFILE__|__PROFILE__.kns.shop|allow|0".into(), "1|default|end of tier|deny|-1".into()],
+        selecting: vec!["NetworkPolicy shop/db".into()],
+        pending: None,
+        samples: 3,
+        against: 3,
+        otherwise: 3,
+    }
+}
 
 /// 2026-11-22T12:00:00Z.
 pub(crate) const NOON: i64 = 1_795_348_800_000;
@@ -64,8 +78,8 @@ pub(crate) fn record(name: &str) -> Enriched {
     Enriched {
         judgements_more: 0,
         community_id: None,
-        explanation: weir_schemas::enriched::Explanation::NotJudged,
-        judgements: Vec::new(),
+        explanation: weir_schemas::enriched::Explanation::Mismatch,
+        judgements: vec![judgement()],
         id: format!("{:0>32}", name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
         correction: 0,
         kind: Kind::Upsert,

@@ -119,6 +119,16 @@ pub enum FlowField {
     OrientationGuessed,
     /// Whether an address translation was unknown.
     Untranslated,
+    /// What policies say.
+    Verdict,
+    /// What they would say with the staged ones.
+    Pending,
+    /// The policies that decided.
+    Rule,
+    /// How what the packets showed fits what policies say.
+    Explanation,
+    /// Whether several attempts went otherwise than policies say.
+    Mismatch,
 }
 
 /// A field.
@@ -228,7 +238,7 @@ impl EndField {
 
 impl FlowField {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Protocol,
         Self::Action,
         Self::Bytes,
@@ -251,6 +261,11 @@ impl FlowField {
         Self::Coarsened,
         Self::OrientationGuessed,
         Self::Untranslated,
+        Self::Verdict,
+        Self::Pending,
+        Self::Rule,
+        Self::Explanation,
+        Self::Mismatch,
     ];
 }
 

@@ -38,7 +38,8 @@ pub struct RecordSettings {
     pub set_limit: u32,
     /// The period of an index: one per UTC day or one per UTC hour.
     pub index_period: IndexPeriod,
-    /// Version of the meaning of records; a new binary changes records only by raising it.
+    /// Version of the meaning of records; a new binary changes records only by raising it. From 2 on they say what policies
+    /// said.
     pub semantics: i32,
     /// Whether append times bound the samples' times: true for live sources, false for captures and demos of the past.
     pub live: bool,
@@ -135,7 +136,7 @@ impl RecordSettings {
             keys_limit: 200_000,
             set_limit: 100,
             index_period: IndexPeriod::Day,
-            semantics: 1,
+            semantics: 2,
             live: true,
             filters: Vec::new(),
             cni_profile: String::new(),

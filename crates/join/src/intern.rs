@@ -9,9 +9,9 @@ use std::sync::Arc;
 /// Below this many entries nothing is ever dropped.
 const SMALL: usize = 4096;
 
-/// Texts and sets of labels that are in use.
+/// Texts and sets of labels that are in use. Whoever asks for the same one twice gets the same place, as long as it is held.
 #[derive(Debug, Default)]
-pub(crate) struct Interner {
+pub struct Interner {
     texts: HashSet<Arc<str>>,
     /// By [`hash_of`], so that a set is found with one hash instead of one a label.
     sets: HashTable<Arc<[Arc<str>]>>,
@@ -27,7 +27,8 @@ fn hash_of<T: AsRef<str>>(set: &[T]) -> u64 {
 }
 
 impl Interner {
-    pub(crate) fn text(&mut self, text: &str) -> Arc<str> {
+    /// The one copy of a text.
+    pub fn text(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.texts.get(text) {
             return known.clone();
         }
@@ -37,7 +38,8 @@ impl Interner {
         new
     }
 
-    pub(crate) fn set<T: AsRef<str>>(&mut self, set: &[T]) -> Arc<[Arc<str>]> {
+    /// The one copy of a list of labels.
+    pub fn set<T: AsRef<str>>(&mut self, set: &[T]) -> Arc<[Arc<str>]> {
         let hash = hash_of(set);
         if let Some(known) = self.sets.find(hash, |known| is_same(known, set)) {
             return known.clone();

@@ -27,5 +27,6 @@ mod uids;
 pub use ask::Ask;
 pub use geography::{Geography, GeographyError, Place};
 pub use identity::{Entity, Identity, IdentityKind};
+pub use intern::Interner;
 pub use resolution::Resolution;
 pub use table::Table;

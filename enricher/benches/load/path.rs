@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_enricher::history::SettingsHistory;
 use weir_enricher::join::{Joined, Places};
+use weir_enricher::judge::Judge;
+use weir_enricher::policies::Policies;
 use weir_enricher::position::{Stage1Position, Stage2Position};
 use weir_enricher::stage1::{self, Content, Input, Partition};
 use weir_enricher::stage2::{Enriched, InternalPartition};
@@ -72,6 +74,8 @@ pub(crate) struct Outcome {
 /// A run of the path.
 pub(crate) struct Path {
     table: Table,
+    policies: Policies,
+    judge: Judge,
     places: Places,
     raw: Vec<(Partition, i64)>,
     internal: Vec<(InternalPartition, i64)>,
@@ -89,6 +93,15 @@ pub(crate) fn table(cluster: &Cluster) -> Table {
     table
 }
 
+/// The policies of a cluster, and whom they may select.
+fn policies(cluster: &Cluster) -> Policies {
+    let mut policies = Policies::new(&cluster.name);
+    for message in cluster.metadata() {
+        policies.take(&message);
+    }
+    policies
+}
+
 impl Path {
     pub(crate) fn new(cluster: &Cluster, settings: RecordSettings) -> Self {
         let (p, r) = (settings.raw_partitions, settings.internal_partitions);
@@ -97,6 +110,8 @@ impl Path {
         let internal = |r| (InternalPartition::new(&cluster.name, r, history.clone(), Stage2Position::START), 0);
         Self {
             table: table(cluster),
+            policies: policies(cluster),
+            judge: Judge::default(),
             places: Places::new(),
             raw: (0..p).map(raw).collect(),
             internal: (0..r).map(internal).collect(),
@@ -149,7 +164,8 @@ impl Path {
             *offset += 1;
         });
         self.timed(2, |path| {
-            path.raw[number].0.advance(&Joined { table: &path.table, places: &path.places });
+            let policies = (&path.policies, &path.judge);
+            path.raw[number].0.advance(&Joined { table: &path.table, places: &path.places, policies });
         });
     }
 
@@ -158,7 +174,8 @@ impl Path {
         for number in 0..self.raw.len() {
             while let Some(last) = self.raw[number].0.ready(FOR_EVER, GENERATIONS) {
                 let closed = self.timed(3, |path| {
-                    path.raw[number].0.close(last, &Joined { table: &path.table, places: &path.places })
+                    let policies = (&path.policies, &path.judge);
+                    path.raw[number].0.close(last, &Joined { table: &path.table, places: &path.places, policies })
                 });
                 for (internal, batch) in closed.partials {
                     self.outcome.partials += u64::try_from(batch.partials.len()).unwrap();

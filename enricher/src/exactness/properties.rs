@@ -5,6 +5,8 @@ use crate::fixtures::{
     address, answer, arriving, asking, batch, dropped, history, question, sample, settings, with_round_trip,
 };
 use crate::merge::add_counters;
+use crate::policies::Policies;
+use crate::policies::tests::{at, between, from_pods, pod, policies, policy};
 use crate::stage1::{RawBatch, Sample};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ fn samples() -> impl Strategy<Value = Sample> {
         one.destination = address(&format!("10.0.0.{to}"));
         one.source_port = port;
         one.sampling = sampling;
+        one.opened_at = bytes.is_multiple_of(2).then_some(60_000);
         one.flow_variety(kind)
     })
 }
@@ -217,6 +220,25 @@ fn assert_labels(record: &Enriched, join: &Fake) {
     }
 }
 
+/// Policies and labels that change, or may, while samples are taken.
+fn changing_policies() -> Policies {
+    let from = |app: &str| from_pods(&serde_json::json!({"app": app}));
+    policies(&[
+        policy(1, "db", &from("other"), at(0), Some(between(102_500, 103_500))),
+        policy(2, "db", &from("web"), between(102_500, 103_500), Some(at(111_000))),
+        policy(3, "db", &from("web"), at(111_000), None),
+        pod(2, "web-1", &["app=other"], between(106_000, 107_200)),
+        pod(1, "web-2", &["app=web"], at(101_000)),
+    ])
+}
+
+/// Every sample of a record that was judged is under one of the answers.
+fn assert_judged(record: &Enriched) {
+    let samples: u64 = record.judgements.iter().map(|judgement| judgement.samples).sum();
+    let all = record.judgements_more == 0;
+    assert!(record.judgements.is_empty() || !all || samples == record.samples, "{record:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -236,12 +258,14 @@ proptest! {
             let candidates = pods.map(|pod| join.pods[&address(pod)].clone());
             join.ambiguous.insert(address(of), candidates.to_vec());
         }
+        join.policies = Some(Arc::new(changing_policies()));
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
         let (expected, records) = reference(&history, &join, &raw);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
         prop_assert_eq!(records.dns.iter().map(|record| record.count).sum::<u64>(), asked(&raw, &join));
         let records = records.flows;
         records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
+        records.iter().filter(|record| record.level <= 1 && !record.coarsened).for_each(assert_judged);
         assert_sums(&records, &raw, &join);
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use weir_schemas::enriched::Verdict;
 
 fn drop_counter(reason: &str, packets: u64) -> DropCounter {
     DropCounter {
@@ -25,6 +26,28 @@ fn folded(parts: &[&[(u8, u64)]]) -> Vec<DropCounter> {
     report.unwrap_or_else(empty_report).drops
 }
 
+fn judged(list: &[(u8, u64)]) -> Vec<Judged> {
+    let mut judgements = Vec::new();
+    for (rule, samples) in list {
+        let verdict = if rule % 3 == 0 { Verdict::Deny } else { Verdict::Allow };
+        let answer =
+            Answer { verdict, reason: String::new(), trace: vec![rule.to_string()], selecting: vec![], pending: None };
+        let one = Judged { answer: Arc::new(answer), samples: *samples, against: 1, otherwise: *samples };
+        add_judged(&mut judgements, &one);
+    }
+    fold_judged(&mut judgements);
+    judgements
+}
+
+fn judged_together(parts: &[&[(u8, u64)]]) -> Vec<Judged> {
+    let mut all = Vec::new();
+    for part in parts {
+        judged(part).iter().for_each(|one| add_judged(&mut all, one));
+        fold_judged(&mut all);
+    }
+    all
+}
+
 #[test]
 fn sums_stop_at_the_largest_number_of_a_topic() {
     assert_eq!(sum(LARGEST, 5), LARGEST);
@@ -32,6 +55,21 @@ fn sums_stop_at_the_largest_number_of_a_topic() {
 }
 
 proptest! {
+    #[test]
+    fn answers_of_policies_add_up_in_any_grouping(
+        list in prop::collection::vec((0..100_u8, 1..9_u64), 0..300), cut in 0..300_usize, again in 0..300_usize,
+    ) {
+        let cut = cut.min(list.len());
+        let again = again.min(cut);
+        let (left, right) = list.split_at(cut);
+        let (first, middle) = left.split_at(again);
+        let whole = judged_together(&[&list]);
+        prop_assert_eq!(&judged_together(&[left, right]), &whole);
+        prop_assert_eq!(&judged_together(&[right, middle, first]), &whole);
+        prop_assert!(whole.len() <= 18);
+        prop_assert_eq!(whole.iter().map(|one| one.samples).sum::<u64>(), list.iter().map(|(_, samples)| samples).sum::<u64>());
+    }
+
     #[test]
     fn drops_add_up_in_any_grouping(list in prop::collection::vec((0..30_u8, 1..9_u64), 0..60), cut in 0..60_usize, again in 0..60_usize) {
         let cut = cut.min(list.len());

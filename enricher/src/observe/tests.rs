@@ -157,7 +157,8 @@ fn mixed() -> Vec<Sample> {
 fn samples_side_by_side_are_joined_as_each_alone() {
     let table = crate::fixtures::table(PLACE.tick);
     let (places, samples) = (crate::join::Places::new(), mixed());
-    let join = crate::join::Joined { table: &table, places: &places };
+    let (policies, judge) = (crate::policies::Policies::new(crate::fixtures::CLUSTER), crate::judge::Judge::default());
+    let join = crate::join::Joined { table: &table, places: &places, policies: (&policies, &judge) };
     let alone: Vec<String> = samples.iter().map(|sample| format!("{:?}", observe(sample, &PLACE, &join))).collect();
     let mut together = Vec::new();
     observe_all(samples.iter(), &PLACE, &join, true, |observation| {
@@ -174,7 +175,8 @@ fn samples_side_by_side_are_joined_as_each_alone() {
 fn who_came_within_the_tick_is_named() {
     let table = crate::fixtures::table(PLACE.tick);
     let places = crate::join::Places::new();
-    let join = crate::join::Joined { table: &table, places: &places };
+    let (policies, judge) = (crate::policies::Policies::new(crate::fixtures::CLUSTER), crate::judge::Judge::default());
+    let join = crate::join::Joined { table: &table, places: &places, policies: (&policies, &judge) };
     let mut sample = sample(1);
     sample.source = address("10.0.0.4");
     let seen = observe(&sample, &PLACE, &join);

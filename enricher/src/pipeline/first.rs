@@ -6,6 +6,7 @@ use super::metadata::{SharedTable, complete_text};
 use super::session::{AT_ONCE, Clients, Failure, Transaction, clients, no_position, transact};
 use super::stages::First;
 use crate::join::Joined;
+use crate::judge::Judge;
 use crate::position::Stage1Position;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,6 +46,7 @@ struct Work<'a> {
     heartbeats: Producer,
     group: Option<GroupMetadata>,
     first: First,
+    judge: Judge,
     paused: BTreeSet<i32>,
     /// Whether all wait because memory is full.
     held: bool,
@@ -68,6 +70,7 @@ impl<'a> Work<'a> {
             heartbeats,
             group: None,
             first: First::new(&shared.settings.cluster, shared.history.clone(), shared.meters.clone()),
+            judge: Judge::default(),
             paused: BTreeSet::new(),
             held: false,
             silence: Silence::new(shared.instance.clone()),
@@ -185,8 +188,9 @@ impl<'a> Work<'a> {
     }
 
     fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
-        let table = self.table.read();
-        let join = Joined { table: &table, places: &self.shared.places };
+        let known = self.table.read();
+        let (table, policies) = (&known.table, (&known.policies, &self.judge));
+        let join = Joined { table, places: &self.shared.places, policies };
         let closed = self.first.close(&join, most)?;
         let name = |number| TopicPartition::new(self.topic.as_str(), number);
         let position = |at: Stage1Position| OffsetAndMetadata::new(at.offset, at.metadata());
@@ -222,8 +226,8 @@ impl<'a> Work<'a> {
     /// that are not over cannot be waited for: they need what comes next. While stage 2's memory is full, those partitions are
     /// paused that are ahead of others.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
-        let memory = self.first.memory();
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        let memory = self.first.memory_within(limit);
         let named = |number: &i32| TopicPartition::new(self.topic.as_str(), *number);
         let stalled = self.first.owned.values().any(|owned| owned.partition.ready(FOR_EVER, 1).is_some());
         if memory > limit && !stalled {
@@ -265,7 +269,7 @@ impl<'a> Work<'a> {
 
     /// Says when windows wait for metadata.
     fn watch_metadata(&mut self) {
-        let complete_to = weir_join::Table::complete_to(&self.table.read());
+        let complete_to = self.table.read().table.complete_to();
         let settings = self.shared.history.latest();
         let newest = self.first.owned.values().map(|owned| owned.partition.watermark()).max().unwrap_or(NEVER);
         let behind = if newest == NEVER { 0 } else { newest.saturating_sub(complete_to).max(0) };

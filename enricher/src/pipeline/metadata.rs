@@ -1,6 +1,8 @@
-//! The temporal table of the metadata topic, loaded whole before the first join and followed afterwards.
+//! What the metadata topic says, loaded whole before the first join and followed afterwards: the temporal table, and what
+//! policies say of whom.
 
 use super::{IDLE, Meters, Shared};
+use crate::policies::Policies;
 use anyhow::Context as _;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::Duration;
@@ -23,16 +25,22 @@ const AHEAD: usize = 4;
 #[cfg(test)]
 mod tests;
 
-/// The table: one writer, the follower; many readers.
+/// Everything that is known, as of any time.
+pub(super) struct Known {
+    pub(super) table: Table,
+    pub(super) policies: Policies,
+}
+
+/// The table and the policies: one writer, the follower; many readers.
 #[derive(Clone)]
 pub(super) struct SharedTable {
-    table: Arc<RwLock<Table>>,
+    known: Arc<RwLock<Known>>,
     complete_to: watch::Receiver<Millis>,
 }
 
 impl SharedTable {
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells when H moves.
@@ -56,22 +64,22 @@ impl Followed {
 
 /// Reads the metadata topic from its start to its end.
 pub(super) async fn load(log: &Log, cluster: &str, meters: &Meters, health: &Health) -> anyhow::Result<Followed> {
-    let (table, reader) = read_whole(log, cluster).await?;
-    publish(&table, meters, health);
-    let (sender, complete_to) = watch::channel(table.complete_to());
-    let shared = SharedTable { table: Arc::new(RwLock::new(table)), complete_to };
+    let (known, reader) = read_whole(log, cluster).await?;
+    publish(&known, meters, health);
+    let (sender, complete_to) = watch::channel(known.table.complete_to());
+    let shared = SharedTable { known: Arc::new(RwLock::new(known)), complete_to };
     Ok(Followed { shared, sender, reader })
 }
 
 /// Reads the topic from its start to its end; the reader goes on from there.
-pub(super) async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Table, Reader)> {
+pub(super) async fn read_whole(log: &Log, cluster: &str) -> anyhow::Result<(Known, Reader)> {
     let partitions = usize::try_from(log.partition_count(topics::METADATA).await?).unwrap_or(1);
-    let mut table = Table::new(cluster, partitions);
+    let mut known = Known { table: Table::new(cluster, partitions), policies: Policies::new(cluster) };
     let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await?;
     while let Some(batch) = reader.next_before_end(IDLE).await? {
-        apply_all(&mut table, &batch)?;
+        apply_all(&mut known, &batch)?;
     }
-    Ok((table, reader))
+    Ok((known, reader))
 }
 
 /// What a record says, as far as it can be said without the table.
@@ -83,10 +91,10 @@ enum Said<'r> {
 }
 
 /// Applies records in order. Where there are many, a second thread decodes what comes next.
-fn apply_all(table: &mut Table, records: &[Record]) -> anyhow::Result<()> {
+fn apply_all(known: &mut Known, records: &[Record]) -> anyhow::Result<()> {
     let mut groups = records.chunks(GROUP);
     if records.len() < MANY {
-        return groups.try_for_each(|group| decode_all(group).map(|said| apply(table, said)));
+        return groups.try_for_each(|group| decode_all(group).map(|said| apply(known, said)));
     }
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(AHEAD);
@@ -95,7 +103,7 @@ fn apply_all(table: &mut Table, records: &[Record]) -> anyhow::Result<()> {
             groups.try_for_each(|group| sender.send(decode_all(group)))
         });
         decoding.context("start of a thread that decodes metadata")?;
-        receiver.iter().try_for_each(|group| group.map(|said| apply(table, said)))
+        receiver.iter().try_for_each(|group| group.map(|said| apply(known, said)))
     })
 }
 
@@ -118,11 +126,14 @@ fn said(record: &Record) -> anyhow::Result<Said<'_>> {
     })
 }
 
-fn apply(table: &mut Table, said: Vec<Said<'_>>) {
+fn apply(Known { table, policies }: &mut Known, said: Vec<Said<'_>>) {
     let mut messages = Vec::with_capacity(said.len());
     for said in said {
         match said {
-            Said::Message(partition, message) => messages.push((partition, message)),
+            Said::Message(partition, message) => {
+                policies.take(&message);
+                messages.push((partition, message));
+            }
             Said::WholeFrom(partition, message) => {
                 let whole_from = match &message {
                     Metadata::Heartbeat(heartbeat) if heartbeat.cluster == table.cluster() => {
@@ -139,14 +150,16 @@ fn apply(table: &mut Table, said: Vec<Said<'_>>) {
                 table.apply_all(&messages);
                 messages.clear();
                 table.forget(key);
+                policies.forget(key);
             }
         }
     }
     table.apply_all(&messages);
 }
 
-fn publish(table: &Table, meters: &Meters, health: &Health) {
+fn publish(Known { table, policies }: &Known, meters: &Meters, health: &Health) {
     let complete_to = table.complete_to();
+    meters.policy_revisions.set(i64::try_from(policies.policy_revisions()).unwrap_or(i64::MAX));
     meters.metadata_complete_to.set(complete_to);
     meters.metadata_revisions.set(i64::try_from(table.revisions()).unwrap_or(i64::MAX));
     health.set_ready("enricher metadata", complete_to != NEVER, complete_text(complete_to));
@@ -171,10 +184,10 @@ pub(super) async fn follow(shared: Arc<Shared>, mut followed: Followed) -> anyho
         match batch {
             Ok(batch) if batch.is_empty() => {}
             Ok(batch) => {
-                let mut table = followed.shared.table.write().unwrap_or_else(PoisonError::into_inner);
-                apply_all(&mut table, &batch)?;
-                publish(&table, &shared.meters, &shared.health);
-                followed.sender.send_replace(table.complete_to());
+                let mut known = followed.shared.known.write().unwrap_or_else(PoisonError::into_inner);
+                apply_all(&mut known, &batch)?;
+                publish(&known, &shared.meters, &shared.health);
+                followed.sender.send_replace(known.table.complete_to());
             }
             Err(error) => {
                 weir_service::rate_limited!(warn, error = %error, "metadata is read again from its start");
@@ -182,12 +195,12 @@ pub(super) async fn follow(shared: Arc<Shared>, mut followed: Followed) -> anyho
                     () = shared.token.cancelled() => return Ok(()),
                     () = tokio::time::sleep(shared.settings.retry_limit) => {}
                 }
-                // The table in use stays until the new one is whole.
-                if let Ok((table, reader)) = read_whole(&shared.log, &shared.settings.cluster).await {
+                // What is in use stays until the new one is whole.
+                if let Ok((known, reader)) = read_whole(&shared.log, &shared.settings.cluster).await {
                     followed.reader = reader;
-                    publish(&table, &shared.meters, &shared.health);
-                    followed.sender.send_replace(table.complete_to());
-                    *followed.shared.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+                    publish(&known, &shared.meters, &shared.health);
+                    followed.sender.send_replace(known.table.complete_to());
+                    *followed.shared.known.write().unwrap_or_else(PoisonError::into_inner) = known;
                 }
             }
         }

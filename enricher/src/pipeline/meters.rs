@@ -14,6 +14,7 @@ pub(super) struct Meters {
     pub(super) clamped: Counter,
     pub(super) coarsened: Counter,
     pub(super) filtered: Family<Label, Counter>,
+    pub(super) verdicts: Family<Label, Counter>,
     pub(super) dns_samples: Counter,
     pub(super) dns_too_late: Counter,
     pub(super) dns_outside: Counter,
@@ -42,6 +43,7 @@ pub(super) struct Meters {
     pub(super) oldest_generation: Family<Label, Gauge>,
     pub(super) metadata_complete_to: Gauge,
     pub(super) metadata_revisions: Gauge,
+    pub(super) policy_revisions: Gauge,
     pub(super) metadata_behind: Gauge,
     pub(super) metadata_waits: Counter,
 }
@@ -72,6 +74,10 @@ impl Meters {
             filtered: m.counter_family(
                 "weir_enricher_samples_filtered",
                 "Samples that a filter changed or left out, by what became of them",
+            ),
+            verdicts: m.counter_family(
+                "weir_enricher_samples_judged",
+                "Samples by what policies say of their connection: allow, deny or unknown",
             ),
             dns_samples: m.counter("weir_enricher_dns_samples", "DNS samples read"),
             dns_too_late: m.counter(
@@ -150,6 +156,7 @@ impl Meters {
                 "H: metadata is complete up to here, ms since the epoch",
             ),
             metadata_revisions: m.gauge("weir_enricher_metadata_revisions", "Revisions in the metadata table"),
+            policy_revisions: m.gauge("weir_enricher_policy_revisions", "Revisions of policies that are held"),
             metadata_behind: m.gauge(
                 "weir_enricher_metadata_behind_milliseconds",
                 "How far metadata is behind the windows that could be closed; 0 = not behind",

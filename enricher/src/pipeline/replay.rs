@@ -8,6 +8,7 @@ use super::meters::Meters;
 use super::{IDLE, check_partitions, metadata, places, record_settings};
 use crate::history::SettingsHistory;
 use crate::join::{Joined, Places};
+use crate::judge::Judge;
 use crate::position::Stage2Position;
 use crate::settings::group;
 use anyhow::Context as _;
@@ -80,7 +81,8 @@ pub struct Records {
 pub struct Replay {
     log: Log,
     history: Arc<SettingsHistory>,
-    table: Table,
+    known: metadata::Known,
+    judge: Judge,
     places: Places,
     windows: Windows,
     until: Millis,
@@ -122,15 +124,16 @@ impl Replay {
             refuse_what_may_grow(log, &raw, partitions, windows, until, &history).await?;
         }
         let starts = starts(log, cluster, &raw, partitions, windows.first, window).await?;
-        let (table, _) = metadata::read_whole(log, cluster).await?;
-        check_metadata(&table, request, windows, until, &history)?;
+        let (known, _) = metadata::read_whole(log, cluster).await?;
+        check_metadata(&known.table, request, windows, until, &history)?;
         let mut source = Source::open(log, &raw, &starts).await?;
         let first_append = source.first_append_time().await?;
         let lockstep = Lockstep::new(cluster, &history, &Meters::new(metrics), windows, until, &starts);
         Ok(Self {
             log: log.clone(),
             history,
-            table,
+            known,
+            judge: Judge::default(),
             places,
             windows,
             until,
@@ -163,7 +166,8 @@ impl Replay {
             }
             None => self.lockstep.end(partition),
         }
-        let join = Joined { table: &self.table, places: &self.places };
+        let policies = (&self.known.policies, &self.judge);
+        let join = Joined { table: &self.known.table, places: &self.places, policies };
         let closed = self.lockstep.close(&join)?;
         self.source.close(|number| self.lockstep.reads(number));
         self.records += u64::try_from(closed.flows.len()).unwrap_or(u64::MAX);

@@ -12,6 +12,7 @@ use crate::stage2::{self, InternalPartition};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use weir_schemas::enriched::Verdict;
 use weir_schemas::partial::PartialMessage;
 use weir_schemas::raw::Origin;
 use weir_schemas::{decode, topics};
@@ -98,6 +99,14 @@ impl First {
         self.owned.values().map(|owned| owned.partition.memory()).sum()
     }
 
+    /// Bytes held, roughly. Where they are more than half of a limit, what is kept only to be quicker is forgotten first.
+    pub(super) fn memory_within(&mut self, limit: usize) -> usize {
+        if self.memory() > limit / 2 {
+            self.owned.values_mut().for_each(|owned| owned.partition.forget());
+        }
+        self.memory()
+    }
+
     /// Brings the metrics up to date.
     pub(super) fn count(&mut self) {
         let meters = &self.meters;
@@ -121,6 +130,13 @@ impl First {
                 ("redacted", now.redacted - before.redacted),
             ] {
                 meters.filtered.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count);
+            }
+            for (verdict, count) in [
+                (Verdict::Allow, now.allowed - before.allowed),
+                (Verdict::Deny, now.denied - before.denied),
+                (Verdict::Unknown, now.not_known - before.not_known),
+            ] {
+                meters.verdicts.get_or_create(&[("verdict", verdict.name().to_owned())]).inc_by(count);
             }
             owned.counted = now;
         }
@@ -215,6 +231,14 @@ impl Second {
     /// Bytes held, roughly.
     pub(super) fn memory(&self) -> usize {
         self.owned.values().map(|owned| owned.partition.memory()).sum()
+    }
+
+    /// Bytes held, roughly. Where they are more than half of a limit, what is kept only to be quicker is forgotten first.
+    pub(super) fn memory_within(&mut self, limit: usize) -> usize {
+        if self.memory() > limit / 2 {
+            self.owned.values_mut().for_each(|owned| owned.partition.forget());
+        }
+        self.memory()
     }
 
     /// Brings the metrics up to date.

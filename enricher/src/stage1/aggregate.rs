@@ -9,12 +9,13 @@ use super::record::{Record, empty_catch_all};
 use super::routes::{Room, Routes};
 use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
+use crate::judge::Judged;
 use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
 use crate::pages::Pages;
 use std::collections::BTreeMap;
 use weir_flow::{Level, Millis, RecordSettings};
-use weir_schemas::enriched::{Attribution, SharedSide};
+use weir_schemas::enriched::{Attribution, SharedSide, Verdict};
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
 
@@ -131,12 +132,13 @@ fn index(level: Level) -> usize {
     usize::from(level.number())
 }
 
-/// The levels of a sample: those of allowed flows, and those of denied ones too when a policy dropped some of it.
-fn levels(settings: &RecordSettings, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
-    let denied =
-        settings.levels_denied.iter().filter(move |level| policy_drops && !settings.levels_allowed.contains(level));
+/// The levels of a sample: those of what policies say of it, and those of denied flows too when a policy dropped some of
+/// it. What is not known to be denied is taken for allowed.
+fn levels(settings: &RecordSettings, denied: bool, policy_drops: bool) -> impl Iterator<Item = Level> + '_ {
+    let allowed = settings.levels_allowed.iter().filter(move |_| !denied);
+    let dropped = settings.levels_denied.iter().filter(move |_| denied || policy_drops);
     let mut taken = [false; 4];
-    settings.levels_allowed.iter().chain(denied).copied().filter(move |level| {
+    allowed.chain(dropped).copied().filter(move |level| {
         let flag = taken.get_mut(usize::from(level.number()));
         flag.is_some_and(|flag| !std::mem::replace(flag, true))
     })
@@ -164,19 +166,20 @@ impl Aggregate {
         names: &Names,
         batch: &mut Batch,
         ends: &mut Ends,
+        judged: Option<&Judged>,
     ) -> u64 {
         if let Some(known) = batch.get_mut(observation) {
-            known.counts.count(observation, at);
+            known.counts.count(observation, at, judged);
             return known.places.coarse;
         }
         let rounds = self.rounds();
         let domains = Domains::of(observation, names);
-        let (places, coarsened) = self.place(observation, &At { domains, ..*at }, batch, ends);
+        let (places, coarsened) = self.place(observation, &At { domains, ..*at }, batch, ends, judged);
         if rounds != self.rounds() {
             batch.clear();
         }
-        let mut counts = Counts::of(observation);
-        counts.count(observation, at);
+        let mut counts = Counts::of(observation, judged);
+        counts.count(observation, at, judged);
         let known = Known { places, counts };
         match batch.note(observation, known) {
             None => coarsened + places.coarse,
@@ -209,8 +212,16 @@ impl Aggregate {
     }
 
     /// Where an observation is counted, by what was found out about one like it; and how many samples became coarse by that.
-    fn place(&mut self, o: &Observation<'_, '_>, at: &At<'_>, batch: &mut Batch, ends: &mut Ends) -> (Places, u64) {
-        let route = self.routes.route(o, at, ends);
+    fn place(
+        &mut self,
+        o: &Observation<'_, '_>,
+        at: &At<'_>,
+        batch: &mut Batch,
+        ends: &mut Ends,
+        judged: Option<&Judged>,
+    ) -> (Places, u64) {
+        let denied = judged.is_some_and(|judged| judged.answer.verdict == Verdict::Deny);
+        let route = self.routes.route(o, at, ends, denied);
         if let Some(places) = self.routes.get(&route) {
             return (places, 0);
         }
@@ -219,7 +230,7 @@ impl Aggregate {
             self.flush(batch);
         }
         let rounds = self.rounds();
-        let (places, coarsened) = self.find(o, at, ends);
+        let (places, coarsened) = self.find(o, at, ends, denied);
         if rounds != self.rounds() {
             self.routes.forget();
         }
@@ -228,10 +239,10 @@ impl Aggregate {
     }
 
     /// The records of an observation, which then know its ends; and how many samples became coarse by that.
-    fn find(&mut self, o: &Observation<'_, '_>, at: &At<'_>, known: &mut Ends) -> (Places, u64) {
+    fn find(&mut self, o: &Observation<'_, '_>, at: &At<'_>, known: &mut Ends, denied: bool) -> (Places, u64) {
         let (mut places, mut coarsened) = (Places::default(), 0);
         let ends = [&*o.initiator, &*o.responder].map(|end| known.known(end));
-        for level in levels(at.settings, o.policy_drops) {
+        for level in levels(at.settings, denied, o.policy_drops) {
             let Self { levels, bytes, members, .. } = self;
             let Some(records) = levels.get_mut(index(level)) else { continue };
             let (number, coarse, samples) = records.find(level, o, &ends, at, bytes);

@@ -2,12 +2,14 @@
 //! and each of its records is then looked up and written once.
 
 use super::aggregate::At;
-use crate::merge::{add_counters, add_counts, add_drops, add_round_trip, empty_report, product, sum};
+use super::verdicts::shown;
+use crate::judge::Judged;
+use crate::merge::{add_counters, add_counts, add_drops, add_judged, add_round_trip, empty_report, product, sum};
 use crate::observe::Observation;
 use weir_flow::Millis;
 use weir_schemas::enriched::{Counters, DropCounter, Report};
 use weir_schemas::ledger::Reporter;
-use weir_schemas::partial::Partial;
+use weir_schemas::partial::{self, Partial};
 use weir_schemas::raw::RoundTrip;
 
 /// The counts of some samples of one conversation.
@@ -22,12 +24,15 @@ pub(super) struct Counts {
     first_seen: Millis,
     last_seen: Millis,
     samples: u64,
+    /// What policies say, with what the samples showed of it.
+    judged: Option<partial::Judged>,
     report: Report,
 }
 
 impl Counts {
     /// Of a conversation's sample, which is not counted yet.
-    pub(super) fn of(o: &Observation<'_, '_>) -> Self {
+    pub(super) fn of(o: &Observation<'_, '_>, judged: Option<&Judged>) -> Self {
+        let judged = judged.map(|judged| judged.answer.clone());
         Self {
             reporter: o.reporter,
             authority: o.authority,
@@ -38,12 +43,19 @@ impl Counts {
             first_seen: Millis::MAX,
             last_seen: Millis::MIN,
             samples: 0,
+            judged: judged.map(|answer| partial::Judged { answer, samples: 0, against: 0, otherwise: 0 }),
             report: empty_report(),
         }
     }
 
-    /// Counts a sample of the same conversation.
-    pub(super) fn count(&mut self, o: &Observation<'_, '_>, at: &At<'_>) {
+    /// Counts a sample of the same conversation, and so of the same verdict.
+    pub(super) fn count(&mut self, o: &Observation<'_, '_>, at: &At<'_>, judged: Option<&Judged>) {
+        if let (Some(counted), Some(judged)) = (&mut self.judged, judged) {
+            let shown = shown(judged, o, at.times.0, at.settings);
+            counted.samples = sum(counted.samples, 1);
+            counted.against = sum(counted.against, shown.against);
+            counted.otherwise = sum(counted.otherwise, u64::from(shown.otherwise));
+        }
         let clamp = |time: Millis| time.clamp(at.times.0, at.times.1);
         self.guessed |= o.guessed;
         self.untranslated |= o.untranslated;
@@ -62,6 +74,9 @@ impl Counts {
         partial.initiator_covered &= self.initiator_covered;
         partial.responder_covered &= self.responder_covered;
         partial.samples = sum(partial.samples, self.samples);
+        if let Some(judged) = &self.judged {
+            add_judged(&mut partial.judgements, judged);
+        }
         if self.authority {
             add_counters(&mut partial.totals, &self.report.counters);
         }
@@ -77,6 +92,9 @@ impl Counts {
         (self.guessed, self.untranslated, self.samples) = (false, false, 0);
         (self.first_seen, self.last_seen) = (Millis::MAX, Millis::MIN);
         self.report = empty_report();
+        if let Some(judged) = &mut self.judged {
+            (judged.samples, judged.against, judged.otherwise) = (0, 0, 0);
+        }
     }
 
     /// Whether nothing was counted.

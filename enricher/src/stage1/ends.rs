@@ -20,7 +20,7 @@ mod tests;
 const LIMIT: usize = 65_536;
 
 /// The most bytes of what records say that are kept, roughly. Beyond, all is forgotten, too.
-const SAID: usize = 96 << 20;
+const SAID: usize = 64 << 20;
 
 /// Memory of an end without its texts, roughly.
 const KEPT: usize = 512;
@@ -113,7 +113,7 @@ impl Ends {
     /// Begins with samples of a generation whose records carry these labels.
     pub(super) fn begin(&mut self, labels_keep: &[String]) {
         if self.labels_keep != labels_keep {
-            self.clear();
+            self.forget();
             self.labels_keep = labels_keep.to_vec();
         }
     }
@@ -121,11 +121,12 @@ impl Ends {
     /// Sees to it that there is place for the next two.
     pub(super) fn make_place(&mut self) {
         if self.kept.len() + 2 > LIMIT || self.merges.memory() > SAID {
-            self.clear();
+            self.forget();
         }
     }
 
-    fn clear(&mut self) {
+    /// Forgets all.
+    pub(super) fn forget(&mut self) {
         self.kept.clear();
         self.merges = Merges::default();
     }

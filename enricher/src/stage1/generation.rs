@@ -5,6 +5,7 @@ use super::dns::{Questions, Taken};
 use super::ends::Ends;
 use super::names::{Domains, Names};
 use super::routes::Room;
+use super::verdicts::Verdicts;
 use super::{Closed, Counts};
 use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
@@ -73,6 +74,7 @@ pub(super) struct Generation {
     aggregate: Aggregate,
     /// What is known of the batch that is added up.
     known: Batch,
+    verdicts: Verdicts,
     questions: Questions,
     names: Names,
     lines: BTreeMap<(String, String), NodeLine>,
@@ -93,6 +95,7 @@ impl Generation {
             waiting_bytes: 0,
             aggregate: Aggregate::with_room(room),
             known: Batch::default(),
+            verdicts: Verdicts::default(),
             questions: Questions::default(),
             names: Names::default(),
             lines: BTreeMap::new(),
@@ -182,12 +185,18 @@ impl Generation {
             self.take_questions(&next.batch.dns, &place, &at, join, counts);
             let mut tally = Tally::default();
             self.known.begin();
+            self.verdicts.begin();
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             let port = !rules.is_empty() || has_initiators_port(settings);
             observe_all(samples, &place, join, port, |observation| {
+                // Before anything is emptied by a filter.
+                self.verdicts.ask(&observation, &place, settings, join);
+                let conversation = observation.conversation;
                 let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
                 let Some(observation) = taken else { return };
-                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known, ends);
+                let judged = self.verdicts.of(conversation, observation.conversation.is_some());
+                counts.judge(judged);
+                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known, ends, judged);
                 self.samples += 1;
             });
             self.aggregate.flush(&mut self.known);

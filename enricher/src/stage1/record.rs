@@ -5,7 +5,7 @@ use super::counts::Counts;
 use super::ends::{EndNumber, KnownEnd, Said};
 use crate::coarsen::{Member, Shape, leave_out, member, nobody};
 use crate::key::Key;
-use crate::merge::{Merges, fold_drops, has_sets, merge_record};
+use crate::merge::{Merges, fold_drops, fold_judged, has_sets, merge_record};
 use crate::observe::{EndFound, Observation};
 use crate::sets::BoundedSet;
 use foldhash::HashSet;
@@ -241,6 +241,7 @@ impl Record {
         for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
             fold_drops(&mut report.drops);
         }
+        fold_judged(&mut partial.judgements);
         partial
     }
 }

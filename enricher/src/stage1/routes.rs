@@ -23,6 +23,7 @@ pub(super) struct Route {
     ports: [Option<u16>; 2],
     protocol: u8,
     policy_drops: bool,
+    denied: bool,
     origin: Origin,
     window: Millis,
     names: Option<Which>,
@@ -44,8 +45,8 @@ impl Routes {
         self.known.len()
     }
 
-    /// The route of an observation.
-    pub(super) fn route(&mut self, o: &Observation<'_, '_>, at: &At<'_>, ends: &mut Ends) -> Route {
+    /// The route of an observation; `denied` is whether policies denied it.
+    pub(super) fn route(&mut self, o: &Observation<'_, '_>, at: &At<'_>, ends: &mut Ends, denied: bool) -> Route {
         ends.make_place();
         if self.known.len() >= LIMIT {
             self.known.clear();
@@ -56,6 +57,7 @@ impl Routes {
             ports: [o.initiator.ask.port.filter(|_| zero), o.responder.ask.port],
             protocol: o.sample.protocol,
             policy_drops: o.policy_drops,
+            denied,
             origin: at.origin,
             window: at.window,
             names: at.domains.which(),

@@ -193,6 +193,26 @@ fn a_scan_is_coarsened_and_ordinary_keys_survive_it() {
 }
 
 #[test]
+fn what_is_forgotten_is_found_out_anew() {
+    let join = Fake::default();
+    let closed = |forgets: bool| {
+        let mut partition = partition(settings(1, 1));
+        for (sequence, tick) in (0..4).zip([100_000, 101_000, 102_000, 103_000]) {
+            let samples = (80..100).flat_map(answered).chain(scan(20)).collect();
+            feed(&mut partition, tick + 1_000, batch("node-a", sequence, tick, samples));
+            partition.advance(&join);
+            if forgets {
+                partition.forget();
+            }
+        }
+        feed(&mut partition, 201_000, batch("node-a", 99, 200_000, vec![]));
+        let last = partition.ready(FOR_EVER, usize::MAX).unwrap();
+        partition.close(last, &join)
+    };
+    assert_eq!(closed(true), closed(false));
+}
+
+#[test]
 fn a_scan_of_one_hosts_ports_keeps_the_host() {
     let mut settings = settings(1, 1);
     settings.keys_limit = 8;

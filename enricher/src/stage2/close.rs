@@ -307,7 +307,7 @@ impl Merged {
 
     /// The record, and whether a count of what it does not list is a lower bound; nothing when all its counters are zero.
     fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<(Enriched, bool)> {
-        let Self { partial, sets } = self;
+        let Self { mut partial, sets } = self;
         let [initiator_sets, responder_sets] = sets.map_or_else(Default::default, |sets| *sets);
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
@@ -315,17 +315,20 @@ impl Merged {
         }
         let arrival = arrival(&partial, of.generation, of.settings.window, heard);
         let (arrival, reason) = crate::filter::doubted(arrival, of.reports, &partial);
+        let (arrival, reason) = super::explain::doubted((arrival, reason), partial.level, of.settings);
+        let said = super::explain::said(std::mem::take(&mut partial.judgements));
         let action = action(&partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
         let (mut initiator, mut responder) = (partial.initiator, partial.responder);
-        let bounds =
-            finish_side(&mut initiator, initiator_sets, limit) | finish_side(&mut responder, responder_sets, limit);
+        let bounds = said.at_least
+            | finish_side(&mut initiator, initiator_sets, limit)
+            | finish_side(&mut responder, responder_sets, limit);
         let community_id = community_id_of(&initiator, &responder, partial.protocol);
         let record = Enriched {
-            judgements_more: 0,
+            judgements: said.judgements,
+            judgements_more: said.more,
+            explanation: said.explanation,
             community_id,
-            explanation: weir_schemas::enriched::Explanation::NotJudged,
-            judgements: Vec::new(),
             id: record_id(of.cluster, partial.window, of.generation, partial.level, key),
             correction: 0,
             kind: Kind::Upsert,

@@ -9,7 +9,7 @@ use weir_schemas::partial::Marker;
 use weir_schemas::raw::DropClass;
 
 /// Both stages over one raw partition; every node's ticks of the window 100 000 are there.
-fn records(settings: RecordSettings, join: &Fake, batches: Vec<RawBatch>) -> Vec<Enriched> {
+pub(super) fn records(settings: RecordSettings, join: &Fake, batches: Vec<RawBatch>) -> Vec<Enriched> {
     let history = history(settings);
     let mut first = Partition::new("local", 0, history.clone(), Stage1Position::START);
     let mut all = batches;

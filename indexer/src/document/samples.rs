@@ -2,7 +2,8 @@
 
 use weir_flow::AddressScope;
 use weir_schemas::enriched::{
-    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Kind, NoneReason, Report, Side,
+    Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Judgement, Kind, NoneReason, Pending,
+    Report, Side, Verdict,
 };
 use weir_schemas::raw::{DropClass, Origin, RoundTrip};
 
@@ -84,12 +85,31 @@ fn full_report() -> Report {
 }
 
 /// A record in which every field is set.
+/// Denied by the end of a tier, and a staged policy would allow it.
+fn judgement() -> Judgement {
+    let trace = |rule: &str| vec![format!("0|default|{rule}")];
+    Judgement {
+        verdict: Verdict::Deny,
+        reason: String::new(),
+        trace: trace("end of tier|deny|-1"),
+        selecting: vec!["NetworkPolicy shop/db".into()],
+        pending: Some(Pending {
+            verdict: Verdict::Allow,
+            reason: String::new(),
+            trace: trace("shop/staged:knp.default.db|allow|0"),
+        }),
+        samples: 9,
+        against: 3,
+        otherwise: 4,
+    }
+}
+
 pub(crate) fn maximal() -> Enriched {
     Enriched {
-        judgements_more: 0,
+        judgements_more: 7,
         community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into()),
-        explanation: weir_schemas::enriched::Explanation::NotJudged,
-        judgements: Vec::new(),
+        explanation: weir_schemas::enriched::Explanation::Mismatch,
+        judgements: vec![judgement()],
         id: "0123456789abcdef0123456789abcdef".into(),
         correction: 2,
         kind: Kind::Upsert,
@@ -161,6 +181,9 @@ pub(crate) fn empty_side() -> Side {
 /// A record with as little as there can be.
 pub(crate) fn minimal() -> Enriched {
     Enriched {
+        judgements: Vec::new(),
+        judgements_more: 0,
+        explanation: weir_schemas::enriched::Explanation::NotJudged,
         community_id: None,
         correction: 0,
         level: 3,

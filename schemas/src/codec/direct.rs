@@ -3,7 +3,7 @@
 //!
 //! Reading is bounded: an array has no more elements than bytes follow, and no room is made before elements have come.
 
-use crate::partial::wire::NoSuchSide;
+use crate::partial::wire::{NoSuchAnswer, NoSuchSide};
 use crate::raw::columns::ColumnError;
 use std::borrow::Cow;
 use thiserror::Error;
@@ -47,6 +47,8 @@ pub(crate) enum Malformed {
     Columns(#[from] ColumnError),
     #[error(transparent)]
     Side(#[from] NoSuchSide),
+    #[error(transparent)]
+    Answer(#[from] NoSuchAnswer),
 }
 
 /// What can be written into a body.

@@ -5,10 +5,13 @@ use crate::enriched::{
     Action, Arrival, Attribution, Counters, DropCounter, Enriched, Explanation, IdentifiedBy, Judgement, Kind,
     NoneReason, Pending, Report, SharedSide, Side, Verdict,
 };
-use crate::partial::wire::{self, Dictionary};
-use crate::partial::{DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
+use crate::partial::wire::{self, Answers, Dictionary};
+use crate::partial::{
+    Answer, DnsBatch, DnsPartial, Judged, Marker, MissingTicks, Partial, PartialBatch, PartialMessage,
+};
 use crate::raw::columns::{ColumnBatch, Columns, DropAt, RoundTripAt, TranslatedAt};
 use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Text, Totals, Tuple};
+use std::sync::Arc;
 use weir_flow::AddressScope;
 
 impl Put for AddressScope {
@@ -93,7 +96,7 @@ record!(
     Report: counters, drops, forward_tcp_flags, reverse_tcp_flags, retransmits, round_trip, handshake, zero_windows, resets,
     last_forward, sampling
 );
-record!(Judgement: verdict, reason, trace, pending, samples, against);
+record!(Judgement: verdict, reason, trace, selecting, pending, samples, against, otherwise);
 record!(Pending: verdict, reason, trace);
 
 /// What is written without its port.
@@ -190,37 +193,37 @@ record!(
     initiator, responder, protocol, orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator,
     by_responder, arrival, arrival_reason, action, community_id, judgements, judgements_more, explanation, coarsened, samples
 );
-/// A partial record's fields after its ends.
+/// A partial record's fields: those before its ends, between them and what policies say, and behind that.
 macro_rules! partial {
-    ($($head:ident),+; initiator, responder; $($tail:ident),+) => {
-        /// Version 1: each record has its ends whole.
-        impl<'de> Take<'de> for Partial {
-            fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
-                $(let $head = Take::take(input)?;)+
-                let (initiator, responder) = (Take::take(input)?, Take::take(input)?);
-                $(let $tail = Take::take(input)?;)+
-                Ok(Self { $($head,)+ initiator, responder, $($tail),+ })
-            }
-        }
-
-        impl Element for Partial {}
-
+    ($($head:ident),+; initiator, responder; $($middle:ident),+; judgements; $($tail:ident),+) => {
         impl Partial {
-            fn put_with(&self, [initiator, responder]: [u32; 2], output: &mut Output) {
+            fn put_with(&self, [initiator, responder]: [u32; 2], answers: &Answers<'_>, output: &mut Output) {
                 $(self.$head.put(output);)+
                 initiator.put(output);
                 self.initiator.port().put(output);
                 responder.put(output);
                 self.responder.port().put(output);
+                $(self.$middle.put(output);)+
+                output.array(&self.judgements, |judged, output| {
+                    answers.number(&judged.answer).put(output);
+                    judged.samples.put(output);
+                    judged.against.put(output);
+                    judged.otherwise.put(output);
+                });
                 $(self.$tail.put(output);)+
             }
 
-            fn take_with(sides: &[SharedSide], input: &mut Input<'_>) -> Result<Self, Malformed> {
+            fn take_by<'de>(
+                input: &mut Input<'de>,
+                mut end: impl FnMut(&mut Input<'de>) -> Result<SharedSide, Malformed>,
+                judged: impl FnMut(&mut Input<'de>) -> Result<Judged, Malformed>,
+            ) -> Result<Self, Malformed> {
                 $(let $head = Take::take(input)?;)+
-                let initiator = wire::end(sides, Take::take(input)?, Take::take(input)?)?;
-                let responder = wire::end(sides, Take::take(input)?, Take::take(input)?)?;
+                let (initiator, responder) = (end(input)?, end(input)?);
+                $(let $middle = Take::take(input)?;)+
+                let judgements = input.array(judged)?;
                 $(let $tail = Take::take(input)?;)+
-                Ok(Self { $($head,)+ initiator, responder, $($tail),+ })
+                Ok(Self { $($head,)+ initiator, responder, judgements, $($middle,)+ $($tail),+ })
             }
         }
     };
@@ -229,23 +232,42 @@ macro_rules! partial {
 partial!(
     window, level, origin, cluster_known; initiator, responder; initiator_addresses, responder_addresses, initiator_pods,
     responder_pods, initiator_labels, responder_labels, initiator_domains, responder_domains, protocol, orientation_guessed,
-    untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered, responder_covered, judgements,
+    untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered, responder_covered; judgements;
     coarsened, samples
 );
+
+/// An end that its message has once.
+fn end_of(sides: &[SharedSide], input: &mut Input<'_>) -> Result<SharedSide, Malformed> {
+    Ok(wire::end(sides, Take::take(input)?, Take::take(input)?)?)
+}
+
+/// What policies say, as versions 1 and 2 have it on each record.
+fn judged_whole(input: &mut Input<'_>) -> Result<Judged, Malformed> {
+    let (verdict, reason, trace) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
+    let pending = Take::take(input)?;
+    let (samples, against) = (Take::take(input)?, Take::take(input)?);
+    let answer = Answer { verdict, reason, trace, selecting: Vec::new(), pending };
+    Ok(Judged { answer: Arc::new(answer), samples, against, otherwise: 0 })
+}
+
+record!(Answer: verdict, reason, trace, selecting, pending);
 
 impl Put for PartialBatch {
     fn put(&self, output: &mut Output) {
         self.cluster.put(output);
         self.partition.put(output);
         self.generation.put(output);
-        let Dictionary { sides, numbers } = Dictionary::of(&self.partials);
+        let Dictionary { sides, numbers, answers } = Dictionary::of(&self.partials);
         output.array(sides, |side, output| {
             let (before, behind) = side.encoded();
             output.bytes.extend_from_slice(before);
             None::<u16>.put(output);
             output.bytes.extend_from_slice(behind);
         });
-        output.array(self.partials.iter().zip(numbers), |(partial, ends), output| partial.put_with(ends, output));
+        output.array(answers.list.iter(), |answer, output| answer.put(output));
+        output.array(self.partials.iter().zip(numbers), |(partial, ends), output| {
+            partial.put_with(ends, &answers, output);
+        });
     }
 }
 
@@ -253,25 +275,52 @@ impl<'de> Take<'de> for PartialBatch {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
         let (cluster, partition, generation) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
         let sides: Vec<SharedSide> = Take::take(input)?;
-        let partials = input.array(|input| Partial::take_with(&sides, input))?;
+        let answers: Vec<Arc<Answer>> = input.array(|input| Take::take(input).map(Arc::new))?;
+        let judged = |input: &mut Input<'de>| {
+            let answer = wire::answer(&answers, Take::take(input)?)?;
+            let (samples, against, otherwise) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
+            Ok(Judged { answer, samples, against, otherwise })
+        };
+        let partials = input.array(|input| Partial::take_by(input, |input| end_of(&sides, input), judged))?;
         Ok(Self { cluster, partition, generation, partials })
     }
 }
 
-/// A message of version 1.
+/// A message of version 2: each record has what policies say whole.
+pub(super) struct Version2(pub(super) PartialMessage);
+
+impl<'de> Take<'de> for Version2 {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        older(input, |input| {
+            let sides: Vec<SharedSide> = Take::take(input)?;
+            input.array(|input| Partial::take_by(input, |input| end_of(&sides, input), judged_whole))
+        })
+        .map(Self)
+    }
+}
+
+/// A message of version 1: each record has its ends whole, too.
 pub(super) struct Version1(pub(super) PartialMessage);
 
 impl<'de> Take<'de> for Version1 {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
-        let of_records = input.rest().first() == Some(&0);
-        if !of_records {
-            return Take::take(input).map(Self);
-        }
-        input.long()?;
-        let (cluster, partition, generation) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
-        let partials = Take::take(input)?;
-        Ok(Self(PartialMessage::Partials(PartialBatch { cluster, partition, generation, partials })))
+        older(input, |input| input.array(|input| Partial::take_by(input, Take::take, judged_whole))).map(Self)
     }
+}
+
+/// A message of which only batches of records were otherwise.
+fn older<'de>(
+    input: &mut Input<'de>,
+    partials: impl FnOnce(&mut Input<'de>) -> Result<Vec<Partial>, Malformed>,
+) -> Result<PartialMessage, Malformed> {
+    let of_records = input.rest().first() == Some(&0);
+    if !of_records {
+        return Take::take(input);
+    }
+    input.long()?;
+    let (cluster, partition, generation) = (Take::take(input)?, Take::take(input)?, Take::take(input)?);
+    let partials = partials(input)?;
+    Ok(PartialMessage::Partials(PartialBatch { cluster, partition, generation, partials }))
 }
 
 record!(MissingTicks: node, ticks);

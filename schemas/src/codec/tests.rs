@@ -234,6 +234,36 @@ fn partial(ends: [enriched::SharedSide; 2], report: enriched::Report, samples: u
     }
 }
 
+/// An answer of policies.
+fn judged(name: &str, number: usize) -> partial::Judged {
+    let verdict = [enriched::Verdict::Allow, enriched::Verdict::Deny, enriched::Verdict::Unknown][number % 3];
+    let pending = enriched::Pending { verdict, reason: name.to_owned(), trace: vec![name.to_owned(), name.to_owned()] };
+    let answer = partial::Answer {
+        verdict,
+        reason: String::new(),
+        trace: vec![name.to_owned()],
+        selecting: vec![name.to_owned(); number],
+        pending: (number > 0).then_some(pending),
+    };
+    partial::Judged { answer: std::sync::Arc::new(answer), samples: 1, against: 2, otherwise: 3 }
+}
+
+/// A record whose answer is not among those of its message.
+#[test]
+fn a_number_of_no_answer_is_refused() {
+    let mut one = partial([side("a", None), side("b", None)], report([1; 4], "", false), 1);
+    one.judgements = vec![judged("a", 0)];
+    let batch = partial::PartialBatch { cluster: "c".to_owned(), partition: 0, generation: 0, partials: vec![one] };
+    let bytes = encode(&partial::PartialMessage::Partials(batch)).unwrap();
+    let mut broken = bytes.clone();
+    // One answer: its number, samples, against and otherwise, and the array's end.
+    let at = bytes.windows(6).rposition(|six| six == [2, 0, 2, 4, 6, 0]).unwrap() + 1;
+    broken[at] = 2;
+    assert!(decode::<partial::PartialMessage>(&bytes).is_ok());
+    let error = decode::<partial::PartialMessage>(&broken).unwrap_err();
+    assert!(error.to_string().contains("answer is number 1 of 1"), "{error}");
+}
+
 /// A partial record whose end is not among the sides of its message.
 #[test]
 fn a_number_of_no_side_is_refused() {
@@ -352,7 +382,10 @@ proptest! {
     ) {
         let names = ["", "a", "b", "web-0123456789"];
         let partials = list.into_iter().map(|(from, to, port, samples)| {
-            partial([side(names[from], None), side(names[to], port)], report(counts, "x", from == to), u64::from(samples))
+            let ends = [side(names[from], None), side(names[to], port)];
+            let mut partial = partial(ends, report(counts, "x", from == to), u64::from(samples));
+            partial.judgements = (0..to).map(|number| judged(names[number], from)).collect();
+            partial
         });
         let partials = partials.collect();
         let batch = partial::PartialBatch { cluster: "c".to_owned(), partition: 1, generation: -1, partials };

@@ -1,12 +1,15 @@
-//! The wire form of partial records: the ends of all records of a message once, and records that name them by number.
+//! The wire form of partial records: the ends of all records of a message and what policies say of them once, and records
+//! that name both by number.
 //!
-//! Two ends are most of a record's bytes, and those of busy services and their clients are in many records.
+//! Two ends are most of a record's bytes, and those of busy services and their clients are in many records; policies say the
+//! same of most.
 
-use super::{Partial, PartialBatch};
-use crate::enriched::{Counters, Judgement, Report, SharedSide, Side};
+use super::{Answer, Judged, Partial, PartialBatch};
+use crate::enriched::{Counters, Report, SharedSide, Side};
 use crate::raw::Origin;
 use foldhash::{HashMap, HashMapExt as _};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use thiserror::Error;
 use weir_flow::{Address, Millis};
 
@@ -17,6 +20,7 @@ pub(crate) struct WireBatch {
     partition: i32,
     generation: Millis,
     sides: Vec<Side>,
+    answers: Vec<Answer>,
     partials: Vec<WirePartial>,
 }
 
@@ -49,9 +53,18 @@ struct WirePartial {
     by_responder: Option<Report>,
     initiator_covered: bool,
     responder_covered: bool,
-    judgements: Vec<Judgement>,
+    judgements: Vec<WireJudged>,
     coarsened: bool,
     samples: u64,
+}
+
+/// Of how many samples the answer of a number is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct WireJudged {
+    answer: u32,
+    samples: u64,
+    against: u64,
+    otherwise: u64,
 }
 
 /// A record names an end that its message does not have.
@@ -59,11 +72,60 @@ struct WirePartial {
 #[error("a record's end is number {0} of {1} sides")]
 pub(crate) struct NoSuchSide(u32, usize);
 
+/// A record names an answer that its message does not have.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a record's answer is number {0} of {1} answers")]
+pub(crate) struct NoSuchAnswer(u32, usize);
+
+/// A record names what its message does not have.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum NoSuch {
+    #[error(transparent)]
+    Side(#[from] NoSuchSide),
+    #[error(transparent)]
+    Answer(#[from] NoSuchAnswer),
+}
+
 /// The ends of a message, each once, in the order of first use.
 pub(crate) struct Dictionary<'a> {
     pub(crate) sides: Vec<&'a SharedSide>,
     /// Of each record the initiator and the responder.
     pub(crate) numbers: Vec<[u32; 2]>,
+    pub(crate) answers: Answers<'a>,
+}
+
+/// What policies say of a message's records, each answer once, in the order of first use.
+#[derive(Default)]
+pub(crate) struct Answers<'a> {
+    pub(crate) list: Vec<&'a Answer>,
+    /// By where they are, since most are shared, and by what they say.
+    places: HashMap<usize, u32>,
+    known: HashMap<&'a Answer, u32>,
+}
+
+impl<'a> Answers<'a> {
+    fn take(&mut self, answer: &'a Arc<Answer>) {
+        let place = Arc::as_ptr(answer).addr();
+        if self.places.contains_key(&place) {
+            return;
+        }
+        let number = *self.known.entry(answer).or_insert_with(|| {
+            self.list.push(answer);
+            u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.places.insert(place, number);
+    }
+
+    /// The number of an answer that was taken.
+    pub(crate) fn number(&self, answer: &Arc<Answer>) -> u32 {
+        self.places.get(&Arc::as_ptr(answer).addr()).copied().unwrap_or(u32::MAX)
+    }
+}
+
+/// The answer of a number.
+pub(crate) fn answer(answers: &[Arc<Answer>], number: u32) -> Result<Arc<Answer>, NoSuchAnswer> {
+    let answer = usize::try_from(number).ok().and_then(|number| answers.get(number));
+    answer.cloned().ok_or(NoSuchAnswer(number, answers.len()))
 }
 
 impl<'a> Dictionary<'a> {
@@ -78,7 +140,9 @@ impl<'a> Dictionary<'a> {
             })
         };
         let numbers = partials.iter().map(|partial| [number(&partial.initiator), number(&partial.responder)]).collect();
-        Self { sides, numbers }
+        let mut answers = Answers::default();
+        partials.iter().flat_map(|partial| &partial.judgements).for_each(|judged| answers.take(&judged.answer));
+        Self { sides, numbers, answers }
     }
 }
 
@@ -90,21 +154,25 @@ pub(crate) fn end(sides: &[SharedSide], number: u32, port: Option<u16>) -> Resul
 
 impl From<PartialBatch> for WireBatch {
     fn from(batch: PartialBatch) -> Self {
-        let Dictionary { sides, numbers } = Dictionary::of(&batch.partials);
+        let Dictionary { sides, numbers, answers } = Dictionary::of(&batch.partials);
         let sides = sides.into_iter().map(|side| Side { port: None, ..Side::from(side) }).collect();
-        let partials = batch.partials.iter().zip(numbers).map(|(partial, ends)| WirePartial::of(partial, ends));
+        let partials =
+            batch.partials.iter().zip(numbers).map(|(partial, ends)| WirePartial::of(partial, ends, &answers));
         let partials = partials.collect();
+        let answers = answers.list.into_iter().cloned().collect();
         let PartialBatch { cluster, partition, generation, .. } = batch;
-        Self { cluster, partition, generation, sides, partials }
+        Self { cluster, partition, generation, sides, answers, partials }
     }
 }
 
 impl TryFrom<WireBatch> for PartialBatch {
-    type Error = NoSuchSide;
+    type Error = NoSuch;
 
-    fn try_from(batch: WireBatch) -> Result<Self, NoSuchSide> {
+    fn try_from(batch: WireBatch) -> Result<Self, NoSuch> {
         let sides: Vec<SharedSide> = batch.sides.iter().map(SharedSide::from).collect();
-        let partials = batch.partials.into_iter().map(|partial| partial.with(&sides)).collect::<Result<_, _>>()?;
+        let answers: Vec<Arc<Answer>> = batch.answers.into_iter().map(Arc::new).collect();
+        let partials = batch.partials.into_iter().map(|partial| partial.with(&sides, &answers));
+        let partials = partials.collect::<Result<_, _>>()?;
         let WireBatch { cluster, partition, generation, .. } = batch;
         Ok(Self { cluster, partition, generation, partials })
     }
@@ -113,15 +181,25 @@ impl TryFrom<WireBatch> for PartialBatch {
 macro_rules! both_ways {
     ($($same:ident),+) => {
         impl WirePartial {
-            fn of(partial: &Partial, [initiator, responder]: [u32; 2]) -> Self {
+            fn of(partial: &Partial, [initiator, responder]: [u32; 2], answers: &Answers<'_>) -> Self {
                 let (initiator_port, responder_port) = (partial.initiator.port(), partial.responder.port());
-                Self { initiator, initiator_port, responder, responder_port, $($same: partial.$same.clone()),+ }
+                let judgements = partial.judgements.iter().map(|judged| {
+                    let Judged { samples, against, otherwise, .. } = *judged;
+                    WireJudged { answer: answers.number(&judged.answer), samples, against, otherwise }
+                });
+                let judgements = judgements.collect();
+                Self { initiator, initiator_port, responder, responder_port, judgements, $($same: partial.$same.clone()),+ }
             }
 
-            fn with(self, sides: &[SharedSide]) -> Result<Partial, NoSuchSide> {
+            fn with(self, sides: &[SharedSide], answers: &[Arc<Answer>]) -> Result<Partial, NoSuch> {
                 let initiator = end(sides, self.initiator, self.initiator_port)?;
                 let responder = end(sides, self.responder, self.responder_port)?;
-                Ok(Partial { initiator, responder, $($same: self.$same),+ })
+                let judgements = self.judgements.into_iter().map(|judged| {
+                    let WireJudged { samples, against, otherwise, .. } = judged;
+                    Ok(Judged { answer: answer(answers, judged.answer)?, samples, against, otherwise })
+                });
+                let judgements = judgements.collect::<Result<_, NoSuchAnswer>>()?;
+                Ok(Partial { initiator, responder, judgements, $($same: self.$same),+ })
             }
         }
     };
@@ -150,7 +228,6 @@ both_ways!(
     by_responder,
     initiator_covered,
     responder_covered,
-    judgements,
     coarsened,
     samples
 );

@@ -2,7 +2,8 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use weir_console::row::{End, Row};
+use weir_console::row::{End, Policy, Row};
+use weir_schemas::enriched::{Judgement, Verdict};
 
 #[cfg(test)]
 mod tests;
@@ -88,10 +89,28 @@ fn notes(row: &Row) -> String {
     if row.arrival == "never" {
         notes.push("never arrived".to_owned());
     }
+    notes.extend(row.policy.iter().flat_map(said));
     if !row.drop_reasons.is_empty() {
         notes.push(row.drop_reasons.join(", "));
     }
     notes.join("; ")
+}
+
+/// What there is to note of what policies said.
+fn said(policy: &Policy) -> Vec<String> {
+    let mut notes = Vec::new();
+    let denied = policy.answers.iter().filter(|answer| answer.verdict == Verdict::Deny);
+    let denying = denied.flat_map(Judgement::deciding).filter(|(.., action)| *action == "deny");
+    let mut by: Vec<&str> = denying.map(|(_, policy, _)| policy).collect();
+    by.sort_unstable();
+    by.dedup();
+    if !by.is_empty() {
+        notes.push(format!("denied by {}", by.join(", ")));
+    }
+    if policy.explanation == "mismatch" {
+        notes.push("mismatch: not as policies say".to_owned());
+    }
+    notes
 }
 
 /// Bytes with a decimal unit, as network people write them.

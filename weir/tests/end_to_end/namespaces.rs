@@ -16,6 +16,16 @@ fn pod(name: &str, uid: u32, address: &str) -> String {
     )
 }
 
+/// The server takes connections of the client, but not at the denied port.
+fn policy() -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: server, namespace: shop}}\nspec:\n  \
+         podSelector: {{matchLabels: {{app: server}}}}\n  policyTypes: [Ingress]\n  ingress:\n  - from:\n    - podSelector: \
+         {{matchLabels: {{app: client}}}}\n    ports:\n    - {{protocol: TCP, port: 1, endPort: {}}}\n    - {{protocol: UDP}}\n---\n",
+        DENIED_PORT - 1
+    )
+}
+
 /// The cluster's id of one run: the real engines outlive it.
 fn cluster() -> String {
     static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -140,13 +150,19 @@ fn on_all(name: &str, manifests: Option<&str>, check: impl Fn(&Value)) {
 
 #[test]
 fn pods_named_by_manifests_are_named_and_summed_exactly() {
-    let manifests = pod("client", 1, POD_A) + &pod("server", 2, POD_B);
+    let manifests = pod("client", 1, POD_A) + &pod("server", 2, POD_B) + &policy();
     on_all("1", Some(&manifests), |d| {
         assert_eq!(d["source"]["kubernetes"]["pod"]["name"], "client", "{d:#}");
         assert_eq!(d["destination"]["kubernetes"]["pod"]["name"], "server", "{d:#}");
         assert_eq!(d["weir"]["source"]["attribution"], "exact");
         assert_eq!(d["weir"]["source"]["always_valid"], true, "a manifest without times says so");
         assert_eq!(d["weir"]["cluster_known"], true);
+        // The firewall does what the policy says.
+        let denied = number(d, "destination.port") == u64::from(DENIED_PORT);
+        let (verdict, rule) = if denied { ("deny", "end of tier") } else { ("allow", "shop/knp.default.server") };
+        assert_eq!(d["weir"]["policy"]["verdict"], json!([verdict]), "{d:#}");
+        assert_eq!(d["rule"]["name"], json!([rule]), "{d:#}");
+        assert_eq!(d["weir"]["policy"]["explanation"], "as_judged", "{d:#}");
     });
 }
 
@@ -172,4 +188,29 @@ fn manifests_that_disagree_name_candidates_and_nobody_else() {
         assert_eq!(d["weir"]["destination"]["attribution"], "none");
         assert!(d["destination"]["kubernetes"]["pod"].is_null(), "{d:#}");
     });
+}
+
+/// A policy that denies everything, and a firewall that drops one port's attempts only.
+#[test]
+fn a_policy_that_nobody_enforces_is_a_mismatch() {
+    let deny_all = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed, namespace: shop}\n\
+                    spec: {podSelector: {}, policyTypes: [Ingress]}\n---\n";
+    let manifests = pod("client", 1, POD_A) + &pod("server", 2, POD_B) + deny_all;
+    let mismatches = AtomicU32::new(0);
+    on_all("4", Some(&manifests), |d| {
+        let policy = &d["weir"]["policy"];
+        assert_eq!(policy["verdict"], json!(["deny"]), "{d:#}");
+        assert_eq!(policy["answers"][0]["selecting"], json!(["NetworkPolicy shop/closed"]), "{d:#}");
+        let wanted = match (number(d, "destination.port"), number(d, "weir.policy.against")) {
+            (port, _) if port == u64::from(DENIED_PORT) => "as_judged",
+            (_, 3..) => "mismatch",
+            _ => "unexplained",
+        };
+        assert_eq!(policy["explanation"], wanted, "{d:#}");
+        mismatches.fetch_add(u32::from(wanted == "mismatch"), Ordering::Relaxed);
+    });
+    assert!(
+        mismatches.load(Ordering::Relaxed) > 0 || !is_root("network namespaces"),
+        "twenty connections came through"
+    );
 }

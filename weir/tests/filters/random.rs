@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use weir_filter::{EndField, Field, Kind, Place};
 use weir_flow::{Address, AddressScope};
 use weir_schemas::enriched::{
-    Action, Arrival, Attribution, Counters, DropCounter, Enriched, Explanation, IdentifiedBy, NoneReason, Report, Side,
+    Action, Arrival, Attribution, Counters, DropCounter, Enriched, Explanation, IdentifiedBy, Judgement, NoneReason,
+    Pending, Report, Side, Verdict,
 };
 use weir_schemas::raw::{DropClass, Origin};
 
@@ -171,8 +172,39 @@ impl Random {
         })
     }
 
+    fn judgement(&mut self) -> Judgement {
+        let verdicts = [Verdict::Allow, Verdict::Deny, Verdict::Unknown];
+        let tiers = ["default", "__PROFILE__", "kube-admin"];
+        let actions = ["allow", "deny", "pass"];
+        let trace = |random: &mut Self| {
+            let entry = |random: &mut Self| {
+                let (tier, policy, action) = (random.one(&tiers), random.one(&TEXTS), random.one(&actions));
+                format!("0|{tier}|{policy}|{action}|0")
+            };
+            (0..random.below(3)).map(|_| entry(random)).collect()
+        };
+        Judgement {
+            verdict: self.one(&verdicts),
+            reason: String::new(),
+            trace: trace(self),
+            selecting: Vec::new(),
+            pending: self.yes().then(|| Pending {
+                verdict: self.one(&verdicts),
+                reason: String::new(),
+                trace: trace(self),
+            }),
+            samples: 1,
+            against: self.number(u64::MAX),
+            otherwise: 0,
+        }
+    }
+
     pub(crate) fn record(&mut self, number: u32) -> Enriched {
         let level = u8::try_from(self.below(4)).unwrap();
+        let judgements: Vec<Judgement> = (0..self.below(3)).map(|_| self.judgement()).collect();
+        let explanations =
+            [Explanation::AsJudged, Explanation::Mismatch, Explanation::Unexplained, Explanation::Unknown];
+        let explanation = if judgements.is_empty() { Explanation::NotJudged } else { self.one(&explanations) };
         Enriched {
             id: format!("{number:032x}"),
             correction: 0,
@@ -199,9 +231,9 @@ impl Random {
             arrival_reason: String::new(),
             action: self.one(&[Action::Allow, Action::Deny, Action::Mixed]),
             community_id: self.text(),
-            judgements: Vec::new(),
+            judgements,
             judgements_more: 0,
-            explanation: Explanation::NotJudged,
+            explanation,
             coarsened: self.yes(),
             samples: 1,
         }

@@ -26,6 +26,8 @@ const DIRECTIONS: &[&str] = &["internal", "outbound", "inbound", "external"];
 const ARRIVALS: &[&str] = &["ok", "never", "unknown"];
 const ORIGINS: &[&str] = &["ebpf", "capture", "demo"];
 const CLASSES: &[&str] = &["policy", "other"];
+const VERDICTS: &[&str] = &["allow", "deny", "unknown"];
+const EXPLANATIONS: &[&str] = &["as_judged", "mismatch", "unexplained", "unknown"];
 
 /// Known everywhere, by both reporters alike where both know the end.
 const fn named(name: &'static str, ecs: &'static str, meaning: &'static str) -> Facets {
@@ -184,6 +186,36 @@ impl FlowField {
             Self::Untranslated => {
                 counted("untranslated", "weir.untranslated", Kind::Flag, "whether an address translation was unknown")
             }
+            Self::Verdict => recorded(
+                "verdict",
+                "weir.policy.verdict",
+                Kind::Words(VERDICTS),
+                "what policies say; of a record maybe several",
+            ),
+            Self::Pending => recorded(
+                "pending",
+                "weir.policy.pending",
+                Kind::Words(VERDICTS),
+                "what they would say with the staged policies, where there are such",
+            ),
+            Self::Rule => recorded(
+                "rule",
+                "rule.name",
+                Kind::Texts,
+                "policies that decided, such as `shop/knp.default.web`, and `end of tier`",
+            ),
+            Self::Explanation => recorded(
+                "explanation",
+                "weir.policy.explanation",
+                Kind::Word(EXPLANATIONS),
+                "how what the packets showed fits what policies say",
+            ),
+            Self::Mismatch => recorded(
+                "mismatch",
+                "weir.policy.mismatch",
+                Kind::Flag,
+                "whether at least three attempts went otherwise than policies say",
+            ),
         }
     }
 }

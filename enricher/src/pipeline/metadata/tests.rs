@@ -66,13 +66,18 @@ fn records(pods: usize) -> Vec<Record> {
     (0i64..).zip(encoded).map(|(offset, (key, value))| record(offset, key, value)).collect()
 }
 
+fn nothing() -> Known {
+    Known { table: Table::new(CLUSTER, 1), policies: Policies::new(CLUSTER) }
+}
+
 #[test]
 fn a_second_thread_changes_nothing_but_the_time() {
     let all = records(1_000);
     assert!(all.len() > MANY && all.len() > AHEAD * GROUP);
-    let (mut together, mut alone) = (Table::new(CLUSTER, 1), Table::new(CLUSTER, 1));
+    let (mut together, mut alone) = (nothing(), nothing());
     apply_all(&mut together, &all).unwrap();
     all.iter().for_each(|record| apply_all(&mut alone, std::slice::from_ref(record)).unwrap());
+    let (together, alone) = (together.table, alone.table);
     for table in [&together, &alone] {
         assert_eq!((table.revisions(), table.complete_to(), table.history_start()), (667, 90, 50));
     }
@@ -88,7 +93,7 @@ fn a_record_that_cannot_be_read_is_named_by_its_offset() {
     for pods in [10, 1_000] {
         let mut all = records(pods);
         all[8].value = Some(Bytes::from_static(b"nonsense"));
-        let error = apply_all(&mut Table::new(CLUSTER, 1), &all).unwrap_err();
+        let error = apply_all(&mut nothing(), &all).unwrap_err();
         assert!(format!("{error:#}").contains("offset 8"), "{error:#}");
     }
 }
