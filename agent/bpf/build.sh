@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds flow.bpf.o, the committed object that a plain cargo build embeds.
-#   build.sh          rebuild the object and the hash of its sources
+# Builds flow.bpf.o, the committed object that a plain cargo build embeds, and the one that tests put beside it.
+#   build.sh          rebuild the objects and the hash of their sources
 #   build.sh --check  rebuild into a temporary folder and compare with what is committed
 # CLANG names the compiler; otherwise clang-19 down to clang-16 and then clang are tried, with the llvm-strip beside it.
 set -euo pipefail
@@ -18,23 +18,27 @@ clang=$(find_clang)
 suffix=$(basename "$clang" | grep -o -- '-[0-9]*$' || true)
 strip=${LLVM_STRIP:-llvm-strip$suffix}
 command -v "$strip" >/dev/null || { echo "$strip not found: install llvm, or name it in LLVM_STRIP" >&2; exit 1; }
-sources() { sha256sum flow.bpf.c flow_abi.h; }
-build() {
+beside=../tests/support/beside.bpf
+sources() { sha256sum -- *.c *.h "$beside.c"; }
+# compile SOURCE OBJECT
+compile() {
 	"$clang" -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations \
-		-fdebug-compilation-dir=. -I"/usr/include/$(uname -m)-linux-gnu" -c flow.bpf.c -o "$1"
-	"$strip" -g "$1"
+		-fdebug-compilation-dir=. -I"/usr/include/$(uname -m)-linux-gnu" -c "$1" -o "$2"
+	"$strip" -g "$2"
 }
 
 if [ "${1:-}" = --check ]; then
 	folder=$(mktemp -d)
 	trap 'rm -rf "$folder"' EXIT
 	sources | cmp - flow.bpf.o.sources || { echo "flow.bpf.o.sources is out of date: run agent/bpf/build.sh" >&2; exit 1; }
-	build "$folder/flow.bpf.o"
-	cmp "$folder/flow.bpf.o" flow.bpf.o || {
-		echo "flow.bpf.o is not what $("$clang" --version | head -1) makes of the sources: run agent/bpf/build.sh" >&2
+	compile flow.bpf.c "$folder/flow.bpf.o"
+	compile "$beside.c" "$folder/beside.bpf.o"
+	cmp "$folder/flow.bpf.o" flow.bpf.o && cmp "$folder/beside.bpf.o" "$beside.o" || {
+		echo "an object is not what $("$clang" --version | head -1) makes of the sources: run agent/bpf/build.sh" >&2
 		exit 1
 	}
 	exit 0
 fi
-build flow.bpf.o
+compile flow.bpf.c flow.bpf.o
+compile "$beside.c" "$beside.o"
 sources >flow.bpf.o.sources

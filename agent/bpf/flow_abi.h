@@ -6,6 +6,12 @@
 #ifndef WEIR_FLOW_ABI_H
 #define WEIR_FLOW_ABI_H
 
+/*
+ * The version of all that is in this file: what one agent pinned is taken over only by an agent of the same version. It
+ * grows whenever anything here changes; `abi.versions` holds which text each version is of.
+ */
+#define WEIR_ABI_VERSION 1
+
 /* Where a packet was seen. In the key of a flow: one flow seen at two hooks is two flows. */
 enum weir_hook {
 	WEIR_POD_IN = 0,   /* host side of a pod's veth pair, ingress: the packet leaves the pod */
@@ -221,6 +227,20 @@ struct weir_count {
 };
 
 /*
+ * What user space keeps with the maps for whoever comes after it: the counters, of both buffers and all CPUs, as of the
+ * last tick that is certainly on the topic, and as of the last one that may be.
+ */
+enum weir_ledger_entry {
+	WEIR_LEDGER_SETTLED = 0,
+	WEIR_LEDGER_BEGUN = 1,
+	WEIR_LEDGER_ENTRIES = 2,
+};
+
+struct weir_ledger {
+	struct weir_count counted[WEIR_COUNTERS];
+};
+
+/*
  * The tick. Bit 0 is the buffer in use until `boundary` with bit 0 cleared; from then on it is the other one. One
  * 64-bit word, so that the pair is never seen torn.
  */
@@ -256,6 +276,7 @@ WEIR_ASSERT(__builtin_offsetof(struct weir_rule, protocol) == 36);
 WEIR_ASSERT(sizeof(struct weir_message) == 80);
 WEIR_ASSERT(__builtin_offsetof(struct weir_message, flags) == 56);
 WEIR_ASSERT(sizeof(struct weir_count) == 16);
+WEIR_ASSERT(sizeof(struct weir_ledger) == 16 * WEIR_COUNTERS);
 WEIR_ASSERT(sizeof(struct weir_config) == 8);
 #endif
 

@@ -5,10 +5,17 @@
 #![allow(unsafe_code, reason = "the border to the kernel: each block says why it is sound")]
 
 use aya::Pod;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+mod kernel;
+mod netlink;
+#[cfg(test)]
+mod tests;
+
+pub use kernel::{Boundary, drain_map, monotonic, wall_offset};
+pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
+
+/// Version of this border, as `WEIR_ABI_VERSION`.
+pub const VERSION: u32 = 1;
 
 /// Ingress at the host side of a pod's veth pair.
 pub const HOOK_POD_IN: u8 = 0;
@@ -356,6 +363,19 @@ pub struct Count {
     pub bytes: u64,
 }
 
+/// Entry of `WEIR_LEDGER`: what is certainly on the topic.
+pub const LEDGER_SETTLED: u32 = 0;
+/// Entry of `WEIR_LEDGER`: what may be.
+pub const LEDGER_BEGUN: u32 = 1;
+
+/// `struct weir_ledger`: the counters by index, of both buffers and all CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Each counter.
+    pub counted: [Count; COUNTERS],
+}
+
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<Key>() == 48);
@@ -382,6 +402,7 @@ const _: () = {
     assert!(size_of::<Rule>() == 44);
     assert!(offset_of!(Rule, protocol) == 36);
     assert!(size_of::<Count>() == 16);
+    assert!(size_of::<Ledger>() == 16 * COUNTERS);
 };
 
 // SAFETY: integers and arrays of integers in C layout without padding (the assertions above hold the sizes): every bit
@@ -407,284 +428,5 @@ unsafe impl Pod for DropKey {}
 unsafe impl Pod for Dropped {}
 // SAFETY: as for `Key`.
 unsafe impl Pod for Count {}
-
-const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
-
-/// `union bpf_attr`, the `batch` arm.
-#[repr(C)]
-#[derive(Default)]
-struct BatchAttributes {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-/// Empties a hash map and hands each entry to `each`; returns how many there were. `chunk` entries go in one call.
-///
-/// # Errors
-/// The system call's error, e.g. `EINVAL` on a kernel before 5.6.
-pub fn drain_map<K: Pod + Default, V: Pod + Default>(
-    map: BorrowedFd<'_>,
-    chunk: usize,
-    mut each: impl FnMut(&K, &V),
-) -> io::Result<usize> {
-    let mut chunk = chunk.max(64);
-    let mut keys = vec![K::default(); chunk];
-    let mut values = vec![V::default(); chunk];
-    let (mut cursor_in, mut cursor_out) = (0_u64, 0_u64);
-    let (mut first, mut total) = (true, 0);
-    loop {
-        let mut attributes = BatchAttributes {
-            in_batch: if first { 0 } else { (&raw mut cursor_in).expose_provenance() as u64 },
-            out_batch: (&raw mut cursor_out).expose_provenance() as u64,
-            keys: keys.as_mut_ptr().expose_provenance() as u64,
-            values: values.as_mut_ptr().expose_provenance() as u64,
-            count: u32::try_from(chunk).unwrap_or(u32::MAX),
-            map: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
-            ..BatchAttributes::default()
-        };
-        // SAFETY: the attributes live through the call; `keys` and `values` hold `chunk` elements of the map's key and
-        // value type (both plain data of the map's sizes), and the cursors hold the 4 bytes that a hash map uses.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_LOOKUP_AND_DELETE_BATCH,
-                &raw mut attributes,
-                std::mem::size_of::<BatchAttributes>(),
-            )
-        };
-        let error = if result < 0 { io::Error::last_os_error().raw_os_error() } else { None };
-        match error {
-            None | Some(libc::ENOENT) => {}
-            Some(libc::EINTR | libc::EAGAIN) => continue,
-            // One bucket holds more than a chunk: nothing was taken.
-            Some(libc::ENOSPC) => {
-                chunk *= 2;
-                keys.resize(chunk, K::default());
-                values.resize(chunk, V::default());
-                continue;
-            }
-            Some(code) => return Err(io::Error::from_raw_os_error(code)),
-        }
-        let count = usize::try_from(attributes.count).unwrap_or(0).min(chunk);
-        for (key, value) in keys.iter().zip(&values).take(count) {
-            each(key, value);
-        }
-        total += count;
-        if error.is_some() {
-            return Ok(total);
-        }
-        cursor_in = cursor_out;
-        first = false;
-    }
-}
-
-/// The word that tells the kernel programs which buffer a tick goes to, shared with them by mmap.
-#[derive(Debug)]
-pub struct Boundary {
-    page: NonNull<AtomicU64>,
-}
-
-const PAGE: usize = 4096;
-
-// SAFETY: the page is shared memory that is only touched through an atomic.
-unsafe impl Send for Boundary {}
-
-impl Boundary {
-    /// Maps the configuration map, which holds one entry and is mappable.
-    ///
-    /// # Errors
-    /// mmap's error.
-    pub fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice; the map has at least one page behind it.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(page.cast()).map(|page| Self { page }).ok_or_else(|| io::Error::other("mmap returned null"))
-    }
-
-    /// Sets the next boundary, ns of the monotonic clock, and the buffer (0 or 1) in use until then.
-    pub fn set(&self, boundary: u64, buffer: usize) {
-        let bit = u64::from(buffer % 2 == 1);
-        // SAFETY: the mapping lives as long as `self`, is aligned to a page and holds at least 8 bytes.
-        unsafe { self.page.as_ref() }.store((boundary & !1) | bit, Ordering::Release);
-    }
-}
-
-impl Drop for Boundary {
-    fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `map` mapped; nothing else refers to it.
-        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
-    }
-}
-
-fn clock(id: libc::clockid_t) -> i128 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec to write to; both clocks in use exist on every Linux.
-    unsafe { libc::clock_gettime(id, &raw mut time) };
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
-}
-
-/// The monotonic clock, ns; the one that the kernel programs read.
-#[must_use]
-pub fn monotonic() -> u64 {
-    u64::try_from(clock(libc::CLOCK_MONOTONIC)).unwrap_or(0)
-}
-
-/// Wall clock minus monotonic clock, ns: add it to a kernel time to get a time since the epoch. The narrowest of a few
-/// readings is taken, so that being interrupted between the two clocks does not show.
-#[must_use]
-pub fn wall_offset() -> i128 {
-    let mut best = (i128::MAX, 0);
-    for _ in 0..5 {
-        let before = clock(libc::CLOCK_MONOTONIC);
-        let wall = clock(libc::CLOCK_REALTIME);
-        let after = clock(libc::CLOCK_MONOTONIC);
-        if after - before < best.0 {
-            best = (after - before, wall - (before + after) / 2);
-        }
-    }
-    best.1
-}
-
-fn netlink_socket(protocol: libc::c_int, flags: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: plain socket creation; the descriptor is owned from here on.
-    unsafe {
-        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC | flags, protocol);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
-}
-
-/// Messages of netlink groups, without waiting for them.
-#[derive(Debug)]
-pub struct NetlinkEvents {
-    socket: OwnedFd,
-}
-
-/// Room for events that wait, in bytes.
-const EVENTS: libc::c_int = 4 << 20;
-
-impl NetlinkEvents {
-    /// Subscribes to the groups (a bit each) of a netlink protocol.
-    ///
-    /// # Errors
-    /// The kernel's: no such protocol, or no right.
-    pub fn subscribe(protocol: i32, groups: u32) -> io::Result<Self> {
-        let socket = netlink_socket(protocol, libc::SOCK_NONBLOCK)?;
-        // SAFETY: all zeros is a valid sockaddr_nl: the kernel chooses the port.
-        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
-        address.nl_groups = groups;
-        let length = libc::socklen_t::try_from(std::mem::size_of_val(&address)).map_err(io::Error::other)?;
-        let room = EVENTS;
-        let size = libc::socklen_t::try_from(std::mem::size_of_val(&room)).map_err(io::Error::other)?;
-        // SAFETY: both pointers are to values that live through the calls and have the lengths given.
-        let bound = unsafe {
-            // Without the right to a larger buffer there is a smaller one, and what does not fit is noticed.
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVBUFFORCE,
-                (&raw const room).cast(),
-                size,
-            );
-            libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)
-        };
-        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { socket }) }
-    }
-
-    /// The next message; nothing when none waits.
-    ///
-    /// # Errors
-    /// The socket's; `ENOBUFS` when messages were lost.
-    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut buffer = vec![0_u8; 16_384];
-        // SAFETY: `buffer` is writable for its length.
-        let got = unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        match usize::try_from(got) {
-            Ok(length) => {
-                buffer.truncate(length);
-                Ok(Some(buffer))
-            }
-            Err(_) => match io::Error::last_os_error() {
-                error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
-                error => Err(error),
-            },
-        }
-    }
-}
-
-/// Sends one request to the kernel's routing netlink family and returns the bytes of each answer, up to 16 MB.
-///
-/// # Errors
-/// The socket's error.
-pub fn netlink_dump(request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    netlink_dump_of(libc::NETLINK_ROUTE, request)
-}
-
-/// What is dumped changed meanwhile (`include/uapi/linux/netlink.h`).
-const NLM_F_DUMP_INTR: u16 = 0x10;
-
-/// As [`netlink_dump`], of any netlink protocol.
-///
-/// # Errors
-/// The socket's error, the kernel's answer where that is one, and [`io::ErrorKind::Interrupted`] where what is dumped changed
-/// meanwhile, so that something may be missing (`NLM_F_DUMP_INTR`).
-pub fn netlink_dump_of(protocol: i32, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    let socket = netlink_socket(protocol, 0)?;
-    // SAFETY: `request` is readable for its length.
-    let sent = unsafe { libc::send(socket.as_fd().as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut answers = Vec::new();
-    let (mut total, mut interrupted) = (0, false);
-    loop {
-        let mut buffer = vec![0_u8; 65_536];
-        // SAFETY: `buffer` is writable for its length.
-        let got = unsafe { libc::recv(socket.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        let Ok(length) = usize::try_from(got) else {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            return Err(error);
-        };
-        buffer.truncate(length);
-        // The last message of a dump is NLMSG_DONE (3); NLMSG_ERROR (2) stands alone.
-        let number =
-            |at: usize| buffer.get(at..at + 2).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_ne_bytes);
-        let error = buffer.get(16..20).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(i32::from_ne_bytes);
-        if let (Some(2), Some(error @ ..0)) = (number(4), error) {
-            return Err(io::Error::from_raw_os_error(error.saturating_neg()));
-        }
-        let done = length == 0 || matches!(number(4), Some(2 | 3));
-        interrupted |= number(6).is_some_and(|flags| flags & NLM_F_DUMP_INTR != 0);
-        total += length;
-        answers.push(buffer);
-        if done && interrupted {
-            return Err(io::Error::from(io::ErrorKind::Interrupted));
-        }
-        if done || total > 16 << 20 {
-            return Ok(answers);
-        }
-    }
-}
+// SAFETY: as for `Key`.
+unsafe impl Pod for Ledger {}

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod conntrack;
 pub mod doctor;
 pub mod held;
+pub mod inherit;
 pub mod links;
 pub mod messages;
 pub mod probe;

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use weir_agent::AgentSettings;
+use weir_agent::ebpf::doctor;
+use weir_agent::privileges::{self, Seccomp};
 use weir_flow::RecordSettings;
 use weir_schemas::topics;
 use weir_service::{Context, HintExt as _, ProcessSettings, ServiceSettings};
@@ -27,6 +29,9 @@ struct Settings {
     /// Say for each feature whether this kernel and these capabilities allow it, and end
     #[arg(long)]
     doctor: bool,
+    /// What becomes of system calls that an agent has no use for, once its programs are loaded
+    #[arg(long, value_enum, default_value_t)]
+    seccomp: Seccomp,
     #[command(flatten)]
     agent: AgentSettings,
     #[command(flatten)]
@@ -43,20 +48,22 @@ impl ServiceSettings for Settings {
 
 fn main() -> ExitCode {
     // While there is one thread: capabilities are each thread's own, and threads begin with those of who starts them.
-    weir_agent::privileges::reduce();
+    privileges::reduce();
     weir_service::run("weir-agent", env!("CARGO_PKG_VERSION"), run)
 }
 
 async fn run(context: Context<Settings>) -> anyhow::Result<()> {
     let settings = context.settings;
     if settings.probe {
-        let lines = weir_agent::ebpf::probe(&settings.agent.selection()).lines();
+        let selection = settings.agent.selection();
+        let lines = privileges::loading(move || weir_agent::ebpf::probe(&selection).lines());
         return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
     }
     if settings.doctor {
-        let lines = weir_agent::ebpf::doctor::lines(&weir_agent::ebpf::doctor::features());
+        let lines = privileges::loading(doctor::report);
         return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
     }
+    privileges::filter_after_loading(settings.seccomp);
     let log = Log::kafka(&settings.kafka)?;
     let cluster = settings.cluster;
     let records = tokio::select! {

@@ -323,7 +323,7 @@ pub async fn publish(
         }
         Ok::<_, FileError>((ticks.not_ip(), ticks.late()))
     });
-    let published = publish::publish(log, publishing, receiver, &Stats::new(metrics), health).await?;
+    let published = publish::publish(log, publishing, receiver, None, &Stats::new(metrics), health).await?;
     let (not_ip, late) = reading.await?.context("what was read before this is published")?;
     Ok(Summary { cluster, published, not_ip, late })
 }

@@ -3,7 +3,7 @@
 use crate::accounting::{Accounting, Encoded, Identity, MESSAGE_LIMIT};
 use crate::buffer::Buffer;
 use crate::stats::Stats;
-use crate::tick::{Tick, add, totals};
+use crate::tick::{Mark, Tick, add, totals};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,6 +61,14 @@ impl Settings {
     }
 }
 
+/// Who remembers beyond this process which ticks are on the topic.
+pub trait Ledger: Send {
+    /// The tick with this mark is about to be sent.
+    fn begun(&mut self, mark: &Mark);
+    /// It, and all that came before it, is on the topic or a loss that is.
+    fn settled(&mut self, mark: &Mark);
+}
+
 /// What was published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
@@ -88,6 +96,13 @@ struct Outcome {
 
 type Delivery = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// A tick on its way.
+struct Sending {
+    delivery: Delivery,
+    contents: Totals,
+    mark: Option<Mark>,
+}
+
 /// Publishes ticks until the channel closes and everything is acknowledged, or `settings.drain` has passed after that.
 ///
 /// # Errors
@@ -96,6 +111,7 @@ pub async fn publish(
     log: &Log,
     settings: Settings,
     mut ticks: Receiver<Tick>,
+    mut ledger: Option<Box<dyn Ledger>>,
     stats: &Stats,
     health: &Health,
 ) -> anyhow::Result<Published> {
@@ -111,12 +127,17 @@ pub async fn publish(
     let mut buffer = Buffer::new(settings.buffer, settings.window);
     let mut accounting = Accounting::new(settings.identity.clone());
     let mut published = Published::default();
-    let mut current: Option<(Delivery, Totals)> = None;
+    let mut current: Option<Sending> = None;
     let mut deadline: Option<Instant> = None;
     loop {
         if current.is_none() {
             match buffer.pop() {
-                Some(tick) => current = begin(&mut accounting, tick, &target, &producer, stats),
+                Some(tick) => {
+                    if let (Some(ledger), Some(mark)) = (&mut ledger, &tick.mark) {
+                        ledger.begun(mark);
+                    }
+                    current = begin(&mut accounting, tick, &target, &producer, stats);
+                }
                 None if deadline.is_some() => break,
                 None => {}
             }
@@ -128,11 +149,14 @@ pub async fn publish(
                 Some(tick) => buffer.push(tick),
                 None => deadline = Some(Instant::now() + settings.drain),
             },
-            outcome = wait(current.as_mut().map(|(delivery, _)| delivery)) => {
-                let contents = current.take().map(|(_, contents)| contents).unwrap_or_default();
+            outcome = wait(current.as_mut().map(|sending| &mut sending.delivery)) => {
+                let (contents, mark) = current.take().map(|sent| (sent.contents, sent.mark)).unwrap_or_default();
                 published.batches += outcome.delivered;
                 let all = if outcome.undelivered == 0 { &mut published.totals } else { &mut published.unacknowledged };
                 add(all, contents);
+                if let (Some(ledger), Some(mark), 0) = (&mut ledger, &mark, outcome.undelivered) {
+                    ledger.settled(mark);
+                }
                 health.set_ready("kafka", outcome.undelivered == 0, "the last batch was not written");
             }
             () = until(deadline) => {
@@ -141,8 +165,8 @@ pub async fn publish(
             }
         }
     }
-    if let Some((_, contents)) = current {
-        add(&mut published.unacknowledged, contents);
+    if let Some(sending) = current {
+        add(&mut published.unacknowledged, sending.contents);
     }
     while let Some(tick) = buffer.pop() {
         add(&mut published.unacknowledged, totals(&tick.samples));
@@ -166,8 +190,8 @@ fn begin(
     target: &Target,
     producer: &Producer,
     stats: &Stats,
-) -> Option<(Delivery, Totals)> {
-    let contents = totals(&tick.samples);
+) -> Option<Sending> {
+    let (contents, mark) = (totals(&tick.samples), tick.mark);
     let encoded = accounting.batches(&tick, MESSAGE_LIMIT).or_else(|error| {
         tracing::error!(%error, "samples of a tick cannot be encoded: counted as lost");
         let mut empty = Tick { samples: Vec::new(), dns: Vec::new(), ..tick };
@@ -177,7 +201,7 @@ fn begin(
     match encoded {
         Ok(encoded) => {
             let delivery = deliver(producer.clone(), target.clone(), encoded, stats.clone());
-            Some((Box::pin(delivery), contents))
+            Some(Sending { delivery: Box::pin(delivery), contents, mark })
         }
         Err(error) => {
             tracing::error!(%error, "a heartbeat cannot be encoded");

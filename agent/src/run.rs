@@ -4,6 +4,7 @@ use crate::accounting::Identity;
 use crate::ebpf::conntrack::Conntrack;
 use crate::ebpf::{self, Capture};
 use crate::local::Local;
+use crate::privileges;
 use crate::publish::{self, Published};
 use crate::settings::AgentSettings;
 use crate::stats::Stats;
@@ -34,9 +35,11 @@ pub async fn run(
     record.validate()?;
     health.set_ready("capture", false, "loading");
     let options = settings.capture().map_err(|error| anyhow!(error)).hint("see docs/reference-settings.md, Agent")?;
-    let capture = tokio::task::spawn_blocking(move || Capture::load(options)).await?.hint(
+    let loaded = tokio::task::spawn_blocking(move || privileges::loading(move || Capture::load(options)));
+    let mut capture = loaded.await?.hint(
         "capture needs Linux 5.11 or newer and CAP_BPF + CAP_NET_ADMIN: run as root, or give the program the capabilities with setcap",
     )?;
+    privileges::confine().hint("a kernel without seccomp needs --seccomp off")?;
     for missing in capture.missing() {
         tracing::warn!(what = missing.what, why = missing.why, "not captured");
     }
@@ -49,6 +52,7 @@ pub async fn run(
     };
     tracing::info!(node = identity.node, boot = identity.boot, tick = record.tick, "agent starts");
     let stats = Stats::new(metrics);
+    let ledger = capture.take_ledger().map(|ledger| -> Box<dyn publish::Ledger> { Box::new(ledger) });
     let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);
     let buffer = usize::try_from(settings.buffer_bytes).unwrap_or(usize::MAX);
     let publishing = publish::Settings::new(identity, record, buffer, settings.agent_drain);
@@ -66,7 +70,7 @@ pub async fn run(
         .spawn(move || ebpf::run::run(capture, running, &sender, &capture_stats, &capture_stop))
         .context("capture thread")?;
     health.set_ready("capture", true, "");
-    let published = publish::publish(log, publishing, receiver, &stats, health).await?;
+    let published = publish::publish(log, publishing, receiver, ledger, &stats, health).await?;
     // The publisher ends only after the channel has closed, so the thread has ended or is about to.
     let captured = tokio::task::spawn_blocking(move || thread.join()).await?;
     captured.map_err(|_| anyhow!("capture thread panicked"))?.context("capture")?;

@@ -56,6 +56,10 @@ pub struct AgentSettings {
     /// Do not follow the kernel's connection tracking: of translated connections only the side that is seen is known
     #[arg(long, help_heading = "Agent")]
     pub no_translation: bool,
+    /// Folder in a BPF file system, such as `/sys/fs/bpf/weir`, where what is attached and counted outlives an agent that is
+    /// killed, for the next one to take over; without it, what passes meanwhile is not seen
+    #[arg(long, value_name = "DIR", help_heading = "Agent")]
+    pub pin_folder: Option<PathBuf>,
     /// Memory for ticks that wait for Kafka
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Agent")]
     pub buffer_bytes: u64,
@@ -82,6 +86,7 @@ impl Default for AgentSettings {
             tunnel_ports: vec![4_789, 8_472, 6_081],
             wireguard_ports: vec![51_820, 51_821, 51_871],
             no_translation: false,
+            pin_folder: None,
             buffer_bytes: 64 << 20,
             host_root: PathBuf::from("/"),
             agent_drain: Duration::from_secs(10),
@@ -132,6 +137,7 @@ impl AgentSettings {
             dns_ports,
             tunnel_ports: self.tunnel_ports.clone(),
             wireguard_ports: self.wireguard_ports.clone(),
+            pins: self.pin_folder.clone(),
         })
     }
 }

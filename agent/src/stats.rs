@@ -16,6 +16,10 @@ pub struct Stats {
     pub overruns: Counter,
     /// Times that flows were read before their tick ended, because the kernel's map was half full.
     pub early_flushes: Counter,
+    /// Packets found in the kernel that an agent that was killed had counted.
+    pub inherited: Counter,
+    /// Packets that it had taken from the kernel and are not certainly published.
+    pub lost_at_restart: Counter,
     /// Interfaces that could not be watched.
     pub attach_failures: Counter,
     /// Dropped packets of flows on interfaces that are not watched.
@@ -66,6 +70,14 @@ impl Stats {
             early_flushes: metrics.counter(
                 "weir_agent_early_flushes",
                 "times that flows were read before their tick ended, because the kernel's map was half full",
+            ),
+            inherited: metrics.counter(
+                "weir_agent_inherited_packets",
+                "packets that were counted for an agent that was killed, and taken over",
+            ),
+            lost_at_restart: metrics.counter(
+                "weir_agent_restart_lost_packets",
+                "packets that an agent that was killed had taken from the kernel and had not certainly published",
             ),
             attach_failures: metrics
                 .counter("weir_agent_attach_failures", "interfaces that could not be watched, see the log"),

@@ -1,5 +1,6 @@
 //! What a source (the kernel, a capture file) counted in one tick, on its way to the topic.
 
+use crate::abi::{COUNTERS, Count};
 use std::collections::{BTreeMap, HashMap};
 use weir_flow::{Address, Millis};
 use weir_schemas::raw::{Coarsening, DnsSample, End, Loss, OpenedBy, Point, RoundTrip, Sample, Totals};
@@ -40,6 +41,36 @@ pub struct Tick {
     /// All that was seen and is neither in samples nor in a named loss, since the source began: normally nothing. It
     /// may fall again, when something turns up a tick later.
     pub unaccounted: Totals,
+    /// The source's own counters as of this tick's end, where it keeps any.
+    pub mark: Option<Mark>,
+}
+
+/// A source's counters at a moment, by index: what was counted until then is what is published or lost by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(pub [Count; COUNTERS]);
+
+impl Mark {
+    /// What each counter gained until `later`; nothing where it is not later.
+    #[must_use]
+    pub fn until(&self, later: &Self) -> [Count; COUNTERS] {
+        let mut gained = later.0;
+        for (gained, before) in gained.iter_mut().zip(&self.0) {
+            gained.packets = gained.packets.saturating_sub(before.packets);
+            gained.bytes = gained.bytes.saturating_sub(before.bytes);
+        }
+        gained
+    }
+
+    /// The mark when these have been counted, too.
+    #[must_use]
+    pub fn plus(&self, gained: &[Count; COUNTERS]) -> Self {
+        let mut later = *self;
+        for (later, gained) in later.0.iter_mut().zip(gained) {
+            later.packets = later.packets.saturating_add(gained.packets);
+            later.bytes = later.bytes.saturating_add(gained.bytes);
+        }
+        later
+    }
 }
 
 impl Tick {
@@ -62,6 +93,7 @@ impl Tick {
     pub fn merge(&mut self, later: Self) {
         self.ticks = self.ticks.saturating_add(later.ticks);
         self.unaccounted = later.unaccounted;
+        self.mark = later.mark.or(self.mark);
         let mut index: HashMap<Identity, usize> =
             self.samples.iter().enumerate().map(|(place, sample)| (Identity::of(sample), place)).collect();
         for sample in later.samples {

@@ -240,8 +240,13 @@ async fn every_packet_between_pods_and_host_is_counted_once_at_each_end() {
     });
     let watching =
         || Command::new("bash").args(["-c", "bpftool net show dev wa-va; bpftool link | grep -c tcx"]).output();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(health.is_ready(), "{:?}", watching());
+    for waited in 0.. {
+        assert!(waited < 600, "the agent did not become ready: {:?}", watching());
+        if health.is_ready() && shown.value("weir_agent_interfaces", &[]) == Some(3.0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     let host = TcpListener::bind("10.231.1.1:7100").unwrap();
     let served = std::thread::spawn(move || serve(&host, 1));

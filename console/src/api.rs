@@ -185,20 +185,17 @@ struct Page {
 pub(crate) async fn flows(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Response, Problem> {
     let filter = filter(&shared, asked)?;
     let answer = shared.search(&filter.query()).await?;
-    let page = page(&answer, filter.limit());
+    let page = page(&answer, &filter);
     shared.count_unreadable(page.unreadable);
     Ok(Json(page).into_response())
 }
 
 /// Reads the engine's answer.
-fn page(answer: &Value, limit: usize) -> Page {
+fn page(answer: &Value, filter: &Filter) -> Page {
     let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (hits, next) = filter.page(hits);
     let rows: Vec<Row> = hits.iter().filter_map(|hit| row::from_document(hit).ok()).collect();
-    let next = hits.last().filter(|_| hits.len() >= limit).and_then(|hit| {
-        let (time, tiebreak) = (hit["sort"][0].as_i64()?, hit["sort"][1].as_i64()?);
-        Some(Cursor { time, tiebreak }.encode())
-    });
-    Page { unreadable: hits.len() - rows.len(), rows, next }
+    Page { unreadable: hits.len() - rows.len(), rows, next: next.map(Cursor::encode) }
 }
 
 /// An answer of `/api/map`.
@@ -244,7 +241,7 @@ async fn survey(shared: &Shared, mut parameters: Parameters, level: u8) -> Resul
     for _ in 0..MAP_PAGES_MOST {
         let filter = Filter::parse(&parameters, level, now)?;
         level_of_answer = filter.level();
-        let page = page(&shared.search(&filter.query()).await?, LIMIT_MOST);
+        let page = page(&shared.search(&filter.query()).await?, &filter);
         page.rows.iter().for_each(|row| surveyor.take(row));
         shared.count_unreadable(page.unreadable);
         parameters.cursor = page.next;

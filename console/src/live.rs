@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::enriched::{Enriched, Kind, document_id};
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Gauge};
 
@@ -160,7 +160,7 @@ impl Hub {
             return;
         }
         if record.kind == Kind::Delete {
-            let event = Event::Delete(record.id.as_str().into());
+            let event = Event::Delete(document_id(&record.id).into());
             clients.open.iter().for_each(|client| self.offer(client, event.clone()));
             return;
         }

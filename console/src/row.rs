@@ -19,7 +19,7 @@ pub use record::from_record;
 /// One flow record. Directions: forward is from the source, the end that opened the connections, to the destination.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The record's id; a later correction has the same.
+    /// The id of the record's document; a later correction has the same.
     pub id: String,
     /// 0 for the original.
     pub correction: u64,

@@ -12,6 +12,8 @@ mod sink;
 use clap::Parser;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use weir_elastic::{Elastic, ElasticSettings, Method};
 use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_indexer::document::prepare;
 use weir_indexer::periods::Periods;
+use weir_schemas::enriched::Enriched;
 use weir_schemas::topics;
 use weir_stream::{KafkaSettings, Log, NewRecord, ProducerSettings, TopicPartition, TopicSpec};
 
@@ -39,6 +42,12 @@ struct Arguments {
     /// How many records
     #[arg(long, default_value_t = 200_000)]
     records: u64,
+    /// Pods behind each end at levels 2 and 3, at most five
+    #[arg(long, default_value_t = 5)]
+    pods: u64,
+    /// A file of records of that level, instead of made ones: `cargo bench -p weir-enricher --bench load -- records` writes it
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// More arguments for the program, separated by blanks
     #[arg(long, default_value = "")]
     arguments: String,
@@ -55,17 +64,39 @@ fn processor_time(pid: u32) -> f64 {
     ticks / 100.0
 }
 
-async fn produce(log: &Log, arguments: &Arguments) -> usize {
+/// The messages, one after the other.
+fn messages(arguments: &Arguments) -> Box<dyn Iterator<Item = Vec<u8>>> {
+    let Some(path) = &arguments.from else {
+        let (level, pods) = (arguments.level, arguments.pods);
+        let made = move |n| weir_schemas::encode(&records::record(level, pods, n)).unwrap();
+        return Box::new((0..arguments.records).map(made));
+    };
+    let mut file = BufReader::new(File::open(path).unwrap());
+    Box::new(std::iter::from_fn(move || {
+        let mut length = [0; 4];
+        file.read_exact(&mut length).ok()?;
+        let mut message = vec![0; usize::try_from(u32::from_le_bytes(length)).unwrap()];
+        file.read_exact(&mut message).unwrap();
+        Some(message)
+    }))
+}
+
+/// How many there are, and the bytes of their documents.
+async fn produce(log: &Log, arguments: &Arguments) -> (u64, u64) {
     let partitions = 4;
     log.ensure_topics(&[TopicSpec::new(topics::ENRICHED, partitions)]).await.unwrap();
     let producer = log.producer(&ProducerSettings::new("load")).unwrap();
-    let (mut deliveries, mut bytes) = (Vec::new(), 0);
-    for n in 0..arguments.records {
-        let record = records::record(arguments.level, n);
-        bytes += prepare(&record, &Periods::default()).unwrap().operation.len();
-        let message = NewRecord::new(topics::ENRICHED, record.id.clone(), weir_schemas::encode(&record).unwrap());
-        let partition = i32::try_from(n).unwrap() % partitions;
+    let (mut deliveries, mut count, mut bytes) = (Vec::new(), 0, 0);
+    for message in messages(arguments) {
+        let record: Enriched = weir_schemas::decode(&message).unwrap();
+        assert_eq!(record.level, arguments.level);
+        let operation = prepare(&record, &Periods::default()).unwrap().operation;
+        let document = operation.as_bytes().split(|byte| *byte == b'\n').nth(1).unwrap();
+        bytes += u64::try_from(document.len()).unwrap();
+        let partition = i32::try_from(count % 4).unwrap();
+        let message = NewRecord::new(topics::ENRICHED, record.id, message);
         deliveries.push(producer.send(message.to_partition(partition)).unwrap());
+        count += 1;
         if deliveries.len() >= 5_000 {
             for delivery in deliveries.drain(..) {
                 delivery.await.unwrap();
@@ -75,7 +106,7 @@ async fn produce(log: &Log, arguments: &Arguments) -> usize {
     for delivery in deliveries {
         delivery.await.unwrap();
     }
-    bytes
+    (count, bytes)
 }
 
 async fn wait_for_commit(log: &Log, child: &mut Child) {
@@ -143,7 +174,7 @@ async fn main() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(BrokerSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
     let log = Log::kafka(&KafkaSettings::at(broker.address().to_string())).unwrap();
-    let bytes = produce(&log, &arguments).await;
+    let (count, bytes) = produce(&log, &arguments).await;
     let engine = arguments.elasticsearch.clone().unwrap_or_else(sink::start);
     let elastic = Elastic::new(&ElasticSettings::of(&[&engine])).unwrap();
     if arguments.elasticsearch.is_some() {
@@ -164,11 +195,10 @@ async fn main() {
     let (wall, own) = (begun.elapsed().as_secs_f64(), processor_time(child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
-    let records: f64 = arguments.records.to_string().parse().unwrap();
+    let records: f64 = count.to_string().parse().unwrap();
     println!(
-        "{} documents of {:.0} B at level {}: {wall:.1} s, {own:.2} s of processor time, {:.0} documents/s a core",
-        arguments.records,
-        per(u64::try_from(bytes).unwrap(), arguments.records),
+        "{count} documents of {:.0} B at level {}: {wall:.1} s, {own:.2} s of processor time, {:.0} documents/s a core",
+        per(bytes, count),
         arguments.level,
         records / own
     );
@@ -177,9 +207,9 @@ async fn main() {
         println!("engine: {engine:.2} s of processor time; the indexer took {:.1} % of that", 100.0 * own / engine);
     }
     if arguments.elasticsearch.is_some() {
-        sizes(&elastic, arguments.level, arguments.records).await;
+        sizes(&elastic, arguments.level, count).await;
     } else {
-        assert_eq!(sink::taken(), arguments.records, "every record is one document");
+        assert_eq!(sink::taken(), count, "every record is one document");
     }
     broker.shutdown().await;
 }

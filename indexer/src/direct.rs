@@ -5,9 +5,7 @@ use crate::document::Prepared;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
 use anyhow::{Context as _, bail};
-use std::collections::BTreeSet;
 use weir_elastic::Elastic;
-use weir_elastic::bulk::{Body, Operation};
 use weir_service::Metrics;
 
 /// How often in a row an engine may be unable before a command gives up: half a minute or so.
@@ -73,11 +71,7 @@ impl Direct {
         documents: &[Prepared],
         batch: &[usize],
     ) -> Result<weir_elastic::bulk::Answer, weir_elastic::Error> {
-        let indices: BTreeSet<_> = batch.iter().map(|position| documents[*position].index).collect();
-        for index in indices {
-            self.indices.ensure(index).await?;
-        }
-        let operations = batch.iter().map(|position| -> &Operation { &documents[*position].operation });
-        self.elastic.bulk(&Body::of(operations)).await
+        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position])).await?;
+        self.elastic.bulk(&body).await
     }
 }

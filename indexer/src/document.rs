@@ -3,21 +3,22 @@
 //! Flows are here; [`dns`], [`ledger`] and [`audit`] are data sets of their own.
 //!
 //! `source` is the initiator, `destination` the responder. What is absent is not written; flags are written only when
-//! they are true and counters of rare things only when they are not zero, because every field costs disk.
+//! they are true, counters of rare things only when they are not zero, and what a reporter counted only where it differs
+//! from the totals, because every field costs disk.
 
 use crate::index::{Index, IndexKind, TIMES};
 use crate::periods::Periods;
-use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use thiserror::Error;
-use weir_elastic::bulk::{Operation, Target};
+use weir_elastic::bulk::{Operation, OperationError, Target};
 use weir_flow::{Address, Millis, protocol};
-use weir_schemas::enriched::{Action, Arrival, Enriched, Kind, Side, direction};
+use weir_schemas::enriched::{Action, Arrival, Enriched, Kind, Side, direction, document_id};
 use weir_schemas::raw::Origin;
 use xxhash_rust::xxh3::xxh3_128;
 
 mod audit;
 mod dns;
+mod ecs;
 mod ledger;
 mod policy;
 mod report;
@@ -32,13 +33,12 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
+use ecs::{ECS, Ecs, Ip, Named, Notice, OBSERVER, Observer, Orchestrator, Time};
 use report::Report;
 use side::{Identity, Party};
 
-/// The version of ECS whose field names are used.
-const ECS: Ecs = Ecs { version: "8.17.0" };
-/// Who says so.
-const OBSERVER: Observer = Observer { vendor: "Weir", product: "weir", kind: "flow" };
+/// About how long a document gets, bytes.
+const ROOM: usize = 2_048;
 
 /// Why a record can never be a document.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -74,6 +74,15 @@ pub enum DocumentError {
     },
 }
 
+/// Why a document could not be written as one line of JSON.
+#[derive(Debug, Error)]
+enum WriteError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Line(#[from] OperationError),
+}
+
 /// A record made ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
@@ -83,8 +92,24 @@ pub struct Prepared {
     pub cluster: String,
     /// The start of the window that decided the index, ms since the epoch.
     pub window: Millis,
-    /// What is sent: a write or a delete, to the index's write alias.
+    /// The record's id, whole.
+    pub id: String,
+    /// 0 for the original.
+    pub correction: u32,
+    /// What is sent: a write or a delete, to the index's write alias, under the document's id.
     pub operation: Operation,
+}
+
+impl Prepared {
+    /// The operation for an index of before documents had shorter ids than records: what is in it is found under them.
+    #[must_use]
+    pub fn under_whole_id(&self) -> Operation {
+        self.operation.on(Target {
+            index: &self.index.write_alias(),
+            id: &self.id,
+            version: u64::from(self.correction) + 1,
+        })
+    }
 }
 
 /// Makes a record ready to be sent. The result is a function of record and settings alone.
@@ -131,25 +156,33 @@ impl Placed<'_> {
             .ok_or_else(|| DocumentError::Level { id: self.id.to_owned(), level: self.level })
     }
 
-    fn prepared(&self, index: Index, operation: Operation) -> Prepared {
-        Prepared { index, cluster: self.cluster.to_owned(), window: self.window, operation }
+    fn prepared(
+        &self,
+        periods: &Periods,
+        operation: impl FnOnce(Target<'_>) -> Result<Operation, WriteError>,
+    ) -> Result<Prepared, DocumentError> {
+        let index = self.index(periods)?;
+        let (alias, id) = (index.write_alias(), document_id(self.id));
+        let operation = operation(Target { index: &alias, id: &id, version: u64::from(self.correction) + 1 });
+        Ok(Prepared {
+            index,
+            cluster: self.cluster.to_owned(),
+            window: self.window,
+            id: self.id.to_owned(),
+            correction: self.correction,
+            operation: operation
+                .map_err(|error| DocumentError::Json { id: self.id.to_owned(), cause: error.to_string() })?,
+        })
     }
 
     fn delete(&self, periods: &Periods) -> Result<Prepared, DocumentError> {
-        let index = self.index(periods)?;
-        Ok(self.prepared(index, Operation::delete(self.target(&index.write_alias()))))
+        self.prepared(periods, |target| Ok(Operation::delete(target)))
     }
 
     fn write(&self, document: &impl Serialize, periods: &Periods) -> Result<Prepared, DocumentError> {
-        let json = |cause: String| DocumentError::Json { id: self.id.to_owned(), cause };
-        let index = self.index(periods)?;
-        let document = serde_json::to_vec(document).map_err(|e| json(e.to_string()))?;
-        let operation = Operation::index(self.target(&index.write_alias()), &document);
-        Ok(self.prepared(index, operation.map_err(|e| json(e.to_string()))?))
-    }
-
-    fn target<'a>(&'a self, alias: &'a str) -> Target<'a> {
-        Target { index: alias, id: self.id, version: u64::from(self.correction) + 1 }
+        self.prepared(periods, |target| {
+            Operation::index_with(target, ROOM, |line| Ok(serde_json::to_writer(line, document)?))
+        })
     }
 }
 
@@ -207,11 +240,6 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct Ecs {
-    version: &'static str,
-}
-
-#[derive(Serialize)]
 struct Event {
     kind: &'static str,
     category: [&'static str; 1],
@@ -222,8 +250,6 @@ struct Event {
     dataset: &'static str,
     start: Time,
     end: Time,
-    /// Nanoseconds, as ECS wants it.
-    duration: i64,
 }
 
 #[derive(Serialize)]
@@ -245,31 +271,15 @@ struct Related {
 }
 
 #[derive(Serialize)]
-struct Orchestrator<'a> {
-    cluster: Named<'a>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    platform: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Named<'a> {
-    name: &'a str,
-}
-
-#[derive(Serialize)]
-struct Observer {
-    vendor: &'static str,
-    product: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-}
-
-#[derive(Serialize)]
 struct Weir<'a> {
     level: u8,
     window_length: Millis,
-    generation: Time,
-    correction: u32,
+    /// Absent on time: it is the window then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<Time>,
+    /// Absent of an original.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correction: Option<u32>,
     origin: Origin,
     cluster_known: bool,
     semantics: u32,
@@ -283,7 +293,7 @@ struct Weir<'a> {
     #[serde(skip_serializing_if = "is_false")]
     untranslated: bool,
     samples: u64,
-    tiebreak: i64,
+    tiebreak: u16,
     connections: Connections,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reporters: Vec<&'static str>,
@@ -318,10 +328,7 @@ impl<'a> Document<'a> {
             destination: Party::of(&record.responder, Some((totals.reverse_bytes, totals.reverse_packets))),
             network: Network::of(record),
             related: Related::of(record),
-            orchestrator: Orchestrator {
-                cluster: Named { name: &record.cluster },
-                platform: record.cluster_known.then_some("kubernetes"),
-            },
+            orchestrator: Orchestrator::of(&record.cluster, record.cluster_known),
             observer: OBSERVER,
             rule: policy::Rule::of(record),
             weir: Weir::of(record),
@@ -350,7 +357,6 @@ impl Event {
             dataset: "weir.flows",
             start: Time(record.first_seen),
             end: Time(record.last_seen),
-            duration: record.last_seen.saturating_sub(record.first_seen).max(0).saturating_mul(1_000_000),
         }
     }
 }
@@ -415,8 +421,8 @@ impl<'a> Weir<'a> {
         Self {
             level: record.level,
             window_length: record.window_length,
-            generation: Time(record.generation),
-            correction: record.correction,
+            generation: (record.generation != record.window).then_some(Time(record.generation)),
+            correction: (record.correction != 0).then_some(record.correction),
             origin: record.origin,
             cluster_known: record.cluster_known,
             semantics: record.semantics,
@@ -433,36 +439,17 @@ impl<'a> Weir<'a> {
             tcp_flags: report::Flags::of(reports()),
             source: Identity::of(&record.initiator),
             destination: Identity::of(&record.responder),
-            initiator: record.by_initiator.as_ref().map(Report::of),
-            responder: record.by_responder.as_ref().map(Report::of),
+            initiator: record.by_initiator.as_ref().map(|report| Report::of(report, &record.totals)),
+            responder: record.by_responder.as_ref().map(|report| Report::of(report, &record.totals)),
             policy: policy::Policy::of(record),
         }
     }
 }
 
-/// The first 63 bits of the id: 8 bytes a document, where the id itself as a sortable field would be 32.
-fn tiebreak(id: &str) -> i64 {
-    let first = id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
-    i64::try_from(first >> 1).unwrap_or(i64::MAX)
-}
-
-/// A time as ISO 8601 in UTC with milliseconds; [`check`] has made sure that it is one.
-struct Time(Millis);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time = Timestamp::from_millisecond(self.0).map_err(serde::ser::Error::custom)?;
-        serializer.collect_str(&format_args!("{time:.3}"))
-    }
-}
-
-/// An address as text.
-struct Ip(Address);
-
-impl Serialize for Ip {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
+/// The first 16 bits of the id, which order the records of a window: 2 bytes a document. Some have the same; a reader of
+/// pages ends each where this changes.
+fn tiebreak(id: &str) -> u16 {
+    id.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

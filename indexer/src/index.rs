@@ -1,8 +1,7 @@
 //! Names of indices: a function of the record and of the dated settings, so that a retry or a replay meets its own
 //! documents again.
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use crate::calendar;
 use std::fmt;
 use weir_flow::Millis;
 use weir_flow::settings::IndexPeriod;
@@ -11,8 +10,7 @@ use weir_schemas::raw::Origin;
 #[cfg(test)]
 mod tests;
 
-/// Times outside of these cannot be written: 1970 up to and without the year 10000, ms since the epoch.
-pub const TIMES: std::ops::Range<Millis> = 0..253_402_300_800_000;
+pub use crate::calendar::TIMES;
 
 /// What an index holds; retention gives each kind a budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,13 +92,13 @@ impl Length {
     }
 
     /// The start of the period that holds a time.
-    fn start(self, time: Millis) -> Option<Millis> {
+    fn start(self, time: Millis) -> Millis {
         match self {
-            Self::Hour => Some(weir_flow::time::floor_to(time, 3_600_000)),
-            Self::Day => Some(weir_flow::time::floor_to(time, 86_400_000)),
+            Self::Hour => weir_flow::time::floor_to(time, 3_600_000),
+            Self::Day => weir_flow::time::floor_to(time, 86_400_000),
             Self::Month => {
-                let date = Timestamp::from_millisecond(time).ok()?.to_zoned(TimeZone::UTC).date();
-                Some(date.first_of_month().to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
+                let (_, _, day) = calendar::date(time);
+                weir_flow::time::floor_to(time, 86_400_000) - (day - 1) * 86_400_000
             }
         }
     }
@@ -114,7 +112,7 @@ impl Index {
         let length = Length::of(kind, period);
         let highest = if kind.has_levels() { 3 } else { 0 };
         let writable = TIMES.contains(&window) && level <= highest;
-        Some(Self { kind, level, start: length.start(window).filter(|_| writable)?, length })
+        writable.then(|| Self { kind, level, start: length.start(window), length })
     }
 
     /// What it holds.
@@ -138,16 +136,15 @@ impl Index {
 
 impl fmt::Display for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = Timestamp::from_millisecond(self.start).map_err(|_| fmt::Error)?;
-        let pattern = match self.length {
-            Length::Hour => "%Y.%m.%d.%H",
-            Length::Day => "%Y.%m.%d",
-            Length::Month => "%Y.%m",
-        };
         write!(f, "weir-{}-", self.kind.as_str())?;
         if self.kind.has_levels() {
             write!(f, "l{}-", self.level)?;
         }
-        write!(f, "{}", start.strftime(pattern))
+        let (year, month, day) = calendar::date(self.start);
+        match self.length {
+            Length::Hour => write!(f, "{year:04}.{month:02}.{day:02}.{:02}", self.start / 3_600_000 % 24),
+            Length::Day => write!(f, "{year:04}.{month:02}.{day:02}"),
+            Length::Month => write!(f, "{year:04}.{month:02}"),
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! Makes indices before they are written; a bulk never makes one.
 
+use crate::document::Prepared;
 use crate::index::{Index, IndexKind};
 use crate::metrics::IndexerMetrics;
 use crate::template;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use tracing::info;
+use weir_elastic::bulk::{Body, Operation};
 use weir_elastic::{Created, Elastic, Error};
 
 /// Whose mappings are looked at when the indexer starts.
@@ -14,13 +17,22 @@ const PATTERN: &str = "weir-*";
 /// The most indices that are remembered to exist; forgetting one costs a request.
 const REMEMBERED: usize = 10_000;
 
+/// Which ids the documents of an index have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids {
+    /// Those that a template of this version says.
+    Short,
+    /// Those of the records, whole: the index is of an older version.
+    Whole,
+}
+
 /// The indices that are known to exist.
 #[derive(Debug)]
 pub struct Indices {
     elastic: Elastic,
     templates: BTreeMap<IndexKind, Value>,
     metrics: IndexerMetrics,
-    known: Mutex<HashSet<Index>>,
+    known: Mutex<HashMap<Index, Ids>>,
 }
 
 impl Indices {
@@ -62,6 +74,8 @@ impl Indices {
                 let older = template::version(&state.mappings) < template::version(&self.template(kind)["mappings"]);
                 if older {
                     self.update(&name, kind).await?;
+                    self.metrics.mappings_updated.inc();
+                    info!(index = name, "mapping of an older version is up to date");
                     changed += 1;
                 }
             }
@@ -71,21 +85,38 @@ impl Indices {
 
     /// Adds what the mapping lacks.
     async fn update(&self, name: &str, kind: IndexKind) -> Result<(), Error> {
-        self.elastic.put_mapping(name, &self.template(kind)["mappings"]).await?;
-        self.metrics.mappings_updated.inc();
-        info!(index = name, "mapping of an older version is up to date");
-        Ok(())
+        let theirs = self.elastic.mapping(name).await?.unwrap_or_default();
+        self.elastic.put_mapping(name, &template::additions(&theirs, &self.template(kind)["mappings"])).await
+    }
+
+    /// The body of a bulk of these records, after it has made sure of their indices.
+    ///
+    /// # Errors
+    /// When the engine refuses an index or does not answer.
+    pub async fn bulk<'a>(&self, records: impl Iterator<Item = &'a Prepared> + Clone) -> Result<Body, Error> {
+        let indices: BTreeSet<Index> = records.clone().map(|record| record.index).collect();
+        let mut whole = BTreeSet::new();
+        for index in indices {
+            if self.ensure(index).await? == Ids::Whole {
+                whole.insert(index);
+            }
+        }
+        let operations: Vec<Cow<'_, Operation>> = records
+            .map(|record| match whole.contains(&record.index) {
+                true => Cow::Owned(record.under_whole_id()),
+                false => Cow::Borrowed(&record.operation),
+            })
+            .collect();
+        Ok(Body::of(operations.iter().map(AsRef::as_ref)))
     }
 
     /// Makes sure that an index and its aliases exist.
-    ///
-    /// # Errors
-    /// When the engine refuses it or does not answer.
-    pub async fn ensure(&self, index: Index) -> Result<(), Error> {
-        if self.known().contains(&index) {
-            return Ok(());
+    async fn ensure(&self, index: Index) -> Result<Ids, Error> {
+        if let Some(ids) = self.known().get(&index) {
+            return Ok(*ids);
         }
         let name = index.to_string();
+        let mut ids = Ids::Short;
         match self.elastic.create_index(&name, &self.body(index)).await? {
             Created::New => {
                 self.metrics.indices_created.inc();
@@ -95,9 +126,13 @@ impl Indices {
                 // Whoever made it may have been an older version: mappings only grow, and the same one again changes nothing.
                 // A newer one's is left as it is, because it would else be taken for ours.
                 let states = self.elastic.states(&name).await?;
-                let theirs = states.get(&name).map_or(0, |state| template::version(&state.mappings));
-                if theirs <= template::version(&self.template(index.kind())["mappings"]) {
-                    self.elastic.put_mapping(&name, &self.template(index.kind())["mappings"]).await?;
+                let nothing = Value::Null;
+                let theirs = states.get(&name).map_or(&nothing, |state| &state.mappings);
+                if template::has_whole_ids(theirs) {
+                    ids = Ids::Whole;
+                }
+                if template::version(theirs) <= template::version(&self.template(index.kind())["mappings"]) {
+                    self.update(&name, index.kind()).await?;
                 }
                 for alias in [template::read_alias(index.kind()).to_owned(), index.write_alias()] {
                     self.elastic.put_alias(&name, &alias).await?;
@@ -108,8 +143,8 @@ impl Indices {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(index);
-        Ok(())
+        known.insert(index, ids);
+        Ok(ids)
     }
 
     /// Forgets an index that turned out to be missing.
@@ -133,7 +168,7 @@ impl Indices {
         &self.templates[&kind]["template"]
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<Index>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Index, Ids>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,6 +17,7 @@ pub mod sender;
 pub mod setup;
 pub mod template;
 
+mod calendar;
 mod dated;
 mod following;
 mod indices;

@@ -8,6 +8,10 @@ use weir_indexer::{IndexerSettings, setup};
 use weir_service::{Context, ProcessSettings, ServiceSettings};
 use weir_stream::{KafkaSettings, Log};
 
+/// A document is made of dozens of short-lived texts.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Writes enriched flows to Elasticsearch or OpenSearch, each exactly once
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weir-indexer", version, about)]

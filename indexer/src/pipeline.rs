@@ -215,17 +215,19 @@ impl Pipeline {
     fn read(&mut self, records: Vec<Record>) {
         let periods = self.dated.now();
         let since = Instant::now();
+        let mut taken = 0;
         for record in records {
             let known = self.trackers.get_mut(&record.topic_partition()).is_some_and(|t| t.take(record.offset));
             if !known {
                 continue;
             }
-            self.metrics.records.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).inc();
+            taken += 1;
             let entry = Entry { prepared: self.dataset.read(record.value.as_deref(), &periods), record };
             self.waiting_bulk_bytes += entry.bulk_bytes();
             self.held_bytes += entry.held_bytes();
             self.waiting.push_back(Waiting { entry, since });
         }
+        self.metrics.records.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).inc_by(taken);
         self.show();
     }
 

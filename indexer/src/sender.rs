@@ -4,14 +4,12 @@ use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
 use crate::document::Prepared;
 use crate::guard::Guard;
 use crate::horizons::Horizons;
-use crate::index::Index;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_elastic::bulk::{Answer, Body, Cause, Item, Operation};
+use weir_elastic::bulk::{Answer, Cause, Item};
 use weir_elastic::{Elastic, Error};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::topics;
@@ -190,12 +188,7 @@ impl Sender {
     /// Makes the indices and sends one batch.
     async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize]) -> Result<Answer, Error> {
         self.bounds.guard.pass()?;
-        let indices: BTreeSet<Index> = batch.iter().map(|position| entries[*position].1.index).collect();
-        for index in indices {
-            self.indices.ensure(index).await?;
-        }
-        let operations = batch.iter().map(|position| -> &Operation { &entries[*position].1.operation });
-        let body = Body::of(operations);
+        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1)).await?;
         self.metrics.bulks.inc();
         self.metrics.bulk_bytes.inc_by(u64::try_from(body.size()).unwrap_or(u64::MAX));
         let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! The index templates: settings, strict mapping and read alias by kind. Pure; the files are part of the program.
 
 use crate::index::IndexKind;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +16,10 @@ pub const DNS: &str = include_str!("../templates/weir-dns.json");
 pub const LEDGER: &str = include_str!("../templates/weir-ledger.json");
 /// The template of the audit.
 pub const AUDIT: &str = include_str!("../templates/weir-audit.json");
+
+/// The member of `_meta` that says how many bits of a record's id its document's id has; absent in older indices, whose
+/// documents have the whole id.
+const ID_BITS: &str = "id_bits";
 
 /// The alias by which the indices of a kind are read. Replayed flows have one of their own, since they would be counted
 /// twice among the others.
@@ -56,6 +60,43 @@ pub fn of(kind: IndexKind) -> Result<Value, serde_json::Error> {
 pub fn all() -> Result<Vec<(&'static str, Value)>, serde_json::Error> {
     let kinds = IndexKind::ALL.into_iter().filter(|kind| *kind != IndexKind::Capture);
     kinds.map(|kind| Ok((read_alias(kind), of(kind)?))).collect()
+}
+
+/// What a mapping of an older version lacks of this one, to be put onto it. Fields that both have stay as they were made,
+/// because no engine changes how they are kept; so does how documents get their ids.
+#[must_use]
+pub fn additions(theirs: &Value, ours: &Value) -> Value {
+    let mut added = ours.clone();
+    let (mine, theirs_too) = (added["properties"].as_object_mut(), theirs["properties"].as_object());
+    if let (Some(mine), Some(theirs)) = (mine, theirs_too) {
+        keep_lacking(mine, theirs);
+    }
+    if let Some(meta) = added["_meta"].as_object_mut() {
+        match theirs["_meta"].get(ID_BITS) {
+            Some(bits) => meta.insert(ID_BITS.to_owned(), bits.clone()),
+            None => meta.remove(ID_BITS),
+        };
+    }
+    added
+}
+
+fn keep_lacking(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+    ours.retain(|name, field| {
+        let Some(there) = theirs.get(name) else { return true };
+        match (field.get_mut("properties"), there.get("properties")) {
+            (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {
+                keep_lacking(ours, theirs);
+                !ours.is_empty()
+            }
+            _ => false,
+        }
+    });
+}
+
+/// Whether documents of an index with this mapping have the ids of their records, whole: it is of before version 4.
+#[must_use]
+pub fn has_whole_ids(mapping: &Value) -> bool {
+    mapping["_meta"][ID_BITS].is_null()
 }
 
 /// The version of a mapping, as [`of`] writes it into `_meta`; 0 when it says none.

@@ -174,6 +174,14 @@ async fn the_service_deletes_a_read_only_index_and_says_what_it_did() {
 /// Any number of them, whenever each is stopped in the midst of it: what may stay stays, and in the end all is inside the budget.
 #[tokio::test]
 async fn several_at_once_and_killed_midway_delete_no_more_than_one_would() {
+    let rounds = std::env::var("WEIR_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
+    for round in 0..rounds {
+        several_at_once(round).await;
+    }
+    eprintln!("fault retention: {rounds} rounds of two at once, killed six times each; what may stay stayed");
+}
+
+async fn several_at_once(round: u64) {
     on_engines(|elastic| async move {
         let all = weir_retention::plan_now(&elastic, &settings(1)).await.unwrap();
         let two: u64 = all.actions[..2].iter().filter_map(|a| a.bytes).sum();
@@ -192,7 +200,7 @@ async fn several_at_once_and_killed_midway_delete_no_more_than_one_would() {
                     weir_retention::apply(&second, &log, &settings)
                 );
             });
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+            tokio::time::sleep(Duration::from_millis(wait + 7 * round % 50)).await;
             task.abort();
             let _ = task.await;
         }

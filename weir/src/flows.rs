@@ -2,11 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use weir_console::filter::{Filter, Parameters};
+use weir_console::filter::{Cursor, Filter, Parameters};
 use weir_console::row::{self, Row};
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_schemas::enriched::{Enriched, Kind};
@@ -146,19 +145,13 @@ async fn list(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
         .context("flows")
         .hint("is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL")?;
     let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (hits, next) = filter.page(hits);
     let rows = hits.iter().map(row::from_document).collect::<Result<Vec<Row>, _>>()?;
     print(settings.output, &rows, true)?;
     if settings.output == Output::Table {
-        let next = (rows.len() == filter.limit()).then(|| hits.last().and_then(cursor)).flatten();
-        say(&table::footer(rows.len(), next.as_deref()));
+        say(&table::footer(rows.len(), next.map(Cursor::encode).as_deref()));
     }
     Ok(())
-}
-
-/// Where a list ended.
-fn cursor(hit: &Value) -> Option<String> {
-    let (time, tiebreak) = (hit["sort"][0].as_i64()?, hit["sort"][1].as_i64()?);
-    Some(weir_console::filter::Cursor { time, tiebreak }.encode())
 }
 
 async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {

@@ -4,6 +4,7 @@
 mod audit;
 mod demo;
 mod dlq;
+mod doctor;
 mod flows;
 mod init;
 mod policy;
@@ -38,7 +39,8 @@ Examples:
   weir policy connections --manifests DIR  who may talk to whom, by the network policies of a folder
   weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it
   weir retention plan                      what would be deleted, and why
-  weir dlq list                            what could not be indexed, and why";
+  weir dlq list                            what could not be indexed, and why
+  weir doctor                              what this kernel and these capabilities allow to capture";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -61,6 +63,9 @@ enum Command {
     Dlq(Box<dlq::DlqCommand>),
     /// Show or apply what the disk budget asks for
     Retention(Box<retention::RetentionCommand>),
+    /// Say what can be captured here, and what each missing feature needs
+    #[command(after_long_help = doctor::HELP)]
+    Doctor(doctor::DoctorSettings),
     /// Print the reference of settings as Markdown (docs/reference-settings.md is made of it)
     #[command(hide = true)]
     Reference(reference::ReferenceSettings),
@@ -104,6 +109,7 @@ fn main() -> ExitCode {
             let settings = settings.clone();
             retention::main(with(loaded, *settings))
         }
+        Command::Doctor(settings) => doctor::main(&settings),
         Command::Reference(settings) => reference::main(&settings),
     }
 }

@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
@@ -75,9 +75,26 @@ const SUITES: [Suite; 10] = [
         kubernetes: false,
     },
     Suite {
-        name: "kill -9 of the indexer",
+        name: "faults of the indexer",
         arguments: &["--test", "delivery", "program"],
-        environment: &[("WEIR_TEST_KILLS", "100")],
+        environment: &[
+            ("WEIR_TEST_KILLS", "100"),
+            ("WEIR_TEST_RESTARTS", "40"),
+            ("WEIR_TEST_DOCUMENTS", "100000"),
+            ("WEIR_TEST_FULL_DISKS", "5"),
+        ],
+        kubernetes: false,
+    },
+    Suite {
+        name: "several retentions at once",
+        arguments: &["--test", "engine", "several"],
+        environment: &[("WEIR_TEST_ROUNDS", "50")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "kill -9 of the agent",
+        arguments: &["--test", "kills"],
+        environment: &[("WEIR_TEST_AGENT_KILLS", "50")],
         kubernetes: false,
     },
     Suite {

@@ -16,9 +16,17 @@ use weir_schemas::raw::{self, Coarsening, Drop, End, OpenedBy, Point, RoundTrip,
 
 #[cfg(test)]
 mod tests;
+mod tuple;
+
+use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
+
+/// The loss of what an agent had taken from the kernel when it was killed, and had not begun to send.
+const RESTART: &str = "restart";
+/// The loss of what it was sending then: it may be on the topic all the same.
+const RESTART_UNKNOWN: &str = "restart_unknown";
 
 /// What the assembler asks of the node it is on.
 pub trait Surroundings {
@@ -142,7 +150,22 @@ impl Assembler {
             bytes: rest(self.seen.bytes, self.drained.bytes, self.lost.bytes),
             samples: 0,
         };
-        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted }
+        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted, mark: None }
+    }
+
+    /// Names what a predecessor had seen and did not leave, of which `unsure` may be on the topic all the same; returns it.
+    pub fn restart(&mut self, tick: &mut Tick, unsure: Count) -> Totals {
+        let gone = std::mem::take(&mut tick.unaccounted);
+        let unknown =
+            Totals { packets: unsure.packets.min(gone.packets), bytes: unsure.bytes.min(gone.bytes), samples: 0 };
+        let certain = Totals { packets: gone.packets - unknown.packets, bytes: gone.bytes - unknown.bytes, samples: 0 };
+        for (reason, lost) in [(RESTART, certain), (RESTART_UNKNOWN, unknown)] {
+            if lost != Totals::default() {
+                add(tick.lost.entry(reason.to_owned()).or_default(), lost);
+            }
+        }
+        add(&mut self.lost, gone);
+        gone
     }
 
     fn remember(&mut self, key: &Key, flow: &Flow, host: bool) -> Remembered {
@@ -398,55 +421,6 @@ fn connection_key(key: &Key) -> ConnectionKey {
         high_port: high_end.1,
         protocol: key.protocol,
         zero: [0; 3],
-    }
-}
-
-/// A tuple as the kernel's keys have it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Tuple {
-    source: [u8; 16],
-    destination: [u8; 16],
-    source_port: u16,
-    destination_port: u16,
-    protocol: u8,
-}
-
-impl Tuple {
-    fn of_key(key: &Key) -> Self {
-        Self {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: key.protocol,
-        }
-    }
-
-    fn of_drop(key: &DropKey) -> Self {
-        Self {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: key.protocol,
-        }
-    }
-
-    fn of(sample: &Sample) -> Self {
-        Self {
-            source: bytes(sample.source),
-            destination: bytes(sample.destination),
-            source_port: sample.source_port,
-            destination_port: sample.destination_port,
-            protocol: sample.protocol,
-        }
-    }
-}
-
-fn bytes(address: Address) -> [u8; 16] {
-    match address.ip() {
-        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
-        IpAddr::V6(six) => six.octets(),
     }
 }
 

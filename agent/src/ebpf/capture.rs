@@ -1,21 +1,26 @@
 //! The programs in the kernel: loaded, attached, read.
 
-use super::links::{self, Link, Role, Selection};
+use super::links::{Link, Role, Selection};
 use super::reasons::Reasons;
 use crate::abi::{self, Boundary, COUNTERS, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
 use crate::abi::{Message, Tcp, TcpKey};
 use crate::rules::CaptureRule;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSock, LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc,
-};
-use aya::util::KernelVersion;
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::programs::ProgramError;
+use aya::{Ebpf, EbpfLoader};
+use ledger::Ledger;
+use pins::Pins;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
 use thiserror::Error;
+
+mod interfaces;
+pub mod ledger;
+mod pins;
+mod programs;
 
 /// The object that `bpf/build.sh` makes.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow.bpf.o");
@@ -30,6 +35,11 @@ pub(super) const PROCESSES: &str = "names of host processes";
 pub(super) const ROUND_TRIPS: &str = "round-trip times";
 /// As [`ROUND_TRIPS`].
 pub(super) const RETRANSMITS: &str = "retransmissions";
+/// What pins give.
+pub(super) const RESTARTS: &str = "what passes while the agent is killed and started again";
+/// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
+/// programs run for microseconds, and the coarse clock is behind by at most one timer interrupt (10 ms).
+pub(super) const SETTLE: Duration = Duration::from_millis(30);
 /// Entries fetched from a map in one system call.
 const CHUNK: usize = 4096;
 
@@ -62,6 +72,8 @@ pub struct Options {
     pub tunnel_ports: Vec<u16>,
     /// Ports of WireGuard.
     pub wireguard_ports: Vec<u16>,
+    /// Folder in a BPF file system where maps and links outlive the process; none: they go with it.
+    pub pins: Option<PathBuf>,
 }
 
 impl Options {
@@ -76,6 +88,7 @@ impl Options {
             dns_ports: Vec::new(),
             tunnel_ports: Vec::new(),
             wireguard_ports: Vec::new(),
+            pins: None,
         }
     }
 }
@@ -143,11 +156,13 @@ struct Attached {
     link: Link,
     role: Role,
     /// Dropping them detaches.
-    _links: Vec<SchedClassifierLink>,
+    _links: Vec<programs::Attachment>,
 }
 
 /// The programs in the kernel. Dropping it detaches them all.
 pub struct Capture {
+    /// Before the pins: what is attached goes first.
+    attached: BTreeMap<u32, Attached>,
     ebpf: Ebpf,
     options: Options,
     boundary: Boundary,
@@ -160,11 +175,13 @@ pub struct Capture {
     tunnels: BpfHashMap<MapData, u32, u32>,
     known_tunnels: BTreeMap<u32, u32>,
     known_addresses: HashSet<[u8; 16]>,
-    attached: BTreeMap<u32, Attached>,
     failed: HashSet<u32>,
     gone: VecDeque<(u32, String, bool)>,
     reasons: Reasons,
     missing: Vec<Missing>,
+    ledger: Option<Ledger>,
+    predecessor: Option<ledger::Marks>,
+    pins: Option<Pins>,
 }
 
 impl Capture {
@@ -174,52 +191,13 @@ impl Capture {
     /// When the base capture cannot be loaded. Optional parts that cannot are in [`Capture::missing`].
     pub fn load(options: Options) -> Result<Self, CaptureError> {
         let mut missing = Vec::new();
+        let pins = open_pins(&options, &mut missing);
         let reasons = Reasons::of_kernel();
-        let numbers = reasons.as_ref().map_or((1, 2), |reasons| {
-            (reasons.number("CONSUMED").unwrap_or(u32::MAX), reasons.number("NOT_SPECIFIED").unwrap_or(u32::MAX))
-        });
-        let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |m| u32::try_from(m.ino()).unwrap_or(0));
-        let mut ports = [0_u16; abi::DNS_PORTS];
-        for (place, port) in ports.iter_mut().zip(&options.dns_ports) {
-            *place = *port;
-        }
-        let rules = u32::try_from(options.rules.len()).unwrap_or(u32::MAX);
-        let room = options.flows_limit.saturating_add(options.flows_limit / 4).saturating_add(1);
-        let mut ebpf = EbpfLoader::new()
-            .override_global("weir_dns_ports", ports.as_slice(), true)
-            .override_global("weir_rules", &rules, true)
-            .override_global("weir_flows_limit", &options.flows_limit, true)
-            .override_global("weir_reason_consumed", &numbers.0, true)
-            .override_global("weir_reason_not_specified", &numbers.1, true)
-            .override_global("weir_own_namespace", &namespace, true)
-            .map_max_entries("WEIR_FLOWS_0", room)
-            .map_max_entries("WEIR_FLOWS_1", room)
-            .map_max_entries("WEIR_TCP_0", options.flows_limit)
-            .map_max_entries("WEIR_TCP_1", options.flows_limit)
-            .map_max_entries("WEIR_CONNECTIONS", options.connections_limit)
-            .load(OBJECT)?;
+        let mut ebpf = load_object(&options, &reasons, pins.as_ref())?;
         for program in CLASSIFIERS {
-            load_classifier(&mut ebpf, program)?;
+            programs::load_classifier(&mut ebpf, program)?;
         }
-        match &reasons {
-            Ok(_) => {
-                if let Err(source) = attach_tracepoint(&mut ebpf, "weir_drop", "kfree_skb") {
-                    missing.push(Missing { what: DROPS.to_owned(), why: chain(&source) });
-                }
-            }
-            Err(source) => {
-                missing.push(Missing { what: DROPS.to_owned(), why: source.to_string() });
-            }
-        }
-        let statistics = [("weir_round_trip", "tcp_probe"), ("weir_retransmit", "tcp_retransmit_skb")];
-        for ((program, hook), what) in statistics.into_iter().zip([ROUND_TRIPS, RETRANSMITS]) {
-            if let Err(source) = attach_tracepoint(&mut ebpf, program, hook) {
-                missing.push(Missing { what: what.to_owned(), why: chain(&source) });
-            }
-        }
-        if let Err(why) = attach_sockets(&mut ebpf) {
-            missing.push(Missing { what: PROCESSES.to_owned(), why });
-        }
+        attach_optional(&mut ebpf, &reasons, &mut missing);
         let config = take(&mut ebpf, "WEIR_CONFIG")?;
         let boundary = match &config {
             Map::Array(data) => Boundary::map(data.fd().as_fd()),
@@ -244,7 +222,17 @@ impl Capture {
             buffer("WEIR_FLOWS_0", "WEIR_DROPS_0", "WEIR_TCP_0")?,
             buffer("WEIR_FLOWS_1", "WEIR_DROPS_1", "WEIR_TCP_1")?,
         ];
+        let ledger = Ledger::new(typed(&mut ebpf, "WEIR_LEDGER")?);
+        let predecessor =
+            match &pins {
+                Some(pins) if pins.taken_over() => Some(ledger.marks().map_err(|source| CaptureError::Map {
+                    map: "WEIR_LEDGER",
+                    source: std::io::Error::other(source),
+                })?),
+                _ => None,
+            };
         let mut capture = Self {
+            attached: BTreeMap::new(),
             counts: typed(&mut ebpf, "WEIR_COUNTS")?,
             connections: typed(&mut ebpf, "WEIR_CONNECTIONS")?,
             addresses: typed(&mut ebpf, "WEIR_ADDRESSES")?,
@@ -257,11 +245,13 @@ impl Capture {
             boundary,
             buffers,
             known_addresses: HashSet::new(),
-            attached: BTreeMap::new(),
             failed: HashSet::new(),
             gone: VecDeque::new(),
             reasons: reasons.unwrap_or_default(),
             missing,
+            ledger: pins.is_some().then_some(ledger),
+            predecessor,
+            pins,
         };
         capture.refresh_tunnels(&[]);
         Ok(capture)
@@ -288,25 +278,6 @@ impl Capture {
         self.options.flows_limit
     }
 
-    /// Tells the programs the ports of tunnels: those of the settings and of this node's devices.
-    fn refresh_tunnels(&mut self, links: &[Link]) {
-        let of_devices = links.iter().filter_map(|link| link.tunnel_port);
-        let to =
-            self.options.tunnel_ports.iter().copied().chain(of_devices).map(|port| (u32::from(port), abi::TUNNEL_TO));
-        let wireguard = self.options.wireguard_ports.iter().map(|port| (u32::from(*port), abi::TUNNEL_WIREGUARD));
-        let now: BTreeMap<u32, u32> = wireguard.chain(to).collect();
-        for (port, kind) in now.iter().filter(|(port, kind)| self.known_tunnels.get(port) != Some(kind)) {
-            if let Err(error) = self.tunnels.insert(port, kind, 0) {
-                tracing::warn!(%error, port, "port of a tunnel not noted: there are more than {}", abi::TUNNELS);
-            }
-        }
-        for port in self.known_tunnels.keys().filter(|port| !now.contains_key(port)) {
-            // It may be gone already: that is what is wanted.
-            let _ = self.tunnels.remove(port);
-        }
-        self.known_tunnels = now;
-    }
-
     /// What this kernel or these privileges do not allow.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
@@ -323,104 +294,6 @@ impl Capture {
     #[must_use]
     pub fn reasons(&self) -> &Reasons {
         &self.reasons
-    }
-
-    /// The interfaces that are watched, and as what.
-    pub fn attached(&self) -> impl Iterator<Item = (&Link, Role)> {
-        self.attached.values().map(|a| (&a.link, a.role))
-    }
-
-    /// Name of the interface, and whether it is a pod's on a bridge; also of one that has just gone.
-    #[must_use]
-    pub fn interface(&self, index: u32) -> (&str, bool) {
-        if let Some(attached) = self.attached.get(&index) {
-            return (&attached.link.name, attached.role == Role::Pod { bridged: true });
-        }
-        self.gone.iter().find(|gone| gone.0 == index).map_or(("", false), |gone| (gone.1.as_str(), gone.2))
-    }
-
-    /// Looks for interfaces and addresses: attaches to new ones, forgets those that are gone. Interfaces that cannot be
-    /// attached to are logged once and counted by the caller through the returned list.
-    ///
-    /// # Errors
-    /// When the interfaces cannot be listed.
-    pub fn rescan(&mut self) -> Result<Vec<CaptureError>, CaptureError> {
-        // One that is missing in a list that was disturbed would be detached from: the next one tells.
-        let Some(links) = links::list().map_err(CaptureError::Links)? else { return Ok(Vec::new()) };
-        let present: HashSet<u32> = links.iter().map(|link| link.index).collect();
-        let gone: Vec<u32> = self.attached.keys().filter(|index| !present.contains(index)).copied().collect();
-        for index in gone {
-            if let Some(attached) = self.attached.remove(&index) {
-                tracing::info!(interface = attached.link.name, "interface is gone");
-                self.remember(attached);
-            }
-        }
-        self.failed.retain(|index| present.contains(index));
-        let mut errors = Vec::new();
-        self.refresh_tunnels(&links);
-        for link in links {
-            let role = links::role(&link);
-            if let Some(attached) = self.attached.get_mut(&link.index) {
-                if attached.role == role {
-                    attached.link = link;
-                    continue;
-                }
-                // It joined or left a bridge, or its other end moved: it stands for something else now.
-                self.attached.remove(&link.index);
-            }
-            if !self.options.selection.wants(&link.name) || self.failed.contains(&link.index) {
-                continue;
-            }
-            if let Err(error) = self.attach(&link, role) {
-                self.failed.insert(link.index);
-                errors.push(error);
-            }
-        }
-        self.refresh_addresses();
-        Ok(errors)
-    }
-
-    fn remember(&mut self, attached: Attached) {
-        if self.gone.len() == REMEMBERED {
-            self.gone.pop_front();
-        }
-        let bridged = attached.role == Role::Pod { bridged: true };
-        self.gone.push_back((attached.link.index, attached.link.name, bridged));
-    }
-
-    fn attach(&mut self, link: &Link, role: Role) -> Result<(), CaptureError> {
-        let (ingress, egress) = match role {
-            Role::Pod { .. } => ("weir_pod_in", "weir_pod_out"),
-            Role::Host => ("weir_host_in", "weir_host_out"),
-            Role::Raw => ("weir_raw_in", "weir_raw_out"),
-            Role::Loopback => ("weir_lo_in", "weir_lo_out"),
-            Role::Ignored(why) => {
-                tracing::debug!(interface = link.name, why, "interface is not watched");
-                return Ok(());
-            }
-        };
-        let mut links = Vec::with_capacity(2);
-        for (program, direction, word) in
-            [(ingress, TcAttachType::Ingress, "ingress"), (egress, TcAttachType::Egress, "egress")]
-        {
-            links.push(attach_classifier(&mut self.ebpf, program, &link.name, direction).map_err(|source| {
-                CaptureError::Program {
-                    program: program.to_owned(),
-                    hook: format!("{word} of {}", link.name),
-                    source: Box::new(source),
-                }
-            })?);
-        }
-        tracing::info!(interface = link.name, ?role, "watching");
-        self.attached.insert(link.index, Attached { link: link.clone(), role, _links: links });
-        Ok(())
-    }
-
-    /// Detaches from all interfaces.
-    pub fn detach(&mut self) {
-        while let Some((_, attached)) = self.attached.pop_first() {
-            self.remember(attached);
-        }
     }
 
     /// From `boundary` (ns of the monotonic clock) on, packets go to the other buffer than `buffer`.
@@ -472,26 +345,6 @@ impl Capture {
         self.connections.get(key, 0).ok()
     }
 
-    /// Whether the address (IPv4 mapped into IPv6) is the host's own.
-    #[must_use]
-    pub fn is_own(&self, address: &[u8; 16]) -> bool {
-        self.known_addresses.contains(address)
-    }
-
-    fn refresh_addresses(&mut self) {
-        let now = super::addresses::own();
-        for address in now.difference(&self.known_addresses) {
-            if let Err(error) = self.addresses.insert(address, 1, 0) {
-                tracing::warn!(%error, "own address not noted: the host has more than 4096");
-            }
-        }
-        for address in self.known_addresses.difference(&now) {
-            // It may be gone already: that is what is wanted.
-            let _ = self.addresses.remove(address);
-        }
-        self.known_addresses = now;
-    }
-
     /// Runs a program at a tc hook on a given packet, for tests and benchmarks.
     ///
     /// # Errors
@@ -505,7 +358,7 @@ impl Capture {
         repeat: u32,
     ) -> Result<(u32, std::time::Duration), ProgramError> {
         use aya::programs::{TestRun, TestRunOptions};
-        let program = classifier(&mut self.ebpf, program)?;
+        let program = programs::classifier(&mut self.ebpf, program)?;
         if program.fd().is_err() {
             program.load()?;
         }
@@ -518,80 +371,65 @@ impl Capture {
     }
 }
 
-fn classifier<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut SchedClassifier, ProgramError> {
-    ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()
+/// The pins, where they are wanted and can be.
+fn open_pins(options: &Options, missing: &mut Vec<Missing>) -> Option<Pins> {
+    let root = options.pins.as_ref()?;
+    let pins = pins::on_bpffs(root)
+        .and_then(|()| Pins::open(root, options.flows_limit, options.connections_limit))
+        .map_err(|error| format!("{}: {error}", root.display()));
+    pins.map_err(|why| missing.push(Missing { what: RESTARTS.to_owned(), why })).ok()
 }
 
-fn load_classifier(ebpf: &mut Ebpf, program: &str) -> Result<(), CaptureError> {
-    classifier(ebpf, program)
-        .and_then(SchedClassifier::load)
-        .inspect_err(|error| {
-            // The verifier's reason is at the end of its log, which no one line can hold.
-            tracing::debug!(program, "{error}");
-        })
-        .map_err(|source| CaptureError::Program {
-            program: program.to_owned(),
-            hook: "tc".to_owned(),
-            source: Box::new(source),
-        })
+fn load_object(
+    options: &Options,
+    reasons: &Result<Reasons, std::io::Error>,
+    pins: Option<&Pins>,
+) -> Result<Ebpf, CaptureError> {
+    let numbers = reasons.as_ref().map_or((1, 2), |reasons| {
+        (reasons.number("CONSUMED").unwrap_or(u32::MAX), reasons.number("NOT_SPECIFIED").unwrap_or(u32::MAX))
+    });
+    let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |m| u32::try_from(m.ino()).unwrap_or(0));
+    let mut ports = [0_u16; abi::DNS_PORTS];
+    for (place, port) in ports.iter_mut().zip(&options.dns_ports) {
+        *place = *port;
+    }
+    let rules = u32::try_from(options.rules.len()).unwrap_or(u32::MAX);
+    let room = options.flows_limit.saturating_add(options.flows_limit / 4).saturating_add(1);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("weir_dns_ports", ports.as_slice(), true)
+        .override_global("weir_rules", &rules, true)
+        .override_global("weir_flows_limit", &options.flows_limit, true)
+        .override_global("weir_reason_consumed", &numbers.0, true)
+        .override_global("weir_reason_not_specified", &numbers.1, true)
+        .override_global("weir_own_namespace", &namespace, true)
+        .map_max_entries("WEIR_FLOWS_0", room)
+        .map_max_entries("WEIR_FLOWS_1", room)
+        .map_max_entries("WEIR_TCP_0", options.flows_limit)
+        .map_max_entries("WEIR_TCP_1", options.flows_limit)
+        .map_max_entries("WEIR_CONNECTIONS", options.connections_limit);
+    for (map, path) in pins.into_iter().flat_map(Pins::maps) {
+        loader.map_pin_path(map, path);
+    }
+    Ok(loader.load(OBJECT)?)
 }
 
-fn attach_classifier(
-    ebpf: &mut Ebpf,
-    program: &str,
-    interface: &str,
-    direction: TcAttachType,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let program = classifier(ebpf, program)?;
-    let id = if KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0)) {
-        // First, so that a packet that another program drops is still seen.
-        program.attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))?
-    } else {
-        // It may exist already, and be another's: it is left in place at exit.
-        let _ = tc::qdisc_add_clsact(interface);
-        program.attach_with_options(
-            interface,
-            direction,
-            TcAttachOptions::Netlink(tc::NlOptions { priority: 1, ..tc::NlOptions::default() }),
-        )?
+/// Attaches what is not of the base capture, as far as this kernel and these privileges allow.
+fn attach_optional(ebpf: &mut Ebpf, reasons: &Result<Reasons, std::io::Error>, missing: &mut Vec<Missing>) {
+    let mut trace = |program, hook, what: &str| {
+        if let Err(source) = programs::attach_tracepoint(ebpf, program, hook) {
+            missing.push(Missing { what: what.to_owned(), why: chain(&source) });
+        }
     };
-    program.take_link(id)
-}
-
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), CaptureError> {
-    let failed = |source: ProgramError| CaptureError::Program {
-        program: name.to_owned(),
-        hook: format!("tracepoint {hook}"),
-        source: Box::new(source),
-    };
-    let btf = Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
-    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).map_err(failed)?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load(hook, &btf).map_err(failed)?;
-    program.attach().map_err(failed)?;
-    Ok(())
-}
-
-fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), String> {
-    let mounts = std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
-    let path = cgroup2(&mounts).ok_or("no cgroup2 file system is mounted")?;
-    let cgroup = std::fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
-    let program = ebpf.program_mut("weir_socket").ok_or("no such program")?;
-    let program: &mut CgroupSock = program.try_into().map_err(|error: ProgramError| chain(&error))?;
-    program.load().map_err(|error| chain(&error))?;
-    program
-        .attach(&cgroup, CgroupAttachMode::AllowMultiple)
-        .or_else(|_| program.attach(&cgroup, CgroupAttachMode::Single))
-        .map_err(|error| chain(&error))?;
-    Ok(())
-}
-
-fn cgroup2(mounts: &str) -> Option<&str> {
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then_some(path)
-    })
+    trace("weir_round_trip", "tcp_probe", ROUND_TRIPS);
+    trace("weir_retransmit", "tcp_retransmit_skb", RETRANSMITS);
+    match reasons {
+        Ok(_) => trace("weir_drop", "kfree_skb", DROPS),
+        Err(source) => missing.push(Missing { what: DROPS.to_owned(), why: source.to_string() }),
+    }
+    if let Err(why) = programs::attach_sockets(ebpf) {
+        missing.push(Missing { what: PROCESSES.to_owned(), why });
+    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {

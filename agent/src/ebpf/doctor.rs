@@ -35,8 +35,19 @@ pub fn features() -> Vec<Feature> {
         feature(RETRANSMITS, "CAP_PERFMON, kernel BTF", missing(RETRANSMITS)),
         feature(PROCESSES, "as connections, a mounted cgroup2", missing(PROCESSES)),
         feature("both sides of translated connections", "CAP_NET_ADMIN, nf_conntrack_netlink", translation()),
+        feature(
+            "nothing is missed while the agent is killed",
+            "--pin-folder in a BPF file system, Linux 6.6",
+            restarts(),
+        ),
         feature("pods and containers behind interfaces", "CAP_SYS_PTRACE, the node's /proc (hostPID)", processes()),
     ]
+}
+
+/// Tries every feature and says in lines of text what came of it.
+#[must_use]
+pub fn report() -> Vec<String> {
+    lines(&features())
 }
 
 /// The features as lines of text, and the capabilities that this process has kept.
@@ -58,6 +69,16 @@ fn translation() -> Option<String> {
     const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
     let off = std::fs::read_to_string(SWITCH).is_ok_and(|value| value.trim() == "0");
     off.then(|| format!("{SWITCH} is 0: the kernel tells of no connections"))
+}
+
+/// Whether links can be pinned at all.
+fn restarts() -> Option<String> {
+    if !aya::util::KernelVersion::current().is_ok_and(|version| version >= aya::util::KernelVersion::new(6, 6, 0)) {
+        return Some("this kernel has no TCX links, which can be pinned".to_owned());
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounted = mounts.lines().any(|line| line.split(' ').nth(2) == Some("bpf"));
+    (!mounted).then(|| "no BPF file system is mounted: `mount -t bpf bpf /sys/fs/bpf`".to_owned())
 }
 
 /// Whether most processes show their network namespace: some are kept from everybody.

@@ -60,6 +60,12 @@ impl Held {
             return last;
         }
         self.add(last);
+        self.take()
+    }
+
+    /// All that was added.
+    #[must_use]
+    pub fn take(&mut self) -> Drained {
         Drained {
             flows: std::mem::take(&mut self.flows).into_iter().collect(),
             drops: std::mem::take(&mut self.drops).into_iter().collect(),

@@ -38,7 +38,7 @@ const CAPABILITIES: [(u32, &str, bool); 3] =
 /// Tries to load the programs, without attaching them to any interface, and says what that gives.
 #[must_use]
 pub fn probe(selection: &Selection) -> Report {
-    let lacking: Vec<(&str, bool)> = lacking(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let lacking: Vec<(&str, bool)> = lacking(&std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default());
     let command = (!lacking.is_empty()).then(|| {
         let program = std::env::current_exe().map_or_else(|_| "weir".to_owned(), |path| path.display().to_string());
         format!("sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep {program}")
@@ -103,7 +103,7 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// The capabilities that the process does not have, by `/proc/self/status`.
+/// The capabilities that the process does not have, by `/proc/thread-self/status`.
 fn lacking(status: &str) -> Vec<(&'static str, bool)> {
     let effective = status
         .lines()

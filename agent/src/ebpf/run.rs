@@ -1,9 +1,11 @@
 //! The capture's thread: at each tick's end takes what the kernel counted and hands it on.
 
 use super::assemble::{Assembler, Surroundings};
-use super::capture::{Capture, CaptureError, Drained};
+use super::capture::ledger::Inherited;
+use super::capture::{Capture, CaptureError, Drained, SETTLE};
 use super::conntrack::{Conntrack, Direction};
 use super::held::Held;
+use super::inherit;
 use super::messages;
 use super::schedule::Schedule;
 use crate::abi::{self, COUNTERS, ConnectionKey};
@@ -17,16 +19,14 @@ use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_schemas::raw::DnsSample;
 
-/// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
-/// programs run for microseconds, and the coarse clock is behind by at most one timer interrupt (10 ms).
-const SETTLE: Duration = Duration::from_millis(30);
 /// How often new interfaces and addresses are looked for.
 const RESCAN: Duration = Duration::from_secs(1);
 /// The longest single sleep, which bounds how fast a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
 /// So many times the kernel's limit of flows is held here when flows are read before their tick ends.
 const HELD: usize = 8;
-const NANOS: i128 = 1_000_000;
+/// Nanoseconds in a millisecond.
+pub(super) const NANOS: i128 = 1_000_000;
 
 struct Node<'a>(&'a Capture, Option<&'a Conntrack>);
 
@@ -70,84 +70,177 @@ pub struct Running {
 /// # Errors
 /// When the kernel's maps or the interfaces cannot be read.
 pub fn run(
-    mut capture: Capture,
+    capture: Capture,
     running: Running,
     ticks: &Sender<Tick>,
     stats: &Stats,
     stop: &CancellationToken,
 ) -> Result<(), CaptureError> {
-    let Running { tick, window, remembered, mut local, questions, mut conntrack } = running;
-    let mut dns = Tracker::new(questions);
-    let most = usize::try_from(capture.flows_limit()).unwrap_or(usize::MAX).saturating_mul(HELD);
-    let mut held = Held::new(most);
-    let mut assembler = Assembler::new(remembered, capture.reasons().clone(), capture.watches_all());
-    let mut offset = abi::wall_offset();
-    let mut schedule = Schedule::new(wall(abi::monotonic(), offset), tick, window);
-    let mut boundary = kernel(schedule.end, offset);
-    let mut active = 0;
-    capture.set_boundary(boundary, active);
-    rescan(&mut capture, &mut local, stats)?;
-    let mut rescanned = abi::monotonic();
-    loop {
-        let settled = boundary.saturating_add(nanos(SETTLE));
-        let now = abi::monotonic();
-        // A stop between the boundary and the reading waits for the reading: the tick is complete.
-        if now < boundary && stop.is_cancelled() {
-            break;
-        }
-        if now.saturating_sub(rescanned) >= nanos(RESCAN) {
-            rescan(&mut capture, &mut local, stats)?;
-            rescanned = now;
-        }
-        take_messages(&mut capture, &mut dns, boundary);
-        follow(&mut conntrack, stats);
-        let may_flush = now + 8 * nanos(SETTLE) < boundary && held.has_room();
-        if may_flush && is_filling(&capture, active) {
-            active = flush_early(&mut capture, &mut held, boundary, active)?;
-            stats.early_flushes.inc();
-            continue;
-        }
-        if now < settled {
-            std::thread::sleep(Duration::from_nanos(settled - now).min(NAP));
-            continue;
-        }
-        offset = abi::wall_offset();
-        let ended = schedule.advance(wall(boundary, offset), wall(now, offset));
-        stats.overruns.inc_by(ended.overrun);
-        let idle = active;
-        active = 1 - active;
-        boundary = kernel(schedule.end, offset);
-        capture.set_boundary(boundary, active);
-        let drained = held.with(capture.drain(idle)?);
-        note(stats, &drained.counters);
-        let asked = dns.end_tick(kernel(schedule.start, offset));
-        let mut tick =
-            assembler.tick(ended.start, ended.ticks, &drained, offset, now, &Node(&capture, conntrack.as_ref()));
-        name(&mut tick, &mut local, stats);
-        tick.dns = name_questions(asked, &capture, &local);
-        stats.dns(dns.counts());
-        if let Some(conntrack) = &mut conntrack {
-            conntrack.end_tick();
-        }
-        stats.unwatched.set(i64::try_from(assembler.unwatched()).unwrap_or(i64::MAX));
-        stats.samples.inc_by(u64::try_from(tick.samples.len()).unwrap_or(u64::MAX));
+    let (mut cycle, inherited) = Cycle::begin(capture, running, stats)?;
+    // The receiver is gone only when nobody wants the rest.
+    for tick in inherited {
         if ticks.blocking_send(tick).is_err() {
             return Ok(());
         }
     }
-    capture.detach();
-    std::thread::sleep(SETTLE);
-    let drained = held.with(capture.drain(active)?);
-    note(stats, &drained.counters);
-    let mut last =
-        assembler.tick(schedule.start, 1, &drained, offset, abi::monotonic(), &Node(&capture, conntrack.as_ref()));
-    name(&mut last, &mut local, stats);
-    take_messages(&mut capture, &mut dns, u64::MAX);
-    last.dns = name_questions(dns.finish(), &capture, &local);
-    stats.dns(dns.counts());
-    // The receiver is gone only when nobody wants the rest.
+    while cycle.until_end(stop)? {
+        let tick = cycle.end_tick()?;
+        if ticks.blocking_send(tick).is_err() {
+            return Ok(());
+        }
+    }
+    let last = cycle.finish()?;
     let _ = ticks.blocking_send(last);
     Ok(())
+}
+
+/// The running tick and all that outlasts it.
+struct Cycle<'a> {
+    capture: Capture,
+    local: Local,
+    conntrack: Option<Conntrack>,
+    dns: Tracker,
+    held: Held,
+    assembler: Assembler,
+    schedule: Schedule,
+    /// Wall clock minus the kernel's, ns.
+    offset: i128,
+    /// The running tick's end, ns of the kernel's clock.
+    boundary: u64,
+    /// The buffer in use until then.
+    active: usize,
+    rescanned: u64,
+    stats: &'a Stats,
+}
+
+impl<'a> Cycle<'a> {
+    /// Takes over from a predecessor, if there was one, and attaches; also gives the ticks of what it left.
+    fn begin(mut capture: Capture, running: Running, stats: &'a Stats) -> Result<(Self, Vec<Tick>), CaptureError> {
+        let Running { tick, window, remembered, local, questions, conntrack } = running;
+        let most = usize::try_from(capture.flows_limit()).unwrap_or(usize::MAX).saturating_mul(HELD);
+        let inherited = capture.inherit()?;
+        let offset = abi::wall_offset();
+        let schedule = Schedule::new(wall(abi::monotonic(), offset), tick, window);
+        let assembler = Assembler::new(remembered, capture.reasons().clone(), capture.watches_all());
+        let mut cycle = Self {
+            local,
+            conntrack,
+            dns: Tracker::new(questions),
+            held: Held::new(most),
+            assembler,
+            boundary: kernel(schedule.end, offset),
+            schedule,
+            offset,
+            active: 0,
+            rescanned: abi::monotonic(),
+            stats,
+            capture,
+        };
+        cycle.capture.set_boundary(cycle.boundary, cycle.active);
+        rescan(&mut cycle.capture, &mut cycle.local, stats)?;
+        let grid = inherit::Grid { tick, window, offset };
+        let ticks = inherited.map_or_else(Vec::new, |left| cycle.inherit(left, grid));
+        Ok((cycle, ticks))
+    }
+
+    /// The ticks of what a predecessor left.
+    fn inherit(&mut self, left: Inherited, grid: inherit::Grid) -> Vec<Tick> {
+        let (now, unsure) = (abi::monotonic(), left.unsure);
+        let mut ticks = Vec::new();
+        for part in inherit::parts(left, grid, now) {
+            note(self.stats, &part.drained.counters);
+            let node = Node(&self.capture, self.conntrack.as_ref());
+            let mut tick = self.assembler.tick(part.start, part.ticks, &part.drained, self.offset, now, &node);
+            if ticks.is_empty() {
+                let lost = self.assembler.restart(&mut tick, unsure);
+                self.stats.lost_at_restart.inc_by(lost.packets);
+            }
+            name(&mut tick, &mut self.local, self.stats);
+            tick.mark = Some(part.mark);
+            let found: u64 = tick.samples.iter().map(|sample| sample.packets).sum();
+            self.stats.inherited.inc_by(found);
+            tracing::info!(
+                start = tick.start,
+                ticks = tick.ticks,
+                packets = found,
+                "taken over from an agent that was killed"
+            );
+            ticks.push(tick);
+        }
+        ticks
+    }
+
+    /// Waits for the running tick's end and until its buffer may be read; false when it is time to stop.
+    fn until_end(&mut self, stop: &CancellationToken) -> Result<bool, CaptureError> {
+        loop {
+            let settled = self.boundary.saturating_add(nanos(SETTLE));
+            let now = abi::monotonic();
+            // A stop between the boundary and the reading waits for the reading: the tick is complete.
+            if now < self.boundary && stop.is_cancelled() {
+                return Ok(false);
+            }
+            if now.saturating_sub(self.rescanned) >= nanos(RESCAN) {
+                rescan(&mut self.capture, &mut self.local, self.stats)?;
+                self.rescanned = now;
+            }
+            take_messages(&mut self.capture, &mut self.dns, self.boundary);
+            follow(&mut self.conntrack, self.stats);
+            let may_flush = now + 8 * nanos(SETTLE) < self.boundary && self.held.has_room();
+            if may_flush && is_filling(&self.capture, self.active) {
+                self.active = flush_early(&mut self.capture, &mut self.held, self.boundary, self.active)?;
+                self.stats.early_flushes.inc();
+                continue;
+            }
+            if now >= settled {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_nanos(settled - now).min(NAP));
+        }
+    }
+
+    /// Turns to the next tick and gives the one that has ended.
+    fn end_tick(&mut self) -> Result<Tick, CaptureError> {
+        self.offset = abi::wall_offset();
+        let now = abi::monotonic();
+        let ended = self.schedule.advance(wall(self.boundary, self.offset), wall(now, self.offset));
+        self.stats.overruns.inc_by(ended.overrun);
+        let idle = self.active;
+        self.active = 1 - self.active;
+        self.boundary = kernel(self.schedule.end, self.offset);
+        self.capture.set_boundary(self.boundary, self.active);
+        let drained = self.held.with(self.capture.drain(idle)?);
+        let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
+        let mut tick = self.assemble(ended.start, ended.ticks, &drained, now);
+        tick.dns = name_questions(asked, &self.capture, &self.local);
+        self.stats.dns(self.dns.counts());
+        if let Some(conntrack) = &mut self.conntrack {
+            conntrack.end_tick();
+        }
+        self.stats.unwatched.set(i64::try_from(self.assembler.unwatched()).unwrap_or(i64::MAX));
+        self.stats.samples.inc_by(u64::try_from(tick.samples.len()).unwrap_or(u64::MAX));
+        Ok(tick)
+    }
+
+    /// Detaches, and gives what is left of the running tick.
+    fn finish(mut self) -> Result<Tick, CaptureError> {
+        self.capture.detach();
+        std::thread::sleep(SETTLE);
+        let drained = self.held.with(self.capture.drain(self.active)?);
+        let mut last = self.assemble(self.schedule.start, 1, &drained, abi::monotonic());
+        take_messages(&mut self.capture, &mut self.dns, u64::MAX);
+        last.dns = name_questions(self.dns.finish(), &self.capture, &self.local);
+        self.stats.dns(self.dns.counts());
+        Ok(last)
+    }
+
+    fn assemble(&mut self, start: Millis, ticks: u32, drained: &Drained, now: u64) -> Tick {
+        note(self.stats, &drained.counters);
+        let node = Node(&self.capture, self.conntrack.as_ref());
+        let mut tick = self.assembler.tick(start, ticks, drained, self.offset, now, &node);
+        name(&mut tick, &mut self.local, self.stats);
+        tick.mark = Some(self.capture.mark());
+        tick
+    }
 }
 
 /// Reads what connection tracking says; one that can no longer be read is given up, and said once.

@@ -44,7 +44,8 @@ async fn every_tick_is_a_batch_of_the_node_in_order() {
     }
     drop(sender);
     let metrics = Metrics::new();
-    let published = publish(&log, settings(4), receiver, &Stats::new(&metrics), &Health::default()).await.unwrap();
+    let published =
+        publish(&log, settings(4), receiver, None, &Stats::new(&metrics), &Health::default()).await.unwrap();
     assert_eq!((published.batches, published.totals.packets, published.unacknowledged.packets), (5, 10, 0));
     let records = memory.records("flows.raw.v1", partition("node-7", 4));
     let batches: Vec<RawBatch> =

@@ -1,7 +1,7 @@
 //! Network namespaces as pods, and an agent that watches them.
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -76,16 +76,22 @@ impl World {
 
     /// The test `role` of this very program in one of the namespaces.
     pub(crate) fn within(&self, end: &str, role: &str) -> Child {
-        // Whatever becomes of the test, nothing of it stays.
-        Command::new("timeout")
-            .args(["60", "nsenter"])
-            .arg(format!("--net=/run/netns/{}-{end}", self.name))
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "traffic", "--ignored", "--nocapture"])
-            .env("WEIR_TEST_ROLE", role)
-            .spawn()
-            .unwrap()
+        within_of(self.name, end, role)
     }
+}
+
+/// As [`World::within`], of the world of this name.
+pub(crate) fn within_of(name: &str, end: &str, role: &str) -> Child {
+    // Whatever becomes of the test, nothing of it stays.
+    Command::new("timeout")
+        .args(["600", "nsenter"])
+        .arg(format!("--net=/run/netns/{name}-{end}"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "traffic", "--ignored", "--nocapture"])
+        .env("WEIR_TEST_ROLE", role)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for World {

@@ -1,10 +1,15 @@
-//! A filter as a search body.
+//! A filter as a search body, and the pages of its answers.
 
 use serde_json::{Value, json};
 
-use super::{Filter, Network, Pattern};
+use super::{Cursor, Filter, Network, Pattern};
 
-/// Newest first; the tie-breaker makes the order total, so that a cursor neither skips nor repeats.
+/// How many hits are asked for beyond a page, so that it can end where the order does not tie: of four million records of one
+/// window about this many tie.
+pub(crate) const TIES: usize = 64;
+
+/// Newest first. The tie-breaker of a record is not its own, so a page ends where it changes, and a cursor neither skips nor
+/// repeats.
 pub(crate) const SORT: [(&str, &str); 2] = [("@timestamp", "desc"), ("weir.tiebreak", "desc")];
 
 impl Filter {
@@ -34,7 +39,7 @@ impl Filter {
         }
         let sort: Vec<Value> = SORT.iter().map(|(field, order)| json!({*field: order})).collect();
         let mut body = json!({
-            "size": self.limit,
+            "size": self.limit + TIES,
             "track_total_hits": false,
             "query": {"bool": {"filter": clauses}},
             "sort": sort,
@@ -44,6 +49,24 @@ impl Filter {
         }
         body
     }
+}
+
+impl Filter {
+    /// The page at the beginning of an answer's hits, and where the next begins if there is more. Those behind the limit that
+    /// tie with its last are on it too.
+    #[must_use]
+    pub fn page<'h>(&self, hits: &'h [Value]) -> (&'h [Value], Option<Cursor>) {
+        let last = self.limit.checked_sub(1).and_then(|last| hits.get(last)).and_then(place);
+        let Some((last, behind)) = last.zip(hits.get(self.limit..)) else { return (hits, None) };
+        let ties = behind.iter().take_while(|hit| place(hit) == Some(last)).count();
+        let more = ties < behind.len() || ties == TIES;
+        (hits.get(..self.limit + ties).unwrap_or(hits), more.then_some(last))
+    }
+}
+
+/// Where a hit stands in the order.
+fn place(hit: &Value) -> Option<Cursor> {
+    Some(Cursor { time: hit["sort"][0].as_i64()?, tiebreak: hit["sort"][1].as_i64()? })
 }
 
 /// A clause that holds when one of the clauses of either end does.

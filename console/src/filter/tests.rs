@@ -1,6 +1,6 @@
 //! Parameters, queries, and that a query and the predicate mean the same (the latter also in `tests/it/api.rs`).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::row::from_record;
@@ -25,7 +25,7 @@ fn empty_filter_asks_for_the_newest_of_one_level() {
     assert_eq!(
         filter(&[("namespace", " "), ("pod", "")]).query(),
         json!({
-            "size": 100,
+            "size": 164,
             "track_total_hits": false,
             "query": {"bool": {"filter": [{"term": {"weir.level": 1}}]}},
             "sort": [{"@timestamp": "desc"}, {"weir.tiebreak": "desc"}],
@@ -91,7 +91,7 @@ fn every_parameter_is_a_clause() {
             {"range": {"@timestamp": {"gte": NOON, "lt": NOON + 3_600_000, "format": "epoch_millis"}}},
         ])
     );
-    assert_eq!(body["size"], 7);
+    assert_eq!(body["size"], 71);
     assert_eq!(body["search_after"], json!([5, -6]));
 }
 
@@ -225,4 +225,23 @@ fn an_expression_without_meaning_or_without_a_query_is_refused_with_its_place() 
         assert!(refused("filter", text).problem.contains('^'));
         Filter::parse_live(&parameters(&[("filter", text)]), 1, NOON).unwrap();
     }
+}
+
+#[test]
+fn a_page_ends_where_the_order_does_not_tie() {
+    let hits = |places: &[(i64, i64)]| -> Vec<Value> {
+        places.iter().map(|(time, tiebreak)| json!({"sort": [time, tiebreak]})).collect()
+    };
+    let filter = Filter { limit: 2, ..Filter::default() };
+    let page = |places: &[(i64, i64)]| {
+        let hits = hits(places);
+        let (page, next) = filter.page(&hits);
+        (page.len(), next)
+    };
+    let at = |time, tiebreak| Some(Cursor { time, tiebreak });
+    assert_eq!(page(&[]), (0, None));
+    assert_eq!(page(&[(9, 1), (9, 0)]), (2, None), "there is no more");
+    assert_eq!(page(&[(9, 1), (9, 0), (8, 0)]), (2, at(9, 0)));
+    assert_eq!(page(&[(9, 1), (9, 0), (9, 0), (8, 7)]), (3, at(9, 0)), "what ties is not torn");
+    assert_eq!(page(&[(9, 1), (9, 0), (9, 0)]), (3, None));
 }

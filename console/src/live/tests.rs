@@ -26,7 +26,7 @@ async fn stream_gets_what_passes_its_filter() {
     let Some(Event::Flow(json)) = shop.next().await else { panic!("flow expected") };
     assert!(json.contains("\"namespace\":\"shop\""), "{json}");
     // Whether a deleted flow was shown cannot be told from the deletion, so everybody hears of it.
-    let id: Arc<str> = record("b").id.into();
+    let id: Arc<str> = document_id(&record("b").id).into();
     assert_eq!(shop.next().await, Some(Event::Delete(Arc::clone(&id))));
     assert_eq!(bank.next().await, Some(Event::Delete(id)));
 }

@@ -30,6 +30,14 @@ pub fn from_document(hit: &Value) -> Result<Row, DocumentError> {
         .as_millisecond();
     let (event, weir) = (&document["event"], &document["weir"]);
     let (source, destination) = (&document["source"], &document["destination"]);
+    let totals = Totals {
+        forward_bytes: number(&source["bytes"]),
+        forward_packets: number(&source["packets"]),
+        reverse_bytes: number(&destination["bytes"]),
+        reverse_packets: number(&destination["packets"]),
+        started: number(&weir["connections"]["started"]),
+        ended: number(&weir["connections"]["ended"]),
+    };
     Ok(Row {
         id,
         correction: number(&weir["correction"]),
@@ -38,7 +46,8 @@ pub fn from_document(hit: &Value) -> Result<Row, DocumentError> {
         window_length: weir["window_length"].as_i64().unwrap_or_default(),
         first_seen: text(&event["start"]),
         last_seen: text(&event["end"]),
-        generation: text(&weir["generation"]),
+        // On time it is the window, and not written.
+        generation: optional(&weir["generation"]).unwrap_or_else(|| iso(window)),
         level: number(&weir["level"]),
         origin: text(&weir["origin"]),
         cluster: text(&document["orchestrator"]["cluster"]["name"]),
@@ -49,14 +58,7 @@ pub fn from_document(hit: &Value) -> Result<Row, DocumentError> {
         protocol: text(&document["network"]["transport"]),
         source: end(source, &weir["source"]),
         destination: end(destination, &weir["destination"]),
-        totals: Totals {
-            forward_bytes: number(&source["bytes"]),
-            forward_packets: number(&source["packets"]),
-            reverse_bytes: number(&destination["bytes"]),
-            reverse_packets: number(&destination["packets"]),
-            started: number(&weir["connections"]["started"]),
-            ended: number(&weir["connections"]["ended"]),
-        },
+        totals,
         drop_reasons: texts(&weir["drop_reasons"]),
         tcp_flags: TcpFlags {
             forward: texts(&weir["tcp_flags"]["forward"]),
@@ -65,7 +67,7 @@ pub fn from_document(hit: &Value) -> Result<Row, DocumentError> {
         reports: ["initiator", "responder"]
             .into_iter()
             .filter(|reporter| weir[*reporter].is_object())
-            .map(|reporter| report(reporter, &weir[reporter]))
+            .map(|reporter| report(reporter, &weir[reporter], &totals))
             .collect(),
         coarsened: flag(&weir["coarsened"]),
         orientation_guessed: flag(&weir["orientation_guessed"]),
@@ -109,18 +111,20 @@ fn end(party: &Value, identity: &Value) -> End {
     .named()
 }
 
-fn report(reporter: &'static str, counted: &Value) -> Report {
+/// A reporter's counter that is that of the totals is not written.
+fn report(reporter: &'static str, counted: &Value, totals: &Totals) -> Report {
+    let counter = |name: &str, total: u64| counted[name].as_u64().unwrap_or(total);
     let times = &counted["round_trip"];
     let drops = counted["drops"].as_array().map(Vec::as_slice).unwrap_or_default();
     Report {
         reporter,
         counters: Totals {
-            forward_bytes: number(&counted["forward_bytes"]),
-            forward_packets: number(&counted["forward_packets"]),
-            reverse_bytes: number(&counted["reverse_bytes"]),
-            reverse_packets: number(&counted["reverse_packets"]),
-            started: number(&counted["started"]),
-            ended: number(&counted["ended"]),
+            forward_bytes: counter("forward_bytes", totals.forward_bytes),
+            forward_packets: counter("forward_packets", totals.forward_packets),
+            reverse_bytes: counter("reverse_bytes", totals.reverse_bytes),
+            reverse_packets: counter("reverse_packets", totals.reverse_packets),
+            started: counter("started", totals.started),
+            ended: counter("ended", totals.ended),
         },
         retransmits: number(&counted["retransmits"]),
         round_trip: Times::new(

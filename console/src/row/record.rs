@@ -1,7 +1,7 @@
 //! A row from a record on the topic.
 
 use weir_flow::protocol;
-use weir_schemas::enriched::{Counters, DropCounter, Enriched, Report as Counted, Side};
+use weir_schemas::enriched::{Counters, DropCounter, Enriched, Report as Counted, Side, document_id};
 
 use super::{Drop, End, Report, Row, TcpFlags, Times, Totals, iso, word};
 
@@ -18,7 +18,7 @@ pub fn from_record(record: &Enriched) -> Row {
     drop_reasons.sort_unstable();
     drop_reasons.dedup();
     Row {
-        id: record.id.clone(),
+        id: document_id(&record.id),
         correction: u64::from(record.correction),
         time: iso(record.window),
         window: record.window,

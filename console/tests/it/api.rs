@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weir_console::ConsoleSettings;
 use weir_console::filter::{Filter, Parameters};
 use weir_console::row::from_record;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{Enriched, document_id};
 use weir_schemas::raw::Origin;
 
 use crate::samples::{NOON, flow, flows, hit, outside, pod};
@@ -69,7 +69,7 @@ async fn stored_and_live_flows_are_chosen_and_shown_the_same_way() {
         let live: BTreeSet<String> = records
             .iter()
             .filter(|record| filter.matches(&from_record(record), record))
-            .map(|record| record.id.clone())
+            .map(|record| document_id(&record.id))
             .collect();
         assert_eq!(ids(&answer).into_iter().collect::<BTreeSet<_>>(), live, "{question}");
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weir_console::ConsoleSettings;
 use weir_console::row::from_record;
-use weir_schemas::enriched::{Enriched, Kind};
+use weir_schemas::enriched::{Enriched, Kind, document_id};
 
 use crate::Stage;
 use crate::http::Events;
@@ -28,7 +28,7 @@ async fn new_records_arrive_as_the_rows_that_the_api_gives() {
     assert_eq!(serde_json::from_str::<Value>(&data).unwrap(), expected);
     stage.publish(&Enriched { kind: Kind::Delete, ..records[2].clone() }).await;
     let (name, data) = events.next().await.unwrap();
-    assert_eq!((name.as_str(), data), ("delete", format!("{{\"id\":\"{}\"}}", records[2].id)));
+    assert_eq!((name.as_str(), data), ("delete", format!("{{\"id\":\"{}\"}}", document_id(&records[2].id))));
 }
 
 #[tokio::test]

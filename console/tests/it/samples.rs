@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use weir_flow::AddressScope;
 use weir_schemas::enriched::{
     Action, Arrival, Attribution, Counters, DropCounter, Enriched, IdentifiedBy, Kind, NoneReason, Report, Side,
+    document_id,
 };
 use weir_schemas::raw::{DropClass, Origin, RoundTrip};
 
@@ -267,8 +268,8 @@ pub(crate) fn hit(record: &Enriched) -> Value {
             value
         })
     };
-    let tiebreak = u64::from_str_radix(&record.id[..16], 16).unwrap() >> 1;
-    json!({"_id": record.id, "_source": {
+    let tiebreak = u64::from_str_radix(&record.id[..10], 16).unwrap();
+    json!({"_id": document_id(&record.id), "_source": {
         "@timestamp": iso(record.window),
         "event": {"action": record.action, "start": iso(record.first_seen), "end": iso(record.last_seen)},
         "source": party(&record.initiator, totals.forward_bytes, totals.forward_packets),

@@ -25,7 +25,11 @@ pub struct Target<'a> {
 
 /// One operation as it stands in a body: its action line and, for a write, its document line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation(Bytes);
+pub struct Operation {
+    lines: Bytes,
+    /// Length of the action line, bytes.
+    action: usize,
+}
 
 /// Why an operation cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -41,50 +45,81 @@ impl Operation {
     /// # Errors
     /// When the document is not one line.
     pub fn index(target: Target<'_>, document: &[u8]) -> Result<Self, OperationError> {
-        if document.contains(&b'\n') {
-            return Err(OperationError::LineBreak);
+        Self::index_with(target, document.len(), |lines| {
+            lines.extend_from_slice(document);
+            Ok(())
+        })
+    }
+
+    /// As [`index`](Self::index), of a document that `write` appends to what it is given, so that none is copied;
+    /// `room` is about how long it gets, bytes.
+    ///
+    /// # Errors
+    /// What `write` says, or that the document is not one line.
+    pub fn index_with<E: From<OperationError>>(
+        target: Target<'_>,
+        room: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut lines = action("index", target, room + 1);
+        let action = lines.len();
+        write(&mut lines)?;
+        if lines.get(action..).is_some_and(|document| document.contains(&b'\n')) {
+            return Err(OperationError::LineBreak.into());
         }
-        let mut lines = action("index", target, document.len() + 1);
-        lines.extend_from_slice(document);
         lines.push(b'\n');
-        Ok(Self(lines.into()))
+        Ok(Self { lines: lines.into(), action })
     }
 
     /// Deletes a document of an equal or lower version; what is not there counts as deleted.
     #[must_use]
     pub fn delete(target: Target<'_>) -> Self {
-        Self(action("delete", target, 0).into())
+        let lines = action("delete", target, 0);
+        Self { action: lines.len(), lines: lines.into() }
+    }
+
+    /// The same operation on another document.
+    #[must_use]
+    pub fn on(&self, target: Target<'_>) -> Self {
+        let document = self.lines.get(self.action..).unwrap_or_default();
+        if document.is_empty() {
+            return Self::delete(target);
+        }
+        let mut lines = action("index", target, document.len());
+        let action = lines.len();
+        lines.extend_from_slice(document);
+        Self { lines: lines.into(), action }
     }
 
     /// Its lines.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.lines
     }
 
     /// Its size in a body, bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 
     /// Whether it is empty, which no operation is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
 }
 
 fn action(name: &str, target: Target<'_>, extra: usize) -> Vec<u8> {
     let mut line = Vec::with_capacity(96 + target.index.len() + target.id.len() + extra);
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let written = writeln!(
-        line,
-        r#"{{"{name}":{{"_index":{},"_id":{},"version":{},"version_type":"external_gte"}}}}"#,
-        quoted(target.index),
-        quoted(target.id),
-        target.version
-    );
+    let mut write = || {
+        write!(line, r#"{{"{name}":{{"_index":"#)?;
+        serde_json::to_writer(&mut line, target.index)?;
+        line.extend_from_slice(br#","_id":"#);
+        serde_json::to_writer(&mut line, target.id)?;
+        writeln!(line, r#","version":{},"version_type":"external_gte"}}}}"#, target.version)
+    };
+    let written: std::io::Result<()> = write();
     debug_assert!(written.is_ok(), "writing to memory cannot fail");
     line
 }

@@ -77,6 +77,18 @@ impl Elastic {
         parse("read indices", &reply)
     }
 
+    /// The whole mapping of an index; nothing where there is no such index.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or not as documented.
+    pub async fn mapping(&self, index: &str) -> Result<Option<Value>, Error> {
+        let path = format!("/{index}");
+        let query = [LENIENT[0], LENIENT[1], ("filter_path", "*.mappings")];
+        let reply = self.send(&Request::new("read mapping", Method::Get, &path).query(&query)).await?;
+        let mut states: BTreeMap<String, IndexState> = parse("read mapping", &reply)?;
+        Ok(states.remove(index).map(|state| state.mappings))
+    }
+
     /// The engine's disk watermarks; nothing where it has none or does not heed them.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod traffic;
 use clap::{Args, Parser, Subcommand};
 use cluster::Cluster;
 use path::{Outcome, PHASES, Path};
+use std::path::PathBuf;
 use std::time::Duration;
 use traffic::{Mix, Timing, Window};
 use weir_flow::{Level, RecordSettings};
@@ -36,6 +37,14 @@ enum What {
     Path(Load),
     /// Bytes of the records of levels 0 to 3 over several mixes
     Storage(Load),
+    /// The records themselves, encoded, for the indexer's load driver: a file for each level
+    Records {
+        #[command(flatten)]
+        load: Load,
+        /// The folder for the files
+        #[arg(long)]
+        folder: PathBuf,
+    },
     /// Enrichers over a Kafka: processor time for each flow of a backlog
     Kafka {
         #[command(flatten)]
@@ -124,12 +133,15 @@ impl Load {
         }
     }
 
-    fn run(&self, compress: bool) -> Outcome {
+    fn run(&self, compress: bool, keep: Option<PathBuf>) -> Outcome {
         let (cluster, settings) = (self.cluster("local"), self.settings("local"));
         let timing = Timing { tick: settings.tick, window: settings.window };
         let mut window = Window::new(&cluster, timing, &self.mix());
         let mut path = Path::new(&cluster, settings);
         path.compress = compress;
+        if let Some(folder) = keep {
+            path.keep(folder);
+        }
         path.run(&mut window, timing, self.windows);
         path.outcome
     }
@@ -175,7 +187,7 @@ fn storage(load: &Load) {
     println!("| mix | level | records | B a flow | zstd, B a flow | against level 0 |\n|---|---|---|---|---|---|");
     let mixes = [("uniform", 0.0), ("zipf 0.8", 0.8), ("zipf 1.0", 1.0), ("zipf 1.2", 1.2)];
     for (name, zipf) in mixes {
-        let outcome = Load { zipf, levels: vec![0, 1, 2, 3], ..load.clone() }.run(true);
+        let outcome = Load { zipf, levels: vec![0, 1, 2, 3], ..load.clone() }.run(true, None);
         let whole = outcome.levels[&0].compressed;
         for (level, stored) in &outcome.levels {
             println!(
@@ -218,11 +230,12 @@ fn over_kafka(load: &Load, kafka: Option<&str>, processes: Option<u32>) {
 fn main() {
     match Arguments::parse().what {
         Some(What::Path(load)) => {
-            let runs = (0..load.runs.max(1)).map(|_| load.run(false));
+            let runs = (0..load.runs.max(1)).map(|_| load.run(false, None));
             let best = runs.min_by_key(|outcome| outcome.times.iter().sum::<Duration>()).unwrap();
             show(&load, &best);
         }
         Some(What::Storage(load)) => storage(&load),
+        Some(What::Records { load, folder }) => show(&load, &load.run(false, Some(folder))),
         Some(What::Kafka { load, kafka, processes }) => over_kafka(&load, kafka.as_deref(), Some(processes)),
         Some(What::Latency { load, kafka }) => over_kafka(&load, kafka.as_deref(), None),
         Some(What::Flows { load, kafka, topic }) => {

@@ -4,6 +4,9 @@
 use crate::cluster::Cluster;
 use crate::traffic::{Expected, Timing, Window, add};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_enricher::history::SettingsHistory;
@@ -71,6 +74,22 @@ pub(crate) struct Outcome {
     pub(crate) digest: u128,
 }
 
+/// Files of encoded records, one a level: `0.records` …; each message after its length (u32, little-endian).
+#[derive(Debug)]
+pub(crate) struct Kept {
+    folder: PathBuf,
+    files: BTreeMap<u8, BufWriter<File>>,
+}
+
+impl Kept {
+    fn write(&mut self, level: u8, bytes: &[u8]) {
+        let create = || BufWriter::new(File::create(self.folder.join(format!("{level}.records"))).unwrap());
+        let file = self.files.entry(level).or_insert_with(create);
+        file.write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes()).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+}
+
 /// A run of the path.
 pub(crate) struct Path {
     table: Table,
@@ -81,6 +100,8 @@ pub(crate) struct Path {
     internal: Vec<(InternalPartition, i64)>,
     /// Whether records are compressed to see how small they get.
     pub(crate) compress: bool,
+    /// Where records are kept, if they are. The counters of each window are others then, as in nature.
+    kept: Option<Kept>,
     pub(crate) outcome: Outcome,
 }
 
@@ -116,8 +137,14 @@ impl Path {
             raw: (0..p).map(raw).collect(),
             internal: (0..r).map(internal).collect(),
             compress: false,
+            kept: None,
             outcome: Outcome::default(),
         }
+    }
+
+    /// Keeps the encoded records in a folder.
+    pub(crate) fn keep(&mut self, folder: PathBuf) {
+        self.kept = Some(Kept { folder, files: BTreeMap::new() });
     }
 
     /// Runs windows of one kind of traffic to their end and checks what came out.
@@ -125,6 +152,9 @@ impl Path {
         let mut expected = Expected::default();
         for number in 0..windows {
             let begin = BEGIN + timing.window * Millis::from(number);
+            if self.kept.is_some() {
+                window.vary(number);
+            }
             for index in 0..window.ticks() {
                 let tick = begin + timing.tick * Millis::from(index);
                 for (node, batch) in window.batches(index, tick, &mut expected) {
@@ -217,6 +247,9 @@ impl Path {
 
     fn store(&mut self, record: &Enriched, bytes: &[u8]) {
         note(&mut self.outcome.digest, bytes);
+        if let Some(kept) = &mut self.kept {
+            kept.write(record.level, bytes);
+        }
         let compress = self.compress;
         let stored = self.outcome.levels.entry(record.level).or_default();
         stored.records += 1;

@@ -166,6 +166,11 @@ impl<'a> Window<'a> {
         Self { cluster, timing, seed: mix_.seed, pairs, connections, names: names.collect(), sequence: 0 }
     }
 
+    /// The same connections with other counters.
+    pub(crate) fn vary(&mut self, number: u32) {
+        self.seed = mix(self.seed ^ u64::from(number));
+    }
+
     pub(crate) fn ticks(&self) -> u32 {
         u32::try_from(self.timing.window / self.timing.tick).unwrap()
     }

@@ -23,13 +23,13 @@ fn address(pod: u64) -> weir_flow::Address {
     format!("10.{}.{}.{}", 32 + pod / 62_500, pod / 250 % 250, pod % 250 + 1).parse().unwrap()
 }
 
-fn side(level: u8, pod: u64, port: Option<u16>) -> Side {
+fn side(level: u8, pods: u64, pod: u64, port: Option<u16>) -> Side {
     let workload = pod % 200;
     let name = format!("service-{workload}");
     let namespace = format!("team-{}", workload % 20);
     let pod_name = |n: u64| format!("{name}-{:05x}-{:05x}", mix(workload) & 0xf_ffff, mix(n) & 0xf_ffff);
     let detailed = level < 2;
-    let members: Vec<u64> = (0..5).map(|n| workload + 200 * n).collect();
+    let members: Vec<u64> = (0..pods.min(5)).map(|n| workload + 200 * n).collect();
     Side {
         attribution: Attribution::Exact,
         by: IdentifiedBy::Uid,
@@ -68,8 +68,8 @@ fn side(level: u8, pod: u64, port: Option<u16>) -> Side {
     }
 }
 
-/// Record number `n` at a level.
-pub(crate) fn record(level: u8, n: u64) -> Enriched {
+/// Record number `n` at a level, with so many pods behind each end.
+pub(crate) fn record(level: u8, pods: u64, n: u64) -> Enriched {
     let drawn = mix(n % A_WINDOW);
     let window = MIDNIGHT + 60_000 * i64::try_from(n / A_WINDOW % 1_440).unwrap();
     let size = mix(n ^ 0x5bd1);
@@ -108,8 +108,8 @@ pub(crate) fn record(level: u8, n: u64) -> Enriched {
         window_length: 60_000,
         generation: window,
         semantics: 1,
-        initiator: side(level, drawn % 1_000, port(0, 32_768 + u16::try_from(size % 28_000).unwrap())),
-        responder: side(level, drawn / 1_000 % 1_000, port(2, 8_000 + u16::try_from(drawn % 20).unwrap())),
+        initiator: side(level, pods, drawn % 1_000, port(0, 32_768 + u16::try_from(size % 28_000).unwrap())),
+        responder: side(level, pods, drawn / 1_000 % 1_000, port(2, 8_000 + u16::try_from(drawn % 20).unwrap())),
         protocol: 6,
         orientation_guessed: false,
         untranslated: false,

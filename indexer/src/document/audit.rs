@@ -1,6 +1,6 @@
 //! `weir-audit-*`: what was deleted or given up, by whom and why.
 
-use super::{DocumentError, ECS, Ecs, OBSERVER, Observer, Placed, Prepared, Time, check_times, id_of};
+use super::{DocumentError, ECS, Ecs, Notice, OBSERVER, Observer, Placed, Prepared, Time, check_times, id_of};
 use crate::index::IndexKind;
 use crate::periods::Periods;
 use serde::Serialize;
@@ -27,20 +27,9 @@ pub(super) struct Document<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: Time,
     ecs: Ecs,
-    event: Event<'a>,
+    event: Notice<'a>,
     observer: Observer,
     weir: Weir<'a>,
-}
-
-#[derive(Serialize)]
-struct Event<'a> {
-    kind: &'static str,
-    category: [&'static str; 1],
-    #[serde(rename = "type")]
-    types: [&'static str; 1],
-    action: &'a str,
-    reason: &'a str,
-    dataset: &'static str,
 }
 
 #[derive(Serialize)]
@@ -61,12 +50,13 @@ impl<'a> Document<'a> {
         Self {
             timestamp: Time(entry.at),
             ecs: ECS,
-            event: Event {
+            event: Notice {
                 kind: "event",
                 category: ["database"],
                 types: ["change"],
                 action: &entry.action,
-                reason: &entry.reason,
+                outcome: None,
+                reason: Some(&entry.reason),
                 dataset: "weir.audit",
             },
             observer: OBSERVER,

@@ -2,8 +2,8 @@
 
 use super::side::{Identity, Party};
 use super::{
-    DocumentError, ECS, Ecs, Ip, Named, OBSERVER, Observer, Placed, Prepared, Time, check_id, check_times, family,
-    is_zero, related, tiebreak,
+    DocumentError, ECS, Ecs, Ip, Notice, OBSERVER, Observer, Orchestrator, Placed, Prepared, Time, check_id,
+    check_times, family, is_zero, related, tiebreak,
 };
 use crate::index::IndexKind;
 use crate::periods::Periods;
@@ -42,7 +42,7 @@ pub(super) struct Document<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: Time,
     ecs: Ecs,
-    event: Event,
+    event: Notice<'a>,
     dns: Question<'a>,
     source: Party<'a>,
     destination: Party<'a>,
@@ -51,17 +51,6 @@ pub(super) struct Document<'a> {
     orchestrator: Orchestrator<'a>,
     observer: Observer,
     weir: Weir<'a>,
-}
-
-#[derive(Serialize)]
-struct Event {
-    kind: &'static str,
-    category: [&'static str; 1],
-    #[serde(rename = "type")]
-    types: [&'static str; 1],
-    action: &'static str,
-    outcome: &'static str,
-    dataset: &'static str,
 }
 
 /// ECS `dns`.
@@ -106,16 +95,11 @@ struct Related<'a> {
 }
 
 #[derive(Serialize)]
-struct Orchestrator<'a> {
-    cluster: Named<'a>,
-}
-
-#[derive(Serialize)]
 struct Weir<'a> {
     generation: Time,
     correction: u32,
     origin: Origin,
-    tiebreak: i64,
+    tiebreak: u16,
     count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<RoundTrip>,
@@ -131,7 +115,7 @@ impl<'a> Document<'a> {
         Self {
             timestamp: Time(record.window),
             ecs: ECS,
-            event: Event::of(record),
+            event: notice(record),
             dns: Question::of(record),
             source: Party::of(&record.client, None),
             destination: Party::of(&record.server, None),
@@ -141,7 +125,7 @@ impl<'a> Document<'a> {
                 direction: direction(record.client.is_inside(), record.server.is_inside()),
             },
             related: Related { ip: related(sides), hosts: [&record.question] },
-            orchestrator: Orchestrator { cluster: Named { name: &record.cluster } },
+            orchestrator: Orchestrator::of(&record.cluster, false),
             observer: OBSERVER,
             weir: Weir {
                 generation: Time(record.generation),
@@ -158,16 +142,21 @@ impl<'a> Document<'a> {
     }
 }
 
-impl Event {
-    fn of(record: &Dns) -> Self {
-        // What was not answered has no outcome; NXDOMAIN is an answer, but not what was asked for.
-        let outcome = match record.response_code.as_str() {
-            "" => "unknown",
-            "NOERROR" => "success",
-            _ => "failure",
-        };
-        let (category, types) = (["network"], ["protocol"]);
-        Self { kind: "event", category, types, action: "dns-query", outcome, dataset: "weir.dns" }
+fn notice(record: &Dns) -> Notice<'static> {
+    // What was not answered has no outcome; NXDOMAIN is an answer, but not what was asked for.
+    let outcome = match record.response_code.as_str() {
+        "" => "unknown",
+        "NOERROR" => "success",
+        _ => "failure",
+    };
+    Notice {
+        kind: "event",
+        category: ["network"],
+        types: ["protocol"],
+        action: "dns-query",
+        outcome: Some(outcome),
+        reason: None,
+        dataset: "weir.dns",
     }
 }
 

@@ -1,7 +1,8 @@
 //! `weir-ledger-*`: where everything that was seen has gone, one document a line.
 
 use super::{
-    DocumentError, ECS, Ecs, Named, OBSERVER, Observer, Placed, Prepared, Time, check_times, id_of, is_zero, sum,
+    DocumentError, ECS, Ecs, Named, Notice, OBSERVER, Observer, Orchestrator, Placed, Prepared, Time, check_times,
+    id_of, is_zero, sum,
 };
 use crate::index::IndexKind;
 use crate::periods::Periods;
@@ -48,27 +49,12 @@ pub(super) struct Document<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: Time,
     ecs: Ecs,
-    event: Event,
+    event: Notice<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Named<'a>>,
     orchestrator: Orchestrator<'a>,
     observer: Observer,
     weir: Weir<'a>,
-}
-
-#[derive(Serialize)]
-struct Event {
-    kind: &'static str,
-    category: [&'static str; 1],
-    #[serde(rename = "type")]
-    types: [&'static str; 1],
-    action: &'static str,
-    dataset: &'static str,
-}
-
-#[derive(Serialize)]
-struct Orchestrator<'a> {
-    cluster: Named<'a>,
 }
 
 #[derive(Serialize)]
@@ -130,9 +116,17 @@ impl<'a> Document<'a> {
         Self {
             timestamp: Time(generation),
             ecs: ECS,
-            event: Event { kind: "metric", category: ["network"], types: ["info"], action, dataset: "weir.ledger" },
+            event: Notice {
+                kind: "metric",
+                category: ["network"],
+                types: ["info"],
+                action,
+                outcome: None,
+                reason: None,
+                dataset: "weir.ledger",
+            },
             host: node,
-            orchestrator: Orchestrator { cluster: Named { name: cluster } },
+            orchestrator: Orchestrator::of(cluster, false),
             observer: OBSERVER,
             weir: Weir { generation: Time(generation), level, ledger: line },
         }

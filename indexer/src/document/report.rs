@@ -3,7 +3,7 @@
 use super::{Time, is_zero};
 use serde::Serialize;
 use weir_flow::protocol::{ACK, FIN, RST, SYN};
-use weir_schemas::enriched::{DropCounter, Report as Counted};
+use weir_schemas::enriched::{Counters, DropCounter, Report as Counted};
 use weir_schemas::raw::{DropClass, RoundTrip};
 
 /// TCP flags with their names (RFC 9293, RFC 3168).
@@ -18,14 +18,21 @@ const FLAGS: [(u16, &str); 8] = [
     (0x80, "CWR"),
 ];
 
+/// Counters that are absent are those of the totals: the authority's always are, and the other's where nothing was lost.
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
-    forward_bytes: u64,
-    forward_packets: u64,
-    reverse_bytes: u64,
-    reverse_packets: u64,
-    started: u64,
-    ended: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward_packets: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reverse_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reverse_packets: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
     #[serde(skip_serializing_if = "is_zero")]
     retransmits: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -67,15 +74,16 @@ struct Amounts {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn of(report: &'a Counted) -> Self {
+    pub(super) fn of(report: &'a Counted, totals: &Counters) -> Self {
         let counters = &report.counters;
+        let other = |counted: u64, total: u64| (counted != total).then_some(counted);
         Self {
-            forward_bytes: counters.forward_bytes,
-            forward_packets: counters.forward_packets,
-            reverse_bytes: counters.reverse_bytes,
-            reverse_packets: counters.reverse_packets,
-            started: counters.started,
-            ended: counters.ended,
+            forward_bytes: other(counters.forward_bytes, totals.forward_bytes),
+            forward_packets: other(counters.forward_packets, totals.forward_packets),
+            reverse_bytes: other(counters.reverse_bytes, totals.reverse_bytes),
+            reverse_packets: other(counters.reverse_packets, totals.reverse_packets),
+            started: other(counters.started, totals.started),
+            ended: other(counters.ended, totals.ended),
             retransmits: report.retransmits,
             zero_windows: report.zero_windows,
             resets: report.resets,

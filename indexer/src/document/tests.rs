@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use weir_flow::AddressScope;
-use weir_schemas::enriched::Attribution;
+use weir_schemas::enriched::{Attribution, Counters};
 
 fn document(record: &Enriched) -> Value {
     serde_json::to_value(Document::of(record)).unwrap()
@@ -43,7 +43,7 @@ fn fits(kind: &str, value: &Value) -> bool {
         (_, Value::Array(values)) => !values.is_empty() && values.iter().all(|v| fits(kind, v)),
         ("keyword", v) => v.is_string(),
         ("ip", v) => v.as_str().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
-        ("date", v) => v.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+        ("date", v) => v.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
         ("boolean", v) => v.is_boolean(),
         ("byte", v) => v.as_i64().is_some_and(|n| i8::try_from(n).is_ok()),
         ("integer", v) => v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
@@ -107,8 +107,10 @@ fn the_operation_goes_to_the_write_alias_with_the_correction_as_version() {
     let text = String::from_utf8(prepared.operation.as_bytes().to_vec()).unwrap();
     let (action, document) = text.split_once('\n').unwrap();
     let action: Value = serde_json::from_str(action).unwrap();
-    let expected = json!({"index": {"_index": "weir-flows-l2-2026.11.22-write", "_id": maximal().id, "version": 3, "version_type": "external_gte"}});
+    let expected = json!({"index": {"_index": "weir-flows-l2-2026.11.22-write", "_id": "ASNFZ4mrze8BI0Vn", "version": 3, "version_type": "external_gte"}});
     assert_eq!(action, expected);
+    let whole = String::from_utf8(prepared.under_whole_id().as_bytes().to_vec()).unwrap();
+    assert_eq!(whole, text.replace("ASNFZ4mrze8BI0Vn", &maximal().id));
     assert_eq!(serde_json::from_str::<Value>(document).unwrap(), self::document(&maximal()));
 }
 
@@ -126,6 +128,22 @@ fn what_can_never_be_written_is_refused_with_its_reason() {
     assert!(refused(Enriched { level: 4, ..maximal() }).contains("level 4"));
     assert!(refused(Enriched { first_seen: -5, ..maximal() }).contains("first_seen"));
     assert!(refused(Enriched { window: i64::MAX, ..maximal() }).contains("window"));
+}
+
+#[test]
+fn what_a_reporter_counted_is_written_where_it_differs_from_the_totals() {
+    let mut record = maximal();
+    let counters = record.totals;
+    record.by_initiator.as_mut().unwrap().counters = counters;
+    record.by_responder.as_mut().unwrap().counters = Counters { forward_packets: 0, ..counters };
+    let document = document(&record);
+    let counted = |reporter: &str| {
+        let names = ["forward_bytes", "forward_packets", "reverse_bytes", "reverse_packets", "started", "ended"];
+        names.map(|name| document["weir"][reporter][name].clone())
+    };
+    assert!(counted("initiator").iter().all(Value::is_null), "{document:#}");
+    assert_eq!(counted("responder")[1], json!(0));
+    assert_eq!(counted("responder").iter().filter(|counter| counter.is_null()).count(), 5);
 }
 
 #[test]

@@ -45,3 +45,33 @@ fn replayed_flows_are_no_flows_to_whoever_reads_the_alias() {
     let aliases = of(IndexKind::Replay).unwrap()["template"]["aliases"].clone();
     assert_eq!(aliases, json!({"weir-replay": {}}));
 }
+
+/// The mapping of version 3, as it stands in indices of then.
+fn version_3() -> Value {
+    serde_json::from_str::<Value>(include_str!("../../tests/golden/weir-flows.v3.json")).unwrap()["mappings"].clone()
+}
+
+#[test]
+fn an_older_mapping_gets_what_it_lacks_and_keeps_what_it_has() {
+    let (theirs, ours) = (version_3(), of(IndexKind::Flows).unwrap()["template"]["mappings"].clone());
+    let mut poorer = theirs.clone();
+    poorer["properties"].as_object_mut().unwrap().remove("related");
+    poorer["properties"]["source"]["properties"].as_object_mut().unwrap().remove("port");
+    let added = additions(&poorer, &ours);
+    let properties = added["properties"].as_object().unwrap();
+    assert_eq!(properties["related"], ours["properties"]["related"]);
+    assert_eq!(properties["source"], json!({"properties": {"port": {"type": "integer"}}}));
+    assert_eq!((properties.len(), &added["dynamic"]), (2, &json!("strict")));
+    assert_eq!(version(&added), version(&ours));
+    assert!(has_whole_ids(&added), "its documents keep their ids");
+}
+
+#[test]
+fn a_mapping_of_this_version_lacks_nothing_and_has_shorter_ids() {
+    for kind in IndexKind::ALL {
+        let mappings = of(kind).unwrap()["template"]["mappings"].clone();
+        let added = additions(&mappings, &mappings);
+        assert_eq!((&added["properties"], &added["_meta"]), (&json!({}), &mappings["_meta"]));
+        assert!(!has_whole_ids(&mappings), "{kind:?}");
+    }
+}

@@ -10,5 +10,6 @@ mod records;
 mod corrections;
 mod datasets;
 mod faults;
+mod program;
 mod versions;
 mod world;

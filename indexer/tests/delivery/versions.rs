@@ -1,9 +1,12 @@
 //! Indices of older and newer versions.
 
+use crate::records::with;
 use crate::world::{expected, on_engines};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use weir_schemas::enriched::Enriched;
+use weir_elastic::Method;
+use weir_schemas::enriched::{Enriched, Kind};
 
 /// An index that an older version made, whose strict mapping does not know every field, takes records of this version.
 #[tokio::test]
@@ -81,6 +84,47 @@ async fn open_indices_of_an_older_version_are_up_to_date_when_the_indexer_has_st
         indexer.stop().await;
         assert_eq!(versions().await, (ours, 1));
         world.direct.delete_index(&copy).await.unwrap();
+    })
+    .await;
+}
+
+/// An index of version 3 as it was made then: its fields are kept otherwise, and its documents have whole ids, under which what
+/// is read again is found.
+#[tokio::test]
+async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids() {
+    on_engines(|world| async move {
+        let mut older: serde_json::Value = serde_json::from_str(include_str!("../golden/weir-flows.v3.json")).unwrap();
+        older["aliases"] = json!({ format!("{}-write", world.index()): {} });
+        // A template of this version, which others may have put by now, would not let it be made.
+        let mut made = Err(());
+        for _ in 0..100 {
+            let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
+            made = world.direct.create_index(&world.index(), &older).await.map(drop).map_err(drop);
+            if made.is_ok() {
+                break;
+            }
+        }
+        made.unwrap();
+        let corrected = with(&world.record(1), 1, 777, Kind::Upsert);
+        // Each twice, as after a crash.
+        world
+            .produce_records(&[world.record(1), world.record(2), world.record(1), corrected.clone(), world.record(2)])
+            .await;
+        for round in 0..2 {
+            let indexer = world.run();
+            world.committed().await;
+            indexer.stop().await;
+            let expected: BTreeMap<_, _> =
+                [(corrected.id.clone(), 777), (world.record(2).id, world.record(2).totals.forward_bytes)].into();
+            assert_eq!(world.documents().await, expected, "round {round}");
+            assert!(world.dead_letters().await.is_empty());
+            // The second time the mapping says the present version.
+            world.produce_records(&[world.record(1), world.record(2)]).await;
+        }
+        let states = world.direct.states(&world.index()).await.unwrap();
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+        let ours = weir_indexer::template::version(&template["template"]["mappings"]);
+        assert_eq!(weir_indexer::template::version(&states[&world.index()].mappings), ours);
     })
     .await;
 }

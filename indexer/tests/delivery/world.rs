@@ -14,7 +14,7 @@ use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_faults::{Fault, Plan, Proxy, Rule};
 use weir_indexer::IndexerSettings;
 use weir_indexer::dataset::Dataset;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{Enriched, document_id};
 use weir_schemas::{dead_letter::DeadLetter, topics};
 use weir_service::{Health, Metrics};
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicPartition, TopicSpec};
@@ -99,6 +99,23 @@ impl World {
         self.produce(records.iter().map(|r| weir_schemas::encode(r).unwrap())).await;
     }
 
+    /// Those that the broker did not acknowledge.
+    pub(crate) async fn produce_some(&self, records: &[Enriched]) -> Vec<Enriched> {
+        let producer = self.log.producer(&ProducerSettings::new("test")).unwrap();
+        let mut deliveries = Vec::new();
+        for record in records {
+            let message = NewRecord::new(topics::ENRICHED, record.id.clone(), weir_schemas::encode(record).unwrap());
+            deliveries.push(producer.send(message.to_partition(0)).unwrap());
+        }
+        let mut refused = Vec::new();
+        for (delivery, record) in deliveries.into_iter().zip(records) {
+            if delivery.await.is_err() {
+                refused.push(record.clone());
+            }
+        }
+        refused
+    }
+
     pub(crate) async fn produce_to(&self, topic: &str, value: Vec<u8>) {
         let producer = self.log.producer(&ProducerSettings::new("test")).unwrap();
         producer.send(NewRecord::new(topic, "key", value)).unwrap().await.unwrap();
@@ -121,7 +138,11 @@ impl World {
 
     /// Waits until every record is committed.
     pub(crate) async fn committed(&self) {
-        let until = Instant::now() + Duration::from_secs(60);
+        self.committed_within(Duration::from_secs(60)).await;
+    }
+
+    pub(crate) async fn committed_within(&self, patience: Duration) {
+        let until = Instant::now() + patience;
         while !self.is_committed().await {
             assert!(Instant::now() < until, "not committed in time: {:?}", self.health.report());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,6 +171,12 @@ impl World {
             }
         }
         true
+    }
+
+    /// How many documents there are.
+    pub(crate) async fn count_documents(&self) -> u64 {
+        self.direct.refresh(&self.index()).await.unwrap();
+        self.direct.count(&self.index(), &json!({"match_all": {}})).await.unwrap()
     }
 
     /// Every document by id, with its `source.bytes`.
@@ -200,7 +227,7 @@ impl Indexer {
 }
 
 pub(crate) fn expected(records: &[Enriched]) -> BTreeMap<String, u64> {
-    records.iter().map(|r| (r.id.clone(), r.totals.forward_bytes)).collect()
+    records.iter().map(|r| (document_id(&r.id), r.totals.forward_bytes)).collect()
 }
 
 pub(crate) async fn embedded() -> (SearchServer, TempDir) {

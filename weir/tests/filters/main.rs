@@ -14,7 +14,7 @@ use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_indexer::document::prepare;
 use weir_indexer::periods::Periods;
 use weir_indexer::template::{FLOWS as TEMPLATE, FLOWS_ALIAS as READ_ALIAS};
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{Enriched, document_id};
 
 const RECORDS: u32 = 300;
 const EXPRESSIONS: u32 = 600;
@@ -56,7 +56,7 @@ async fn selected(
     let hits = answer["hits"]["hits"].as_array().unwrap();
     let asked = hits.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect();
     let held = records.iter().filter(|(row, record)| filter.matches(row, record));
-    (asked, held.map(|(_, record)| record.id.clone()).collect())
+    (asked, held.map(|(_, record)| document_id(&record.id)).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]

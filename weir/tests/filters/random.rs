@@ -206,7 +206,7 @@ impl Random {
             [Explanation::AsJudged, Explanation::Mismatch, Explanation::Unexplained, Explanation::Unknown];
         let explanation = if judgements.is_empty() { Explanation::NotJudged } else { self.one(&explanations) };
         Enriched {
-            id: format!("{number:032x}"),
+            id: format!("{number:08x}{:024x}", 0),
             correction: 0,
             kind: weir_schemas::enriched::Kind::Upsert,
             origin: self.one(&[Origin::Ebpf, Origin::Demo, Origin::Capture]),

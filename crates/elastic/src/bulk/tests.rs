@@ -26,6 +26,14 @@ fn a_document_with_a_line_break_is_refused() {
 }
 
 #[test]
+fn an_operation_on_another_document_differs_in_nothing_else() {
+    let other = Target { id: "y", ..TARGET };
+    let write = Operation::index(TARGET, br#"{"a":1}"#).unwrap();
+    assert_eq!(write.on(other), Operation::index(other, br#"{"a":1}"#).unwrap());
+    assert_eq!(Operation::delete(TARGET).on(other), Operation::delete(other));
+}
+
+#[test]
 fn each_item_keeps_its_own_status_and_cause() {
     let body = br#"{"errors":true,"took":7,"items":[
         {"index":{"_index":"a","_id":"1","status":201,"result":"created"}},

@@ -1,0 +1,299 @@
+//! What an agent costs a node: `cargo bench --bench node` as root. A network namespace as a pod, the embedded broker in this
+//! process, the agent in one of its own.
+//!
+//! * flood: packets of 18 bytes that one sender gets over a veth pair in a second, without and with an agent, in turn.
+//! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
+//!
+//! `-- flood` or `-- flows` alone runs one of them. `--peer COMMAND` runs another agent in the flood's place of ours; the
+//! command is given to a shell, and ended when it is done.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: prints a table, ends at the first surprise")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use weir_embedded_broker::{Broker, BrokerSettings};
+use weir_flow::RecordSettings;
+use weir_schemas::raw::RawBatch;
+use weir_schemas::settings::Settings;
+use weir_schemas::{encode, topics};
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
+
+const ROLE: &str = "WEIR_BENCH_ROLE";
+/// Pairs of runs of the flood, and how long each lasts.
+const ROUNDS: usize = 7;
+const FLOOD: Duration = Duration::from_secs(4);
+/// The cluster's tick.
+const TICK: Duration = Duration::from_secs(5);
+/// Ticks of each number of flows that are measured.
+const TICKS: u32 = 6;
+
+fn sh(script: &str) {
+    let output = Command::new("bash").args(["-euc", script]).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+struct World;
+
+impl World {
+    fn new() -> Self {
+        Self::remove();
+        sh("ip netns add wb-a; ip link add wb-va type veth peer name wb-pa netns wb-a
+            echo 1 >/proc/sys/net/ipv6/conf/wb-va/disable_ipv6
+            nsenter --net=/run/netns/wb-a sysctl -qw net.ipv6.conf.wb-pa.disable_ipv6=1
+            ip addr add 10.246.1.1/24 dev wb-va; ip link set wb-va up
+            ip -n wb-a addr add 10.246.1.2/24 dev wb-pa; ip -n wb-a link set wb-pa up; ip -n wb-a link set lo up
+            ip -n wb-a route add default via 10.246.1.1
+            ip netns add wb-b; ip link add wb-d type veth peer name wb-e netns wb-b
+            echo 1 >/proc/sys/net/ipv6/conf/wb-d/disable_ipv6
+            ip addr add 10.246.9.1/24 dev wb-d; ip link set wb-d up
+            ip -n wb-b link set wb-e address 02:00:00:f6:09:02 up
+            ip neigh replace 10.246.9.2 lladdr 02:00:00:f6:09:02 dev wb-d nud permanent
+            ip route add 10.247.0.0/16 via 10.246.9.2
+            echo 1 >/proc/sys/net/ipv4/ip_forward");
+        Self
+    }
+
+    fn remove() {
+        let _ = Command::new("bash")
+            .args(["-c", "ip netns del wb-a; ip netns del wb-b; ip link del wb-va; ip link del wb-d; true"])
+            .output();
+    }
+
+    /// This program in the namespace.
+    fn within(role: &str) -> Child {
+        Command::new("nsenter")
+            .arg("--net=/run/netns/wb-a")
+            .arg(std::env::current_exe().unwrap())
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        Self::remove();
+    }
+}
+
+/// What the process in the namespace does until its standard input ends.
+fn play(role: &str) {
+    std::thread::spawn(|| {
+        let _ = std::io::read_to_string(std::io::stdin());
+        std::process::exit(0);
+    });
+    let flows: usize = match role.strip_prefix("flows ") {
+        Some(flows) => flows.parse().unwrap(),
+        None => {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect("10.247.1.2:7000").unwrap();
+            loop {
+                let _ = socket.send(&[7; 18]);
+            }
+        }
+    };
+    // 30 pods' worth of clients do not fit into one namespace: ports stand for them. 200 others, 20 service ports.
+    let sockets: Vec<UdpSocket> = (0..flows.div_ceil(4_000)).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect();
+    let targets: Vec<(usize, SocketAddr)> = (0..flows)
+        .map(|flow| {
+            let (pod, port) = (flow % 200, 8_000 + (flow / 200) % 20);
+            let port = u16::try_from(port).unwrap();
+            let last = [10, 247, u8::try_from(pod / 100).unwrap(), u8::try_from(pod % 100 + 1).unwrap()];
+            (flow / 4_000, SocketAddr::from((last, port)))
+        })
+        .collect();
+    loop {
+        let begun = Instant::now();
+        // Two packets of each flow in a tick, evenly spread.
+        for chunk in targets.chunks(flows.div_ceil(100).max(1)) {
+            for (socket, target) in chunk {
+                let size = 50 + usize::from(target.port() % 1_000);
+                let _ = sockets[*socket].send_to(&vec![7; size], *target);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep((TICK / 2).saturating_sub(begun.elapsed()));
+    }
+}
+
+fn received() -> u64 {
+    std::fs::read_to_string("/sys/class/net/wb-va/statistics/rx_packets").unwrap().trim().parse().unwrap()
+}
+
+/// The broker, and the cluster's topics and settings on it.
+struct Kafka {
+    log: Log,
+    address: String,
+    folder: tempfile::TempDir,
+    _broker: Broker,
+}
+
+impl Kafka {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerSettings::new(folder.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let address = broker.address().to_string();
+        let log = Log::kafka(&KafkaSettings::at(&address)).unwrap();
+        log.check(Duration::from_secs(60)).await.unwrap();
+        let all = topics::of("local", 1, 1, 1).into_iter();
+        let specs: Vec<TopicSpec> =
+            all.map(|t| TopicSpec { name: t.name, partitions: t.partitions, configs: t.configs }).collect();
+        log.ensure_topics(&specs).await.unwrap();
+        let record = RecordSettings { raw_partitions: 1, ..RecordSettings::standard("local") };
+        let producer = log.producer(&ProducerSettings::new("settings")).unwrap();
+        let settings = encode(&Settings::from(&record)).unwrap();
+        producer.send(NewRecord::new(topics::SETTINGS, "local", settings)).unwrap().await.unwrap();
+        Self { log, address, folder, _broker: broker }
+    }
+
+    /// Bytes that the raw topic takes on the broker's disk, and all its batches.
+    async fn raw(&self) -> (u64, Vec<RawBatch>) {
+        let mut reader = self.log.reader(&topics::raw("local"), Partitions::All, Start::Beginning).await.unwrap();
+        let records = reader.read_to_end(Duration::from_secs(30)).await.unwrap();
+        let batches = records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect();
+        (size(self.folder.path(), &topics::raw("local")), batches)
+    }
+}
+
+/// Sizes of the log files below a folder that belong to a topic.
+fn size(folder: &Path, topic: &str) -> u64 {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sum += size(&path, topic);
+        } else if path.to_string_lossy().contains(topic) && path.extension().is_some_and(|e| e == "log") {
+            sum += entry.metadata().unwrap().len();
+        }
+    }
+    sum
+}
+
+struct Agent(Child);
+
+impl Agent {
+    fn start(kafka: &str, flows: usize) -> Self {
+        let limit = (flows * 4).max(65_536).to_string();
+        let child = Command::new(env!("CARGO_BIN_EXE_weir-agent"))
+            .args(["--kafka", kafka, "--cluster", "local", "--node", "node-1", "--interfaces", "wb-va"])
+            .args(["--flows-limit", &limit, "--connections-limit", &limit])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        Self(child)
+    }
+
+    /// User and system time, s.
+    fn time(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |place: usize| fields[place].parse::<f64>().unwrap();
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    /// Resident memory, MB.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_000
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Packets a second over the veth pair.
+fn rate() -> f64 {
+    let (begun, before) = (Instant::now(), received());
+    std::thread::sleep(FLOOD);
+    let packets = u32::try_from(received() - before).unwrap();
+    f64::from(packets) / begun.elapsed().as_secs_f64()
+}
+
+fn flood(kafka: &str, peer: Option<&str>) {
+    let mut sender = World::within("flood");
+    std::thread::sleep(Duration::from_secs(1));
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let alone = rate();
+        let with = match peer {
+            None => {
+                let _agent = Agent::start(kafka, 0);
+                rate()
+            }
+            Some(command) => {
+                let mut child = Command::new("bash").args(["-c", &format!("exec {command}")]).spawn().unwrap();
+                std::thread::sleep(Duration::from_secs(3));
+                let rate = rate();
+                let _ = Command::new("kill").arg(child.id().to_string()).status();
+                let _ = child.wait();
+                rate
+            }
+        };
+        println!(
+            "flood: {alone:.0} packets/s alone, {with:.0} with the agent: {:.1} % less",
+            (1.0 - with / alone) * 100.0
+        );
+        ratios.push(1.0 - with / alone);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("flood: median {:.1} % less", ratios[ratios.len() / 2] * 100.0);
+    drop(sender.stdin.take());
+    let _ = sender.wait();
+}
+
+async fn flows(number: usize) {
+    let kafka = Kafka::start().await;
+    let agent = Agent::start(&kafka.address, number);
+    let mut sender = World::within(&format!("flows {number}"));
+    tokio::time::sleep(TICK * 2).await;
+    let before = agent.time();
+    let (bytes_before, batches_before) = kafka.raw().await;
+    let mut most = 0;
+    for _ in 0..TICKS {
+        tokio::time::sleep(TICK).await;
+        most = most.max(agent.memory());
+    }
+    let time = agent.time() - before;
+    let (bytes, batches) = kafka.raw().await;
+    let new = &batches[batches_before.len()..];
+    let samples: usize = new.iter().map(|batch| batch.samples.len()).sum();
+    let lost: u64 = batches.last().unwrap().lost.iter().map(|loss| loss.lost.packets).sum();
+    #[allow(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+    let (each, size) = (time * 1e6 / samples as f64, (bytes - bytes_before) as f64 / samples as f64);
+    println!(
+        "{number} flows a tick: {samples} samples in {} batches, {each:.2} µs of processor time and {size:.1} B a flow, {most} MB resident, {lost} packets lost",
+        new.len()
+    );
+    drop(sender.stdin.take());
+    let _ = sender.wait();
+}
+
+fn main() {
+    if let Ok(role) = std::env::var(ROLE) {
+        return play(&role);
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let only = |name: &str| arguments.iter().any(|a| a == name);
+    let peer = arguments.iter().position(|a| a == "--peer").and_then(|place| arguments.get(place + 1));
+    let everything = !only("flood") && !only("flows");
+    let _world = World::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if everything || only("flows") {
+        for number in [300, 30_000, 100_000] {
+            runtime.block_on(flows(number));
+        }
+    }
+    if everything || only("flood") {
+        let kafka = runtime.block_on(Kafka::start());
+        flood(&kafka.address, peer.map(String::as_str));
+    }
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* Connections: who opened them, when they start and end, how long their handshakes take. */
+#ifndef WEIR_CONNECTION_H
+#define WEIR_CONNECTION_H
+
+#include "packet.h"
+
+/* After this much silence a conversation without TCP's flags is a new one, in ns. */
+#define IDLE 60000000000ULL
+
+/* What a packet means for its connection. */
+struct events {
+	__u64 opened;
+	__u32 started;
+	__u32 ended;
+	__u32 opener;
+	__u32 handshake; /* us */
+	__u32 answered;  /* whether `handshake` is one */
+};
+
+/* Whether (source address, port) comes before (destination address, port) in memory order. */
+INLINE int source_is_low(const struct weir_key *k)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (k->source[i] != k->destination[i])
+			return k->source[i] < k->destination[i];
+	}
+	return k->source_port <= k->destination_port;
+}
+
+INLINE void connection_key(const struct weir_key *k, int low, struct weir_connection_key *c)
+{
+	__u16 source_port = k->source_port, destination_port = k->destination_port;
+
+	__builtin_memset(c, 0, sizeof(*c));
+	/* Values are chosen and not places: without CAP_PERFMON a pointer takes no variable. */
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u32 source = k->source[i], destination = k->destination[i];
+
+		c->low[i] = low ? source : destination;
+		c->high[i] = low ? destination : source;
+	}
+	if (k->protocol != PROTOCOL_ICMP && k->protocol != PROTOCOL_ICMPV6) {
+		/* A reply's type differs from its request's: an ICMP conversation is known by its addresses. */
+		c->low_port = low ? source_port : destination_port;
+		c->high_port = low ? destination_port : source_port;
+	}
+	c->protocol = k->protocol;
+}
+
+/* Ingress at a host interface and egress to a pod stand for the receiver's end. */
+INLINE int is_source_end(__u8 hook)
+{
+	return hook == WEIR_POD_IN || hook == WEIR_HOST_OUT || hook == WEIR_LO_OUT;
+}
+
+/* A SYN (or, where it does not open, a SYN-ACK) passes one of four reporters. On its own, as weir_join. */
+GLOBAL int weir_handshake(struct weir_connection *c, __u32 reporter, int opens, struct events *out)
+{
+	/* The coarse clock is too coarse for this. 0 stands for none, so that one time in 2^32 is one less. */
+	__u64 time = (__u32)(bpf_ktime_get_ns() / 1000), asked = 0, kept = 0;
+
+	if (!c || !out)
+		return 0;
+	/* Values and not places, as above. */
+#pragma unroll
+	for (__u32 i = 0; i < 4; i++)
+		asked |= reporter == i ? c->syn[i] : 0;
+	if (opens)
+		kept = asked ?: time ?: 1;
+#pragma unroll
+	for (__u32 i = 0; i < 4; i++) {
+		__u64 old = c->syn[i];
+
+		c->syn[i] = reporter == i ? kept : old;
+	}
+	if (!opens && asked) {
+		out->handshake = time - asked;
+		out->answered = 1;
+	}
+	return 0;
+}
+
+/*
+ * What the packet means for its connection; returns whether its packets left a host interface as forwarded ones.
+ * Racing packets of one connection on two CPUs may at worst leave one start or end to the other reporter's count.
+ */
+GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, __u32 flow_flags,
+			struct events *out)
+{
+	/* Not on the stack, which is full. */
+	static const struct weir_connection none = {};
+	struct weir_connection_key key;
+	struct weir_connection *c;
+	int tcp, low, opens, answers, ends;
+	__u32 reporter;
+
+	if (!k || !p || !out)
+		return 0;
+	tcp = k->protocol == PROTOCOL_TCP;
+	low = source_is_low(k);
+	opens = !tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	answers = tcp && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	ends = tcp && (p->flags & (TCP_FIN | TCP_RST));
+	/* Pod and host interfaces report apart, and so do the two ends. */
+	reporter = (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == low)) & 3;
+
+	connection_key(k, low, &key);
+	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+	if (c && opens && (tcp ? c->isn != p->sequence : now > c->last + IDLE)) {
+		c->opened = now;
+		c->isn = p->sequence;
+		c->opener = low ? 1 : 2;
+		c->started = 0;
+		c->ended = 0;
+		__builtin_memset(c->syn, 0, sizeof(c->syn));
+	}
+	if (!c) {
+		if (!opens && !answers && !ends && !(flow_flags & WEIR_FLOW_FORWARDED))
+			return 0;
+		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
+			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
+			return 0;
+		}
+		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+		if (!c)
+			return 0;
+		if (opens) {
+			c->opened = now;
+			c->isn = p->sequence;
+			c->opener = low ? 1 : 2;
+		} else if (answers) {
+			c->opener = low ? 2 : 1;
+		}
+	}
+	c->last = now;
+	if (k->hook == WEIR_HOST_OUT)
+		c->forwarded = !!(flow_flags & WEIR_FLOW_FORWARDED);
+	if (opens && c->opener == (low ? 1 : 2) && !(c->started & (1 << reporter))) {
+		c->started |= 1 << reporter;
+		out->started = 1;
+	}
+	if (ends && !(c->ended & (1 << reporter))) {
+		c->ended |= 1 << reporter;
+		out->ended = 1;
+	}
+	if (tcp && (opens || answers))
+		weir_handshake(c, reporter, opens, out);
+	if (c->opener)
+		out->opener = (c->opener == 1) == low ? WEIR_OPENER_SOURCE : WEIR_OPENER_DESTINATION;
+	out->opened = c->opened;
+	return c->forwarded;
+}
+
+#endif

@@ -1,0 +1,140 @@
+//! The programs: loaded and attached.
+
+use super::{CaptureError, chain};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSock, LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc,
+};
+use aya::sys::SyscallError;
+use aya::util::KernelVersion;
+use aya::{Btf, Ebpf};
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut SchedClassifier, ProgramError> {
+    ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+pub(super) fn load_classifier(ebpf: &mut Ebpf, program: &str) -> Result<(), CaptureError> {
+    classifier(ebpf, program)
+        .and_then(SchedClassifier::load)
+        .inspect_err(|error| {
+            // The verifier's reason is at the end of its log, which no one line can hold.
+            tracing::debug!(program, "{error}");
+        })
+        .map_err(|source| CaptureError::Program {
+            program: program.to_owned(),
+            hook: "tc".to_owned(),
+            source: Box::new(source),
+        })
+}
+
+/// A program at one hook of an interface, until it is dropped.
+pub(super) struct Attachment {
+    /// Where it is pinned: it outlives a process that is killed, and goes with one that ends.
+    pin: Option<PathBuf>,
+    _link: Held,
+}
+
+/// What keeps a program attached.
+enum Held {
+    Tc { _link: SchedClassifierLink },
+    Pinned { _link: PinnedLink },
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Some(pin) = &self.pin {
+            // It may be gone already: that is what is wanted.
+            let _ = std::fs::remove_file(pin);
+        }
+    }
+}
+
+/// Attaches a program to an interface, in the place of a predecessor's where `pin` names one: without a moment between.
+pub(super) fn attach_classifier(
+    ebpf: &mut Ebpf,
+    program: &str,
+    interface: &str,
+    direction: TcAttachType,
+    pin: Option<PathBuf>,
+) -> Result<Attachment, ProgramError> {
+    let program = classifier(ebpf, program)?;
+    let tcx = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0));
+    if !tcx {
+        // It may exist already, and be another's: it is left in place at exit.
+        let _ = tc::qdisc_add_clsact(interface);
+        let id = program.attach_with_options(
+            interface,
+            direction,
+            TcAttachOptions::Netlink(tc::NlOptions { priority: 1, ..tc::NlOptions::default() }),
+        )?;
+        return Ok(Attachment { pin: None, _link: Held::Tc { _link: program.take_link(id)? } });
+    }
+    if let Some(pin) = &pin
+        && let Some(link) = replace(program, pin)
+    {
+        return Ok(Attachment { pin: Some(pin.clone()), _link: Held::Tc { _link: link } });
+    }
+    // First, so that a packet that another program drops is still seen.
+    let id = program.attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))?;
+    let link = program.take_link(id)?;
+    let Some(pin) = pin else { return Ok(Attachment { pin: None, _link: Held::Tc { _link: link } }) };
+    let failed = |error: &dyn std::error::Error| {
+        ProgramError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error: io::Error::other(chain(error)) })
+    };
+    let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
+    let link = link.pin(&pin).map_err(|error| failed(&error))?;
+    Ok(Attachment { pin: Some(pin), _link: Held::Pinned { _link: link } })
+}
+
+/// Puts the program into a pinned link, if there is one that still holds to its interface.
+fn replace(program: &mut SchedClassifier, pin: &Path) -> Option<SchedClassifierLink> {
+    let pinned = PinnedLink::from_pin(pin).ok()?;
+    let replaced = SchedClassifierLink::try_from(FdLink::from(pinned)).ok().and_then(|link| {
+        let id = program.attach_to_link(link).ok()?;
+        program.take_link(id).ok()
+    });
+    if replaced.is_none() {
+        // Of an interface that is gone, whose number was used again.
+        let _ = std::fs::remove_file(pin);
+    }
+    replaced
+}
+
+pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), CaptureError> {
+    let failed = |source: ProgramError| CaptureError::Program {
+        program: name.to_owned(),
+        hook: format!("tracepoint {hook}"),
+        source: Box::new(source),
+    };
+    let btf = Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).map_err(failed)?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
+    program.load(hook, &btf).map_err(failed)?;
+    program.attach().map_err(failed)?;
+    Ok(())
+}
+
+pub(super) fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
+    let path = cgroup2(&mounts).ok_or("no cgroup2 file system is mounted")?;
+    let cgroup = std::fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
+    let program = ebpf.program_mut("weir_socket").ok_or("no such program")?;
+    let program: &mut CgroupSock = program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load().map_err(|error| chain(&error))?;
+    program
+        .attach(&cgroup, CgroupAttachMode::AllowMultiple)
+        .or_else(|_| program.attach(&cgroup, CgroupAttachMode::Single))
+        .map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+fn cgroup2(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then_some(path)
+    })
+}

@@ -1,0 +1,110 @@
+//! Ticks of what a predecessor that was killed left in the maps. Pure.
+
+use super::capture::Drained;
+use super::capture::ledger::Inherited;
+use crate::abi::{COUNT_SEEN, COUNTERS, Count, Flow, Key};
+use crate::tick::Mark;
+use std::collections::BTreeMap;
+use weir_flow::Millis;
+use weir_flow::time::floor_to;
+
+#[cfg(test)]
+mod tests;
+
+/// What was left of one window.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Start of its first tick, ms since the epoch.
+    pub start: Millis,
+    /// How many ticks it spans; never across a window's border.
+    pub ticks: u32,
+    /// What was counted, with a share of the counters: all parts together have them all.
+    pub drained: Drained,
+    /// The counters once this part is published.
+    pub mark: Mark,
+}
+
+/// How ticks lie: their length and that of windows in ms, and wall clock minus the kernel's in ns.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Length of a tick.
+    pub tick: Millis,
+    /// Length of a window.
+    pub window: Millis,
+    /// Wall clock minus the kernel's clock, ns.
+    pub offset: i128,
+}
+
+impl Grid {
+    fn wall(&self, time: u64) -> Millis {
+        Millis::try_from((i128::from(time) + self.offset).div_euclid(super::run::NANOS)).unwrap_or(Millis::MAX)
+    }
+
+    fn kernel(&self, time: Millis) -> u64 {
+        u64::try_from(i128::from(time) * super::run::NANOS - self.offset).unwrap_or(0)
+    }
+}
+
+/// The parts of what was left, oldest first; at least one. No tick was told apart while nobody was there to set the next
+/// one's end, so that a flow is of the window of its last packet, whole.
+#[must_use]
+pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
+    let Inherited { drained, settled, .. } = inherited;
+    let Drained { flows, drops, tcp, counters } = drained;
+    let mut windows: BTreeMap<Millis, Vec<(Key, Flow)>> = BTreeMap::new();
+    for (key, flow) in flows {
+        windows.entry(floor_to(grid.wall(flow.last.max(flow.first)), grid.window)).or_default().push((key, flow));
+    }
+    if windows.is_empty() {
+        windows.insert(floor_to(grid.wall(now), grid.window), Vec::new());
+    }
+    let mut parts: Vec<Part> = Vec::with_capacity(windows.len());
+    for (window, mut flows) in windows {
+        let (start, ticks) = span(window, &flows, grid, now);
+        let begin = grid.kernel(start);
+        for (_, flow) in &mut flows {
+            flow.first = flow.first.max(begin);
+            flow.last = flow.last.max(flow.first);
+        }
+        let mut own = [Count::default(); COUNTERS];
+        own[COUNT_SEEN] = seen(&flows);
+        let drained = Drained { flows, counters: own, ..Drained::default() };
+        parts.push(Part { start, ticks, drained, mark: settled });
+    }
+    // What is in no flow (losses) goes with the first part; drops and sockets' times with the last.
+    let later: Vec<Count> = parts.iter().skip(1).map(|part| part.drained.counters[COUNT_SEEN]).collect();
+    if let Some(first) = parts.first_mut() {
+        first.drained.counters = counters;
+        for count in later {
+            let seen = &mut first.drained.counters[COUNT_SEEN];
+            seen.packets = seen.packets.saturating_sub(count.packets);
+            seen.bytes = seen.bytes.saturating_sub(count.bytes);
+        }
+    }
+    if let Some(last) = parts.last_mut() {
+        last.drained.drops = drops;
+        last.drained.tcp = tcp;
+    }
+    let mut mark = settled;
+    for part in &mut parts {
+        mark = mark.plus(&part.drained.counters);
+        part.mark = mark;
+    }
+    parts
+}
+
+/// The ticks of a window that flows touch.
+fn span(window: Millis, flows: &[(Key, Flow)], grid: Grid, now: u64) -> (Millis, u32) {
+    let first = flows.iter().map(|(_, flow)| flow.first).min().unwrap_or(now);
+    let last = flows.iter().map(|(_, flow)| flow.last.max(flow.first)).max().unwrap_or(now);
+    let start = floor_to(grid.wall(first), grid.tick).max(window);
+    let ticks = (floor_to(grid.wall(last), grid.tick) - start).max(0) / grid.tick + 1;
+    (start, u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+fn seen(flows: &[(Key, Flow)]) -> Count {
+    flows.iter().fold(Count::default(), |sum, (_, flow)| Count {
+        packets: sum.packets.saturating_add(flow.packets),
+        bytes: sum.bytes.saturating_add(flow.bytes),
+    })
+}

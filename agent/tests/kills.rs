@@ -1,0 +1,292 @@
+//! Agents that are killed with -9 at any moment, on a real broker. Needs root; says so where it is not.
+//!
+//! `WEIR_TEST_AGENT_KILLS=50` for a long run, `WEIR_TEST_SEED=N` for other moments.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests")]
+
+#[path = "support/world.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod world;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use weir_embedded_broker::{Broker, BrokerSettings};
+use weir_flow::RecordSettings;
+use weir_schemas::raw::{Point, RawBatch};
+use weir_schemas::settings::Settings;
+use weir_schemas::{encode, topics};
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
+use world::{World, counter, is_root, sh};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// What the processes in the namespaces do. Not a test of its own.
+#[test]
+#[ignore = "started by the tests below"]
+fn traffic() {
+    let Ok(role) = std::env::var("WEIR_TEST_ROLE") else { return };
+    // Until the test ends, or says so.
+    std::thread::spawn(|| {
+        let _ = std::io::read_to_string(std::io::stdin());
+        std::process::exit(0);
+    });
+    let mut random = StdRng::seed_from_u64(7);
+    let sockets: Vec<UdpSocket> = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect();
+    loop {
+        for socket in &sockets {
+            let size = random.random_range(1..1_200);
+            let network = if role == "flood" { random.random_range(0..400_u32) } else { 0 };
+            let to = match network {
+                0 => "10.240.2.2:7000".to_owned(),
+                // Nobody is there: the host drops it, or sends it on to nowhere.
+                n => format!("10.{}.{}.9:7000", 100 + n / 256, n % 256),
+            };
+            // Refused by the other pod, or not to be sent at all just now: what is sent shows at the interface.
+            let _ = socket.send_to(&vec![7; size], to);
+        }
+        std::thread::sleep(Duration::from_millis(if role == "flood" { 2 } else { 20 }));
+    }
+}
+
+/// A BPF file system of the test's own.
+struct Bpffs(PathBuf);
+
+impl Bpffs {
+    fn mount(name: &str) -> Self {
+        let path = PathBuf::from(format!("/tmp/{name}-bpffs"));
+        let _ = Command::new("umount").arg(&path).output();
+        std::fs::create_dir_all(&path).unwrap();
+        sh(&format!("mount -t bpf {name} {}", path.display()));
+        Self(path)
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.0.join("weir")
+    }
+
+    fn links(&self) -> usize {
+        let folders = std::fs::read_dir(self.pins()).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        files.filter(|file| file.file_name().to_string_lossy().starts_with("link-")).count()
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).output();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// A broker with the topics and settings of a cluster.
+struct Kafka {
+    log: Log,
+    address: String,
+    _broker: Broker,
+    _folder: tempfile::TempDir,
+}
+
+impl Kafka {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerSettings::new(folder.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let address = broker.address().to_string();
+        let log = Log::kafka(&KafkaSettings::at(&address)).unwrap();
+        log.check(Duration::from_secs(60)).await.unwrap();
+        let topics: Vec<TopicSpec> = topics::of("local", 1, 1, 1)
+            .into_iter()
+            .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
+            .collect();
+        log.ensure_topics(&topics).await.unwrap();
+        let settings = encode(&Settings::from(&RecordSettings::small("local"))).unwrap();
+        let producer = log.producer(&ProducerSettings::new("settings")).unwrap();
+        producer.send(NewRecord::new(topics::SETTINGS, "local", settings)).unwrap().await.unwrap();
+        Self { log, address, _broker: broker, _folder: folder }
+    }
+
+    async fn batches(&self) -> Vec<RawBatch> {
+        let mut reader = self.log.reader(&topics::raw("local"), Partitions::All, Start::Beginning).await.unwrap();
+        let records = reader.read_to_end(Duration::from_secs(10)).await.unwrap();
+        records.iter().map(|record| weir_schemas::decode(record.value.as_ref().unwrap()).unwrap()).collect()
+    }
+}
+
+fn agent(kafka: &str, pins: &Path, more: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_weir-agent"))
+        .args(["--kafka", kafka, "--cluster", "local", "--node", "node-1", "--interfaces", "wk-v*"])
+        .arg("--pin-folder")
+        .arg(pins)
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(if std::env::var_os("WEIR_TEST_OUTPUT").is_some() { Stdio::inherit() } else { Stdio::null() })
+        .spawn()
+        .unwrap()
+}
+
+fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Packets and L3 bytes that passed both pods' interfaces in either direction, by the interfaces' own statistics.
+fn passed() -> (u64, u64) {
+    let (mut packets, mut bytes) = (0, 0);
+    for interface in ["wk-va", "wk-vb"] {
+        for direction in ["rx", "tx"] {
+            let some = counter(interface, &format!("{direction}_packets"));
+            packets += some;
+            bytes += counter(interface, &format!("{direction}_bytes")) - 14 * some;
+        }
+    }
+    (packets, bytes)
+}
+
+/// What all agents together published of the pods' interfaces, and lost by reason.
+fn accounts(batches: &[RawBatch]) -> ((u64, u64), BTreeMap<String, (u64, u64)>) {
+    let mut boots: BTreeMap<&str, Vec<&RawBatch>> = BTreeMap::new();
+    for batch in batches {
+        boots.entry(&batch.boot).or_default().push(batch);
+    }
+    let (mut published, mut lost) = ((0, 0), BTreeMap::new());
+    for batches in boots.values() {
+        let sequences: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
+        assert_eq!(sequences, (0..).take(batches.len()).collect::<Vec<u64>>(), "each once, in order");
+        for sample in batches.iter().flat_map(|batch| &batch.samples).filter(|sample| sample.point == Point::Pod) {
+            published.0 += sample.packets;
+            published.1 += sample.bytes;
+        }
+        let last = batches.last().unwrap();
+        let (mut packets, mut bytes) = (last.published.packets, last.published.bytes);
+        for loss in &last.lost {
+            packets += loss.lost.packets;
+            bytes += loss.lost.bytes;
+            let sum: &mut (u64, u64) = lost.entry(loss.reason.clone()).or_default();
+            *sum = (sum.0 + loss.lost.packets, sum.1 + loss.lost.bytes);
+        }
+        assert_eq!((last.seen.packets, last.seen.bytes), (packets, bytes), "the ledger adds up");
+    }
+    (published, lost)
+}
+
+async fn kill_again_and_again(role: &str, more: &[&str], kills: u64) -> BTreeMap<String, (u64, u64)> {
+    let bpffs = Bpffs::mount(&format!("weir-test-{role}"));
+    let kafka = Kafka::start().await;
+    let pins = bpffs.pins();
+    let mut random = StdRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
+    let mut running = agent(&kafka.address, &pins, more);
+    wait_for("the agent watches nothing", || bpffs.links() == 4);
+    let world_before = passed();
+    let mut traffic = world::within_of("wk", "a", role);
+    for kill in 1..=kills {
+        let after = Duration::from_millis(random.random_range(0..3_000));
+        tokio::time::sleep(after).await;
+        running.kill().unwrap();
+        running.wait().unwrap();
+        // Longer than a window now and then.
+        let away = Duration::from_millis(if kill % 5 == 0 { 6_000 } else { random.random_range(0..500) });
+        tokio::time::sleep(away).await;
+        println!("kill {kill} of an agent, {role}: after {after:?}, away for {away:?}");
+        running = agent(&kafka.address, &pins, more);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(traffic.stdin.take());
+    traffic.wait().unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let gained = passed();
+    sh(&format!("kill {}", running.id()));
+    assert!(running.wait().unwrap().success());
+    assert_eq!(bpffs.links(), 0, "an agent that ends leaves nothing attached");
+
+    let batches = kafka.batches().await;
+    let ((packets, bytes), lost) = accounts(&batches);
+    let seen = (gained.0 - world_before.0, gained.1 - world_before.1);
+    let all = lost.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let unknown = lost.get("restart_unknown").copied().unwrap_or_default();
+    println!("kill {kills} times, {role}: passed {seen:?}, published {:?}, lost {lost:?}", (packets, bytes));
+    assert!(packets <= seen.0 && bytes <= seen.1, "counted twice");
+    // The loss is what passed and was not published, and what the ledger says: but for what was on its way at the kill,
+    // which may be on the topic and is named apart.
+    assert!((seen.0..=seen.0 + unknown.0).contains(&(packets + all.0)), "{seen:?} {packets} {lost:?}");
+    assert!((seen.1..=seen.1 + unknown.1).contains(&(bytes + all.1)), "{seen:?} {bytes} {lost:?}");
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_counted_twice_and_what_is_lost_is_what_the_ledger_says() {
+    if !is_root() {
+        return;
+    }
+    let _world = World::new("wk", 240, "");
+    let lost = kill_again_and_again("steady", &[], number("WEIR_TEST_AGENT_KILLS", 5)).await;
+    assert!(lost.keys().all(|reason| reason.starts_with("restart")), "{lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_over_a_full_map_and_kills_lose_only_what_the_ledger_says() {
+    if !is_root() {
+        return;
+    }
+    let _world = World::new("wk", 240, "");
+    let kills = number("WEIR_TEST_AGENT_KILLS", 5).div_ceil(5);
+    let lost = kill_again_and_again("flood", &["--flows-limit", "150"], kills).await;
+    assert!(lost.contains_key("map_full"), "the map was never full: {lost:?}");
+}
+
+/// What each thread of a process says of itself in `/proc`.
+fn threads(id: u32, field: &str) -> Vec<String> {
+    std::fs::read_dir(format!("/proc/{id}/task"))
+        .unwrap()
+        .map(|task| {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+            line.trim_start_matches(':').trim().to_owned()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_it_has_loaded_no_thread_may_trace_or_call_what_is_none_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wk", 240, "nft delete table ip wk-drop");
+    sh("nft 'table ip wk-drop { chain forward { type filter hook forward priority 0; udp dport 7000 drop; }; }'");
+    let bpffs = Bpffs::mount("weir-test-rights");
+    let kafka = Kafka::start().await;
+    let mut running = agent(&kafka.address, &bpffs.pins(), &[]);
+    wait_for("the agent watches nothing", || bpffs.links() == 4);
+    wait_for("not confined", || threads(running.id(), "Seccomp").iter().all(|mode| mode == "2"));
+    let kept = (1_u64 << 39) | (1 << 12) | (1 << 19) | (1 << 2);
+    for set in ["CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"] {
+        for held in threads(running.id(), set) {
+            let held = u64::from_str_radix(&held, 16).unwrap();
+            assert_eq!(held & !kept, 0, "{set} {held:x}");
+        }
+    }
+    assert!(threads(running.id(), "NoNewPrivs").iter().all(|flag| flag == "1"));
+    // An interface that comes now is attached to all the same, and drops still have their reason.
+    sh("ip link add wk-vc type veth peer name wk-pc netns wk-b; ip link set wk-vc up");
+    wait_for("the new interface is not watched", || bpffs.links() == 6);
+    sh("ip link del wk-vc");
+    let mut traffic = world.within("a", "steady");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    traffic.kill().unwrap();
+    traffic.wait().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    sh(&format!("kill {}", running.id()));
+    assert!(running.wait().unwrap().success());
+    let batches = kafka.batches().await;
+    let dropped = batches.iter().flat_map(|batch| &batch.samples).flat_map(|sample| &sample.drops);
+    assert!(dropped.into_iter().any(|drop| drop.reason == "NETFILTER_DROP" && drop.packets > 0));
+    std::io::stderr().flush().unwrap();
+}
