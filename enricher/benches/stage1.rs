@@ -10,7 +10,7 @@ use weir_enricher::join::{Joined, Places};
 use weir_enricher::judge::Judge;
 use weir_enricher::policies::Policies;
 use weir_enricher::position::Stage1Position;
-use weir_enricher::stage1::{Content, Input, Partition};
+use weir_enricher::stage1::{self, Content, Input, Partition};
 use weir_flow::{Address, RecordSettings, time};
 use weir_join::Table;
 use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
@@ -133,14 +133,14 @@ fn one_window(c: &mut Criterion) {
     let mut group = c.benchmark_group("stage1");
     group.throughput(Throughput::Elements(u64::from(SAMPLES) * u64::try_from(TICKS).unwrap()));
     group.bench_function("decode", |b| {
-        b.iter(|| raw.iter().map(|bytes| decode::<RawBatch>(bytes).unwrap().samples.len()).sum::<usize>());
+        b.iter(|| raw.iter().map(|bytes| decode::<stage1::RawBatch>(bytes).unwrap().samples.len()).sum::<usize>());
     });
     group.bench_function("decode_join_aggregate", |b| {
         b.iter_batched(
             || Partition::new("local", 0, history.clone(), Stage1Position::START),
             |mut partition| {
                 for (offset, bytes) in raw.iter().enumerate() {
-                    let batch: RawBatch = decode(bytes).unwrap();
+                    let batch: stage1::RawBatch = decode(bytes).unwrap();
                     let (offset, append_time) = (i64::try_from(offset).unwrap(), batch.tick + 5_000);
                     partition.read(Input { offset, append_time, size: bytes.len(), content: Content::Batch(batch) });
                     partition.advance(&Joined { table: &table, places: &places, policies });

@@ -285,7 +285,7 @@ fn assert_bounded(written: &Written, limit: u32) {
 }
 
 /// A raw log: each batch is appended when its tick is over, or when the one before was.
-pub(crate) fn raw_log(batches: Vec<weir_schemas::raw::RawBatch>) -> Vec<Input> {
+pub(crate) fn raw_log(batches: Vec<crate::stage1::RawBatch>) -> Vec<Input> {
     let mut now = Millis::MIN;
     let inputs = batches.into_iter().enumerate().map(|(offset, batch)| {
         now = now.max(batch.tick.saturating_add(1_000));

@@ -4,6 +4,7 @@ use crate::history::SettingsHistory;
 use crate::join::Join;
 use crate::judge::{Connection, Judge, Judged};
 use crate::policies::Policies;
+use crate::stage1::{RawBatch, Sample};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +14,7 @@ use weir_schemas::enriched::{IdentifiedBy, NoneReason};
 use weir_schemas::metadata::{
     Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision, Service, ServicePort,
 };
-use weir_schemas::raw::{
-    Coarsening, DnsSample, Drop, DropClass, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
-};
+use weir_schemas::raw::{Coarsening, DnsSample, Drop, DropClass, End, OpenedBy, Origin, Point, RoundTrip, Totals};
 
 pub(crate) const CLUSTER: &str = "local";
 
@@ -48,7 +47,7 @@ pub(crate) fn sample(bytes: u64) -> Sample {
         resets: 0,
         point: Point::Pod,
         end: End::Source,
-        interface: "veth0".to_owned(),
+        interface: "veth0".into(),
         source: address("10.0.0.1"),
         destination: address("10.0.0.2"),
         source_port: 40_000,
@@ -106,7 +105,7 @@ pub(crate) fn question(name: &str) -> DnsSample {
     DnsSample {
         point: Point::Pod,
         end: End::Source,
-        interface: "veth0".to_owned(),
+        interface: "veth0".into(),
         client: address("10.0.0.1"),
         server: address("10.0.0.53"),
         server_port: 53,

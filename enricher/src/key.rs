@@ -56,6 +56,85 @@ impl<'a> EndKey<'a> {
     }
 }
 
+/// What an end is of a key of which everything is left.
+pub(crate) trait Part {
+    fn port(&self) -> Option<u16>;
+    /// Appends the address.
+    fn push_address(&self, bytes: &mut Vec<u8>);
+    /// Appends what tells the end from others: the pod of the address where the level keeps addresses, else what the end is
+    /// called.
+    fn push_name(&self, keeps_addresses: bool, bytes: &mut Vec<u8>);
+}
+
+impl Part for EndKey<'_> {
+    fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn push_address(&self, bytes: &mut Vec<u8>) {
+        push_address(bytes, self.address);
+    }
+
+    fn push_name(&self, keeps_addresses: bool, bytes: &mut Vec<u8>) {
+        if keeps_addresses {
+            push_text(bytes, self.pod_uid);
+        } else {
+            push_identity(bytes, self);
+        }
+    }
+}
+
+/// An end of which address and name were written before, for levels of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndBytes<'k> {
+    pub(crate) address: &'k [u8],
+    pub(crate) name: &'k [u8],
+    pub(crate) port: Option<u16>,
+}
+
+impl Part for EndBytes<'_> {
+    fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn push_address(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.address);
+    }
+
+    fn push_name(&self, _: bool, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.name);
+    }
+}
+
+/// Appends a key of which everything is left, as [`Key::write`].
+pub(crate) fn write_whole(
+    bytes: &mut Vec<u8>,
+    (level, origin, protocol): (Level, Origin, u8),
+    initiator: &impl Part,
+    responder: &impl Part,
+) -> usize {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[level.number(), origin_number(origin), protocol]);
+    if level.keeps_addresses() {
+        initiator.push_address(bytes);
+        responder.push_address(bytes);
+        if level == Level::Zero {
+            push_port(bytes, initiator.port());
+        }
+        push_port(bytes, responder.port());
+        let tuple = bytes.len() - start;
+        initiator.push_name(true, bytes);
+        responder.push_name(true, bytes);
+        return tuple;
+    }
+    initiator.push_name(false, bytes);
+    responder.push_name(false, bytes);
+    if level == Level::Two {
+        push_port(bytes, responder.port());
+    }
+    bytes.len() - start
+}
+
 /// The groups that a key is in, as hashes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
@@ -137,36 +216,14 @@ impl<'a> Key<'a> {
     /// Appends the key's bytes; the first `n` of them, which is the answer, choose the internal partition. At levels 0
     /// and 1 those are the tuple, so that reports that differ in what they know of a pod meet.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> usize {
+        if self.shape == Shape::Whole {
+            let head = (self.level, self.origin, self.protocol);
+            return write_whole(bytes, head, &self.initiator, &self.responder);
+        }
         let start = bytes.len();
-        let coarsened = self.shape != Shape::Whole;
-        bytes.push(if coarsened { 0xFF } else { self.level.number() });
-        if coarsened {
-            bytes.push(self.level.number());
-        }
-        bytes.push(origin_number(self.origin));
-        bytes.push(self.protocol);
-        if coarsened {
-            self.push_left(bytes, &self.initiator);
-            self.push_left(bytes, &self.responder);
-            return bytes.len() - start;
-        }
-        if self.level.keeps_addresses() {
-            push_address(bytes, self.initiator.address);
-            push_address(bytes, self.responder.address);
-            if self.level == Level::Zero {
-                push_port(bytes, self.initiator.port);
-            }
-            push_port(bytes, self.responder.port);
-            let tuple = bytes.len() - start;
-            push_text(bytes, self.initiator.pod_uid);
-            push_text(bytes, self.responder.pod_uid);
-            return tuple;
-        }
-        push_identity(bytes, &self.initiator);
-        push_identity(bytes, &self.responder);
-        if self.level == Level::Two {
-            push_port(bytes, self.responder.port);
-        }
+        bytes.extend_from_slice(&[0xFF, self.level.number(), origin_number(self.origin), self.protocol]);
+        self.push_left(bytes, &self.initiator);
+        self.push_left(bytes, &self.responder);
         bytes.len() - start
     }
 }
@@ -195,6 +252,15 @@ pub(crate) fn write_question(bytes: &mut Vec<u8>, origin: Origin, client: &EndKe
     push_identity(bytes, client);
     push_address(bytes, server.address);
     push_port(bytes, server.port);
+}
+
+/// The first 24 bytes of a window and key, which decide nearly every comparison of two. Where they are the same, all bytes
+/// decide.
+pub(crate) fn head(key: &[u8]) -> (u64, u128) {
+    let (mut window, mut rest) = ([0; 8], [0; 16]);
+    window.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    rest.iter_mut().zip(key.get(8..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+    (u64::from_be_bytes(window), u128::from_be_bytes(rest))
 }
 
 /// The internal partition of a key: an explicit hash of the bytes that [`Key::write`] named, modulo R.

@@ -6,7 +6,7 @@ use crate::key::scope_number;
 use foldhash::HashMap;
 use std::sync::Arc;
 use weir_flow::Level;
-use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, SharedSide, Side};
+use weir_schemas::enriched::{Attribution, Counters, DropCounter, Report, SharedSide, Side, Sides};
 use weir_schemas::partial::{Answer, Judged, Partial};
 use weir_schemas::raw::{DropClass, RoundTrip, Totals};
 
@@ -253,49 +253,51 @@ pub(crate) fn merge_side<T: Ord + Clone>(a: &mut Side<T>, b: &Side<T>) {
     }
 }
 
-/// [`merge_side`] of sides as they are encoded. What is the same twice stays as it is, unless it names candidates, which
-/// are put in order.
-pub(crate) fn merge_shared(a: &mut SharedSide, b: &SharedSide) {
-    if *a == *b && a.attribution() != Attribution::Ambiguous {
-        return;
-    }
-    let mut merged = a.view();
-    merge_side(&mut merged, &b.view());
-    *a = SharedSide::from(&merged);
-}
-
 /// The most merged sides that are remembered.
 const MERGED: usize = 65_536;
+
+/// Memory of a merged side that is remembered, roughly.
+const REMEMBERED: usize = 192;
 
 /// Merges sides that share their bytes, and remembers what came of it: where many records have few ends, the same two are
 /// merged again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Merges {
+    /// Every side that was made here, once: what merges to the same is one side from then on, and found again.
+    pub(crate) sides: Sides,
     /// By where both sides' bytes are; with the sides, so that nothing else gets there.
     known: HashMap<(usize, usize), [SharedSide; 3]>,
 }
 
 impl Merges {
-    /// [`merge_shared`].
+    /// [`merge_side`] of sides as they are encoded. What is the same twice stays as it is, unless it names candidates, which
+    /// are put in order.
     pub(crate) fn merge(&mut self, a: &mut SharedSide, b: &SharedSide) {
+        let port = a.port().filter(|_| a.port() == b.port());
         if a.is(b) && a.attribution() != Attribution::Ambiguous {
-            if a.port() != b.port() {
+            if a.port() != port {
                 *a = a.with_port(None);
             }
             return;
         }
-        let port = a.port().filter(|_| a.port() == b.port());
         let place = |side: &SharedSide| side.bytes().as_ptr().addr();
         let places = (place(a), place(b));
         if let Some([_, _, merged]) = self.known.get(&places) {
             *a = merged.with_port(port);
             return;
         }
-        let before = a.clone();
-        merge_shared(a, b);
+        let mut merged = a.view();
+        merge_side(&mut merged, &b.view());
+        let merged = self.sides.take_view(&merged).with_port(port);
         if self.known.len() < MERGED {
-            self.known.insert(places, [before, b.clone(), a.clone()]);
+            self.known.insert(places, [a.clone(), b.clone(), merged.clone()]);
         }
+        *a = merged;
+    }
+
+    /// Bytes held, roughly.
+    pub(crate) fn memory(&self) -> usize {
+        self.sides.memory() + self.known.len() * REMEMBERED
     }
 }
 

@@ -3,13 +3,16 @@
 
 use crate::join::Join;
 use crate::key::EndKey;
+use crate::stage1::Sample;
 use std::borrow::Cow;
+use std::fmt::{Debug, Formatter};
+use std::ops::Deref;
 use std::sync::Arc;
 use weir_flow::{Address, Millis, protocol};
 use weir_join::{Ask, Identity, IdentityKind, Resolution};
 use weir_schemas::enriched::{Attribution, NoneReason, Side};
 use weir_schemas::ledger::Reporter;
-use weir_schemas::raw::{DropClass, End, OpenedBy, Point, Sample, Tuple};
+use weir_schemas::raw::{DropClass, End, OpenedBy, Point, Tuple};
 
 mod conversations;
 #[cfg(test)]
@@ -38,6 +41,40 @@ pub(crate) struct EndFound<'a> {
     pub(crate) without_address: bool,
 }
 
+/// An end of an observation: that of its conversation, or its own where a filter changed it. Ends are large and observations
+/// many, so that they point at them.
+#[derive(Clone)]
+pub(crate) enum EndSeen<'o, 'a> {
+    Shared(&'o EndFound<'a>),
+    Own(Box<EndFound<'a>>),
+}
+
+impl<'a> Deref for EndSeen<'_, 'a> {
+    type Target = EndFound<'a>;
+
+    fn deref(&self) -> &EndFound<'a> {
+        match self {
+            Self::Shared(end) => end,
+            Self::Own(end) => end,
+        }
+    }
+}
+
+impl Debug for EndSeen<'_, '_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(formatter)
+    }
+}
+
+impl<'a> EndSeen<'_, 'a> {
+    /// Changes the end, of this observation alone.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut EndFound<'a>)) {
+        let mut own = Box::new(EndFound::clone(self));
+        change(&mut own);
+        *self = Self::Own(own);
+    }
+}
+
 /// A sample with everything that decides where it is counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation<'o, 'a> {
@@ -49,8 +86,8 @@ pub(crate) struct Observation<'o, 'a> {
     pub(crate) authority: bool,
     pub(crate) guessed: bool,
     pub(crate) untranslated: bool,
-    pub(crate) initiator: Cow<'o, EndFound<'a>>,
-    pub(crate) responder: Cow<'o, EndFound<'a>>,
+    pub(crate) initiator: EndSeen<'o, 'a>,
+    pub(crate) responder: EndSeen<'o, 'a>,
     pub(crate) policy_drops: bool,
     /// How many the sample stands for, at least 1: the agent's sampling and filters'.
     pub(crate) sampling: u32,
@@ -79,25 +116,52 @@ pub(crate) fn observe_all<'a>(
     let mut samples = samples.peekable();
     let one_observer = join.one_observer(place.tick);
     let mut conversations = Conversations::default();
-    let (mut askers, mut new, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut heard, mut new, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     while samples.peek().is_some() {
         for sample in samples.by_ref().take(SIDE_BY_SIDE) {
             let asker = Asker::new(sample, place, one_observer);
-            let (number, is_new) = conversations.number(&Spoken::of(&asker, port));
+            let (conversation, is_new) = conversations.number(&Spoken::of(&asker, port));
+            heard.push(Heard { sample, forward: asker.forward, guessed: asker.guessed, conversation });
             if is_new {
                 asker.ask(&mut asks);
                 new.push(asker);
             }
-            askers.push((asker, number));
         }
         resolve(&asks, place, join, &mut answers);
         let mut found = asks.drain(..).zip(answers.drain(..));
         new.drain(..).for_each(|asker: Asker<'a>| conversations.answer(asker.ends(&mut found, join)));
         drop(found);
-        for (asker, number) in askers.drain(..) {
-            if let Some(ends) = conversations.ends(number) {
-                take(asker.observation(ends, number));
+        for heard in heard.drain(..) {
+            if let Some(ends) = conversations.ends(heard.conversation) {
+                take(heard.observation(ends));
             }
+        }
+    }
+}
+
+/// A sample whose conversation is known.
+#[derive(Clone, Copy, Debug)]
+struct Heard<'a> {
+    sample: &'a Sample,
+    forward: bool,
+    guessed: bool,
+    conversation: usize,
+}
+
+impl<'a> Heard<'a> {
+    fn observation<'o>(&self, ends: &'o Ends<'a>) -> Observation<'o, 'a> {
+        Observation {
+            sample: self.sample,
+            forward: self.forward,
+            reporter: ends.reporter,
+            authority: ends.authority,
+            guessed: self.guessed,
+            untranslated: ends.untranslated,
+            initiator: EndSeen::Shared(&ends.initiator),
+            responder: EndSeen::Shared(&ends.responder),
+            sampling: self.sample.sampling.max(1),
+            policy_drops: self.sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
+            conversation: Some(self.conversation),
         }
     }
 }
@@ -245,23 +309,6 @@ impl<'a> Asker<'a> {
             untranslated: responder.found.identity.as_ref().is_some_and(is_service),
             initiator,
             responder,
-        }
-    }
-
-    /// The sample of a conversation.
-    fn observation<'o>(&self, ends: &'o Ends<'a>, number: usize) -> Observation<'o, 'a> {
-        Observation {
-            sample: self.sample,
-            forward: self.forward,
-            reporter: ends.reporter,
-            authority: ends.authority,
-            guessed: self.guessed,
-            untranslated: ends.untranslated,
-            initiator: Cow::Borrowed(&ends.initiator),
-            responder: Cow::Borrowed(&ends.responder),
-            sampling: self.sample.sampling.max(1),
-            policy_drops: self.sample.drops.iter().any(|drop| drop.class == DropClass::Policy && drop.packets > 0),
-            conversation: Some(number),
         }
     }
 

@@ -4,44 +4,43 @@
 //! and with a count of the rest. The count is exact unless a partial had more members than it could carry; then it is the
 //! largest number that is certain, and the record says so.
 
-use std::collections::BTreeSet;
-
 #[cfg(test)]
 mod tests;
 
 /// The most members of one set that a partial carries.
 pub(crate) const LIMIT: usize = 10_000;
 
-/// A set of which the smallest [`LIMIT`] members are kept.
+/// A set of which the smallest [`LIMIT`] members are kept. They are put in order when they have become twice as many, and at
+/// the end: most sets are small, and what is added is nearly always new.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundedSet<T> {
-    members: BTreeSet<T>,
+    /// The first `sorted` are in order, each once; then come those that were added since.
+    members: Vec<T>,
+    sorted: usize,
     /// How many are known not to be listed; a lower bound, because members beyond the limit are not told apart.
     more: u64,
 }
 
 impl<T> Default for BoundedSet<T> {
     fn default() -> Self {
-        Self { members: BTreeSet::new(), more: 0 }
+        Self { members: Vec::new(), sorted: 0, more: 0 }
     }
 }
 
+/// How many members may wait to be put in order, at least.
+const WAITING: usize = 32;
+
 impl<T: Ord> BoundedSet<T> {
-    /// Adds a member; whether the set has become larger.
+    /// Adds a member; whether the set may have become larger.
     pub(crate) fn insert(&mut self, member: T) -> bool {
-        if self.members.len() < LIMIT {
-            return self.members.insert(member);
+        if self.members.last() == Some(&member) {
+            return false;
         }
-        let last = self.members.last();
-        if last.is_some_and(|last| member < *last) {
-            if self.members.insert(member) {
-                self.members.pop_last();
-                self.more = 1;
-            }
-        } else if last != Some(&member) {
-            self.more = 1;
+        if self.members.len() >= self.sorted.saturating_mul(2).max(WAITING) {
+            self.settle();
         }
-        false
+        self.members.push(member);
+        true
     }
 
     /// Adds all members of another set.
@@ -52,23 +51,37 @@ impl<T: Ord> BoundedSet<T> {
         }
     }
 
+    /// Puts the members in order.
+    fn settle(&mut self) {
+        // Runs in order, such as the one at the beginning, are found and merged.
+        self.members.sort();
+        self.members.dedup();
+        if self.members.len() > LIMIT {
+            self.members.truncate(LIMIT);
+            self.more = 1;
+        }
+        self.sorted = self.members.len();
+    }
+
     /// The members in order, and how many more there are at least.
-    pub(crate) fn into_parts(self) -> (Vec<T>, u64) {
-        (self.members.into_iter().collect(), self.more)
+    pub(crate) fn into_parts(mut self) -> (Vec<T>, u64) {
+        self.settle();
+        (self.members, self.more)
     }
 }
 
 /// The union of what partials carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Union<T> {
-    members: BTreeSet<T>,
+    /// In order, each once.
+    members: Vec<T>,
     /// How many members there are at least, where a partial could not carry all of its own; else 0.
     at_least: u64,
 }
 
 impl<T> Default for Union<T> {
     fn default() -> Self {
-        Self { members: BTreeSet::new(), at_least: 0 }
+        Self { members: Vec::new(), at_least: 0 }
     }
 }
 
@@ -89,8 +102,12 @@ fn count(length: usize) -> u64 {
 
 impl<T: Ord> Union<T> {
     /// A partial's members and how many more it knew of.
-    pub(crate) fn new(members: Vec<T>, more: u64) -> Self {
-        let members: BTreeSet<T> = members.into_iter().collect();
+    pub(crate) fn new(mut members: Vec<T>, more: u64) -> Self {
+        // Partials carry them in order; others may be read, too.
+        if !members.is_sorted_by(|a, b| a < b) {
+            members.sort_unstable();
+            members.dedup();
+        }
         let at_least = if more == 0 { 0 } else { count(members.len()).saturating_add(more) };
         Self { members, at_least }
     }
@@ -98,17 +115,33 @@ impl<T: Ord> Union<T> {
     /// Adds another partial's members. What one could not carry may be among the other's members, so that the counts are
     /// not added: the larger one is certain.
     pub(crate) fn merge(&mut self, other: Self) {
-        self.members.extend(other.members);
         self.at_least = self.at_least.max(other.at_least);
+        if self.members.is_empty() {
+            self.members = other.members;
+        } else if !other.members.is_empty() {
+            let is_new = |member: &T| self.members.binary_search(member).is_err();
+            let new: Vec<T> = other.members.into_iter().filter(is_new).collect();
+            if !new.is_empty() {
+                self.members.extend(new);
+                // Two runs in order: a sort that finds them merges them.
+                self.members.sort();
+            }
+        }
     }
 
     /// What a record lists: the smallest `limit` members that are not among `besides`, which is sorted and stands
     /// elsewhere on the record.
     pub(crate) fn list(mut self, limit: usize, besides: &[T]) -> Listed<T> {
-        self.members.retain(|member| besides.binary_search(member).is_err());
+        if !besides.is_empty() {
+            self.members.retain(|member| besides.binary_search(member).is_err());
+        }
         let length = count(self.members.len());
         let known = self.at_least.saturating_sub(count(besides.len())).max(length);
-        let members: Vec<T> = self.members.into_iter().take(limit).collect();
-        Listed { more: known.saturating_sub(count(members.len())), members, at_least: self.at_least > 0 }
+        self.members.truncate(limit);
+        Listed {
+            more: known.saturating_sub(count(self.members.len())),
+            members: self.members,
+            at_least: self.at_least > 0,
+        }
     }
 }

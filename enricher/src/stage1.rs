@@ -20,21 +20,31 @@ use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::enriched::Verdict;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
-use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::raw::{self, Origin};
 
 mod aggregate;
 mod counts;
 mod dns;
+mod ends;
 mod generation;
 mod names;
 mod numbers;
 mod record;
+mod routes;
 mod verdicts;
 
 #[cfg(test)]
 mod tests;
 
+use ends::Ends;
 use generation::{Generation, Waiting};
+use routes::Room;
+
+/// A batch whose samples share their texts: it waits in memory until metadata is complete.
+pub type RawBatch = raw::RawBatch<Arc<str>>;
+
+/// A sample of such a batch.
+pub type Sample = raw::Sample<Arc<str>>;
 
 /// What a raw message was.
 #[derive(Clone, Debug)]
@@ -143,6 +153,9 @@ pub struct Partition {
     open: BTreeMap<Millis, Generation>,
     /// What came before the first batch ever, and so before there is a generation for it.
     unplaced: Vec<(i64, DeadLetter)>,
+    ends: Ends,
+    /// How much the last generation held.
+    room: Room,
     counts: Counts,
 }
 
@@ -159,6 +172,8 @@ impl Partition {
             frontier: Frontier::at(position.watermark),
             open: BTreeMap::new(),
             unplaced: Vec::new(),
+            ends: Ends::default(),
+            room: Room::default(),
             counts: Counts::default(),
         }
     }
@@ -205,7 +220,7 @@ impl Partition {
         } else if generation > window {
             self.counts.late += samples;
         }
-        let open = self.open.entry(generation).or_insert_with(|| Generation::new(offset, before));
+        let open = self.open.entry(generation).or_insert_with(|| Generation::new(offset, before, self.room));
         open.take(Waiting { tick, window, clamped, too_late, size, batch }, generation, settings);
     }
 
@@ -218,13 +233,13 @@ impl Partition {
         let settings = self.settings.at(before);
         let generation = self.frontier.last_complete_window(settings).saturating_add(settings.window);
         if generation > self.written {
-            self.open.entry(generation).or_insert_with(|| Generation::new(offset, before)).dead.push(letter);
+            self.open.entry(generation).or_insert_with(|| Generation::new(offset, before, self.room)).dead.push(letter);
         }
     }
 
     fn place_unplaced(&mut self, generation: Millis) {
         for (offset, letter) in std::mem::take(&mut self.unplaced) {
-            self.open.entry(generation).or_insert_with(|| Generation::new(offset, NEVER)).dead.push(letter);
+            self.open.entry(generation).or_insert_with(|| Generation::new(offset, NEVER, self.room)).dead.push(letter);
         }
     }
 
@@ -234,7 +249,7 @@ impl Partition {
         for (generation, open) in &mut self.open {
             let settings = self.settings.at(*generation);
             let rules = self.settings.rules_at(*generation);
-            open.advance(settings, rules, complete_to, join, &mut self.counts);
+            open.advance(settings, rules, complete_to, join, &mut self.ends, &mut self.counts);
         }
     }
 
@@ -268,7 +283,9 @@ impl Partition {
             let settings = history.at(generation);
             let missing = open.missing(generation, settings);
             let of = generation::Of { cluster: &cluster, partition: self.partition, generation };
-            open.close(&of, settings, history.rules_at(generation), join, &mut self.counts, &mut closed);
+            let by = (settings, history.rules_at(generation));
+            let held = open.close(&of, by, join, &mut self.ends, &mut self.counts, &mut closed);
+            self.room = held.and(self.room);
             marked = generation;
             self.mark(generation, &missing, settings, &mut closed);
         }
@@ -344,7 +361,12 @@ impl Partition {
     /// Bytes held, roughly.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.open.values().map(Generation::memory).sum::<usize>() + self.unplaced.len() * 1024
+        self.open.values().map(Generation::memory).sum::<usize>() + self.ends.memory() + self.unplaced.len() * 1024
+    }
+
+    /// Forgets what is kept from generation to generation only to be quicker; it is found out anew.
+    pub fn forget(&mut self) {
+        self.ends.forget();
     }
 
     /// What was counted since the partition was assigned.

@@ -4,13 +4,15 @@
 //! partition in force for it has said, by a marker, that it has written it; neither watermark nor grace is needed.
 
 use crate::history::SettingsHistory;
+use crate::merge::Merges;
 use crate::position::Stage2Position;
+use foldhash::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::{SharedSide, Sides};
+use weir_schemas::enriched::SharedSide;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, PartialMessage};
 
@@ -31,6 +33,9 @@ pub type Enriched = weir_schemas::enriched::Enriched<SharedSide>;
 const PARTIAL: usize = 1_100;
 /// Memory of a partial DNS record without its answers, roughly.
 const DNS: usize = 1_200;
+
+/// The most bytes of ends that are kept from generation to generation, roughly. Beyond, all are forgotten.
+const ENDS: usize = 64 << 20;
 
 /// What is written when generations are closed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,8 +74,6 @@ pub struct Counts {
 pub(crate) struct Held {
     first_offset: i64,
     slots: slots::Slots,
-    /// The ends of all records.
-    sides: Sides,
     dns: dns::Slots,
     /// Ticks that were missing by node, by raw partition.
     pub(crate) missing: BTreeMap<i32, Vec<MissingTicks>>,
@@ -87,7 +90,22 @@ pub struct InternalPartition {
     written: Millis,
     held: BTreeMap<Millis, Held>,
     markers: BTreeMap<i32, Millis>,
+    ends: Ends,
     counts: Counts,
+}
+
+/// The ends of all records, from generation to generation: the next window's are the last one's. Nothing depends on what is
+/// kept.
+#[derive(Debug, Default)]
+struct Ends {
+    merges: Merges,
+    of_keys: slots::Ends,
+}
+
+impl Ends {
+    fn memory(&self) -> usize {
+        self.merges.memory() + self.of_keys.memory()
+    }
 }
 
 impl InternalPartition {
@@ -102,6 +120,7 @@ impl InternalPartition {
             written: position.written,
             held: BTreeMap::new(),
             markers: BTreeMap::new(),
+            ends: Ends::default(),
             counts: Counts::default(),
         }
     }
@@ -144,19 +163,28 @@ impl InternalPartition {
         if !self.is_new(&batch.cluster, batch.partition, batch.generation, batch.partials.len()) {
             return;
         }
+        if self.ends.memory() > ENDS {
+            self.forget();
+        }
+        let mut ends = std::mem::take(&mut self.ends);
         let mut refused = 0;
         let held = self.hold(batch.generation, offset);
+        // A message has each of its ends once.
+        let mut shared: HashMap<usize, SharedSide> = HashMap::default();
         for mut partial in batch.partials {
-            let sides = held.sides.memory();
-            partial.initiator = held.sides.share(&partial.initiator);
-            partial.responder = held.sides.share(&partial.responder);
-            let memory = memory_of(&partial) + (held.sides.memory() - sides);
-            if held.slots.insert(batch.partition, partial) {
+            for side in [&mut partial.initiator, &mut partial.responder] {
+                let known = shared.entry(side.bytes().as_ptr().addr());
+                let known = known.or_insert_with(|| ends.merges.sides.share(side));
+                *side = known.with_port(side.port());
+            }
+            let memory = memory_of(&partial);
+            if held.slots.insert(batch.partition, partial, &mut ends.of_keys) {
                 held.memory += memory;
             } else {
                 refused += 1;
             }
         }
+        self.ends = ends;
         self.counts.refused += refused;
     }
 
@@ -175,7 +203,6 @@ impl InternalPartition {
         self.held.entry(generation).or_insert_with(|| Held {
             first_offset: offset,
             slots: slots::Slots::default(),
-            sides: Sides::default(),
             dns: dns::Slots::new(),
             missing: BTreeMap::new(),
             memory: 256,
@@ -205,7 +232,7 @@ impl InternalPartition {
                 settings: self.settings.at(generation),
                 reports: self.settings.rules_at(generation).reports(),
             };
-            close::close(held, &of, &mut closed);
+            close::close(held, &of, &mut self.ends.merges, &mut closed);
         }
         self.written = last;
         closed
@@ -245,7 +272,12 @@ impl InternalPartition {
     /// Bytes held, roughly.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.held.values().map(|held| held.memory).sum()
+        self.held.values().map(|held| held.memory).sum::<usize>() + self.ends.memory()
+    }
+
+    /// Forgets what is kept from generation to generation only to be quicker; it is found out anew.
+    pub fn forget(&mut self) {
+        self.ends = Ends::default();
     }
 
     /// What was counted since the partition was assigned.

@@ -8,7 +8,7 @@ use serde_avro_fast::Schema;
 use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
 use serde_avro_fast::ser::SerializerConfig;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use thiserror::Error;
 
 pub(crate) mod direct;
@@ -176,6 +176,7 @@ macro_rules! message {
 }
 
 message!(raw::RawBatch, "flows.raw", "flows.raw/v1.avsc", direct);
+message!(raw::RawBatch<Arc<str>>, "flows.raw", "flows.raw/v1.avsc", direct);
 message!(Metadata, "k8s.metadata", "k8s.metadata/v1.avsc", direct);
 message!(enriched::Enriched, "flows.enriched", "flows.enriched/v2.avsc", direct, older: "flows.enriched/v1.avsc");
 message!(

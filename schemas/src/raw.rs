@@ -5,10 +5,17 @@ use weir_flow::{Address, Millis};
 
 pub mod columns;
 
+/// A text of a sample: a `String`, or an `Arc<str>` that samples share.
+pub trait Text: AsRef<str> + Clone + Default + for<'a> From<&'a str> {}
+
+impl<T: AsRef<str> + Clone + Default + for<'a> From<&'a str>> Text for T {}
+
 /// One batch: all that one node counted in one tick, or a part of it when that would exceed 900 kB.
+///
+/// Its samples' texts are of type `T`: those of one batch are few, and whoever keeps many batches shares them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "columns::ColumnBatch", try_from = "columns::ColumnBatch")]
-pub struct RawBatch {
+#[serde(into = "columns::ColumnBatch", try_from = "columns::ColumnBatch", bound = "T: Text")]
+pub struct RawBatch<T = String> {
     /// The cluster's id.
     pub cluster: String,
     /// The node's name in the cluster; the host name where there is no cluster.
@@ -36,7 +43,7 @@ pub struct RawBatch {
     /// All that was lost since boot, by reason. seen = published + the sum of these.
     pub lost: Vec<Loss>,
     /// The samples; empty in a heartbeat.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<Sample<T>>,
     /// DNS questions that clients on this node asked, with their answers.
     pub dns: Vec<DnsSample>,
 }
@@ -77,13 +84,13 @@ pub struct Loss {
 
 /// One flow in one direction, seen at one observation point of one node in one tick, as deltas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
+pub struct Sample<T = String> {
     /// Where it was seen.
     pub point: Point,
     /// Which end of the packet's way the point stands for.
     pub end: End,
     /// Name of the interface, as in the agent's network namespace; empty where there is none.
-    pub interface: String,
+    pub interface: T,
     /// The packets' source address, as seen at the point.
     pub source: Address,
     /// The packets' destination address, as seen at the point.
@@ -131,11 +138,11 @@ pub struct Sample {
     /// TCP segments with RST in the tick.
     pub resets: u64,
     /// UID of the pod at this end where the node can tell (cgroup, network namespace).
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<T>,
     /// Container at this end where the node can tell: its name, or the first digits of its id.
-    pub container: Option<String>,
+    pub container: Option<T>,
     /// Process name at this end, for host traffic, where the node can tell.
-    pub process: Option<String>,
+    pub process: Option<T>,
     /// Sampling factor: 1 = every packet, n = one in n. Readers multiply.
     pub sampling: u32,
     /// What the agent left out of the tuple because its map was filling.

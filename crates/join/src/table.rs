@@ -54,7 +54,12 @@ fn kind_of<T, R>(object: &Object<T, R>) -> usize {
 /// What a revision is indexed by. Of pods there are many: their part is kept small, the others' are boxed.
 #[derive(Debug)]
 enum Body {
-    Pod { identity: IdentityNumber, addresses: Arc<[Address]> },
+    /// With the number of the pod's node, so that a look-up need not read the identity.
+    Pod {
+        identity: IdentityNumber,
+        node: u32,
+        addresses: Arc<[Address]>,
+    },
     Node(Box<NodeBody>),
     Service(Box<ServiceBody>),
     Agent(Box<AgentBody>),

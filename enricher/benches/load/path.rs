@@ -14,7 +14,7 @@ use weir_enricher::join::{Joined, Places};
 use weir_enricher::judge::Judge;
 use weir_enricher::policies::Policies;
 use weir_enricher::position::{Stage1Position, Stage2Position};
-use weir_enricher::stage1::{Content, Input, Partition};
+use weir_enricher::stage1::{self, Content, Input, Partition};
 use weir_enricher::stage2::{Enriched, InternalPartition};
 use weir_flow::time::FOR_EVER;
 use weir_flow::{Millis, RecordSettings};
@@ -186,7 +186,7 @@ impl Path {
         let bytes = encode(batch).unwrap();
         self.outcome.raw_bytes += u64::try_from(bytes.len()).unwrap();
         let number = usize::try_from(node).unwrap() % self.raw.len();
-        let batch: RawBatch = self.timed(0, |_| decode(&bytes).unwrap());
+        let batch: stage1::RawBatch = self.timed(0, |_| decode(&bytes).unwrap());
         let append_time = batch.tick + batch.tick_length;
         self.timed(1, |path| {
             let (partition, offset) = &mut path.raw[number];

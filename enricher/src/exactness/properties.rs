@@ -7,12 +7,13 @@ use crate::fixtures::{
 use crate::merge::add_counters;
 use crate::policies::Policies;
 use crate::policies::tests::{at, between, from_pods, pod, policies, policy};
+use crate::stage1::{RawBatch, Sample};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use weir_flow::Level;
 use weir_schemas::enriched::{Attribution, Counters};
 use weir_schemas::ledger::Reporter;
-use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point, RawBatch, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];

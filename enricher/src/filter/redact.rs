@@ -7,15 +7,14 @@ pub(super) fn redact(observation: &mut Observation<'_, '_>, subjects: &[Subject]
     for subject in subjects {
         let Field::End(end, field) = subject.field() else { continue };
         let found = if end == End::Source { &mut observation.initiator } else { &mut observation.responder };
-        let found = found.to_mut();
         observation.conversation = None;
-        match subject {
+        found.change(|found| match subject {
             Subject::Label(_, key) => of_identities(found, |identity| {
                 let is_other = |label: &&Arc<str>| label.strip_prefix(&**key).is_none_or(|rest| !rest.starts_with('='));
                 identity.labels = identity.labels.iter().filter(is_other).cloned().collect();
             }),
             Subject::Field(_) => of_end(found, field),
-        }
+        });
     }
 }
 

@@ -4,12 +4,11 @@ use crate::history::{HistoryError, SettingsHistory};
 use crate::observe::Place;
 use crate::observe::tests::observe;
 use crate::position::Stage1Position;
-use crate::stage1::{Closed, Content, Input, Partition};
+use crate::stage1::{Closed, Content, Input, Partition, RawBatch, Sample};
 use weir_filter::{Place as Known, parse, parse_rule};
 use weir_flow::{RecordSettings, time::FOR_EVER};
 use weir_schemas::ledger::{Ledger, Received};
-use weir_schemas::raw::Sample;
-use weir_schemas::raw::{OpenedBy, RawBatch};
+use weir_schemas::raw::OpenedBy;
 
 const PLACE: Place<'static> = Place { tick: 100_000, tick_length: 1_000, node: "node-a" };
 
@@ -56,7 +55,7 @@ fn holds(text: &str, sample: &Sample) -> bool {
 #[test]
 fn filters_see_what_the_join_says_of_both_ends() {
     let mut sent = dropped(sample(1_500), DropClass::Policy, 1);
-    sent.process = Some("curl".to_owned());
+    sent.process = Some("curl".into());
     sent.sampling = 2;
     for text in [
         r#"src.namespace == "shop" and src.pod == "web-1" and src.pod_uid == "uid-web-1" and src.node == "node-a""#,
@@ -160,7 +159,7 @@ fn a_sampled_flow_stands_for_all_of_its_kind() {
 #[test]
 fn what_is_redacted_is_nowhere_on_a_record() {
     let rule = r#"redact src.address, src.port, src.pod, src.pod_uid, src.node, src.labels["pod"], dst.labels, dst.workload, src.process: true"#;
-    let sent = Sample { process: Some("curl".to_owned()), ..sample(100) };
+    let sent = Sample { process: Some("curl".into()), ..sample(100) };
     let (closed, partition) = run(&[rule], vec![batch("node-a", 0, 100_000, vec![sent])]);
     let all = partials(&closed);
     assert_eq!(all.iter().map(|partial| partial.level).collect::<Vec<_>>(), [0, 1, 2, 3]);

@@ -7,8 +7,8 @@ use weir_schemas::enriched::IdentifiedBy;
 pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a, 'a> {
     let mut found = None;
     observe_all(std::iter::once(sample), place, join, true, |observation| {
-        let (initiator, responder) = (observation.initiator.into_owned(), observation.responder.into_owned());
-        let (initiator, responder) = (Cow::Owned(initiator), Cow::Owned(responder));
+        let own = |end: &EndFound<'a>| EndSeen::Own(Box::new(end.clone()));
+        let (initiator, responder) = (own(&observation.initiator), own(&observation.responder));
         found = Some(Observation { initiator, responder, ..observation });
     });
     found.unwrap()
@@ -49,7 +49,7 @@ fn authority_does_not_depend_on_what_only_one_reporter_knows() {
     let uncovered = pod("shop", "old-1", "old", "node-x");
     join.ambiguous.insert(address("10.0.0.1"), vec![join.pods[&address("10.0.0.1")].clone(), uncovered]);
     let mut own = sample(1);
-    own.pod_uid = Some("uid-web-1".to_owned());
+    own.pod_uid = Some("uid-web-1".into());
     let own_view = observe(&own, &PLACE, &join);
     let far = arriving(sample(1));
     let far_view = observe(&far, &PLACE, &join);
@@ -144,7 +144,7 @@ fn mixed() -> Vec<Sample> {
             sample.source = address(&format!("10.0.0.{}", n % 7));
             sample.destination = address(if n % 5 == 0 { "10.96.0.7" } else { "10.0.0.3" });
             sample.point = points[usize::from(n / 2 % 3)];
-            sample.pod_uid = uids[usize::from(n / 3 % 4)].map(ToOwned::to_owned);
+            sample.pod_uid = uids[usize::from(n / 3 % 4)].map(Arc::from);
             if n % 11 == 0 {
                 sample.opened_by = OpenedBy::Destination;
             }

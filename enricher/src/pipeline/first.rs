@@ -226,8 +226,8 @@ impl<'a> Work<'a> {
     /// that are not over cannot be waited for: they need what comes next. While stage 2's memory is full, those partitions are
     /// paused that are ahead of others.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
-        let memory = self.first.memory();
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        let memory = self.first.memory_within(limit);
         let named = |number: &i32| TopicPartition::new(self.topic.as_str(), *number);
         let stalled = self.first.owned.values().any(|owned| owned.partition.ready(FOR_EVER, 1).is_some());
         if memory > limit && !stalled {

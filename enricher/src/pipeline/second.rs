@@ -156,11 +156,11 @@ impl Work<'_> {
         self.second.count();
         let meters = &self.shared.meters;
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let memory = self.second.memory();
+        let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        let memory = self.second.memory_within(limit);
         meters.memory.get_or_create(&self.stage()).set(gauge(memory));
         // All raw partitions share an internal one, so that pausing it would also hold the markers that are waited for: it is
         // stage 1 that does not run ahead.
-        let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
         let closed = self.second.owned.values().map(|owned| owned.partition.written()).min();
         self.shared.pace.set(memory, limit, closed);
         if memory > limit {

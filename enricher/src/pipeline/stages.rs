@@ -6,6 +6,7 @@ use super::meters::Meters;
 use crate::history::SettingsHistory;
 use crate::join::Join;
 use crate::position::{Stage1Position, Stage2Position};
+use crate::stage1::RawBatch;
 use crate::stage1::{self, Content, Input, Partition};
 use crate::stage2::{self, InternalPartition};
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_schemas::enriched::Verdict;
 use weir_schemas::partial::PartialMessage;
-use weir_schemas::raw::{Origin, RawBatch};
+use weir_schemas::raw::Origin;
 use weir_schemas::{decode, topics};
 use weir_stream::{NewRecord, Record};
 
@@ -96,6 +97,14 @@ impl First {
     /// Bytes held, roughly.
     pub(super) fn memory(&self) -> usize {
         self.owned.values().map(|owned| owned.partition.memory()).sum()
+    }
+
+    /// Bytes held, roughly. Where they are more than half of a limit, what is kept only to be quicker is forgotten first.
+    pub(super) fn memory_within(&mut self, limit: usize) -> usize {
+        if self.memory() > limit / 2 {
+            self.owned.values_mut().for_each(|owned| owned.partition.forget());
+        }
+        self.memory()
     }
 
     /// Brings the metrics up to date.
@@ -222,6 +231,14 @@ impl Second {
     /// Bytes held, roughly.
     pub(super) fn memory(&self) -> usize {
         self.owned.values().map(|owned| owned.partition.memory()).sum()
+    }
+
+    /// Bytes held, roughly. Where they are more than half of a limit, what is kept only to be quicker is forgotten first.
+    pub(super) fn memory_within(&mut self, limit: usize) -> usize {
+        if self.memory() > limit / 2 {
+            self.owned.values_mut().for_each(|owned| owned.partition.forget());
+        }
+        self.memory()
     }
 
     /// Brings the metrics up to date.

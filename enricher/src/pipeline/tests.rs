@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixtures::{CLUSTER, arriving, batch, sample, settings};
+use crate::stage1::RawBatch;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use weir_flow::Millis;
@@ -9,7 +10,6 @@ use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::enriched::{Arrival, Attribution, Enriched};
 use weir_schemas::ledger::Ledger;
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
-use weir_schemas::raw::RawBatch;
 use weir_schemas::{Message, encode};
 use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};

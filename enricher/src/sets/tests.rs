@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 #[test]
 fn a_bounded_set_keeps_the_smallest_and_says_that_there_are_more() {
@@ -11,8 +12,10 @@ fn a_bounded_set_keeps_the_smallest_and_says_that_there_are_more() {
     let (members, more) = set.into_parts();
     assert_eq!((members.len(), members.first(), more), (LIMIT, Some(&0), 1));
     let mut full = BoundedSet::default();
-    (0..LIMIT).for_each(|member| assert!(full.insert(member)));
-    assert!(!full.insert(LIMIT - 1));
+    for member in (0..LIMIT).chain(0..LIMIT) {
+        full.insert(member);
+        assert!(full.members.len() <= 2 * LIMIT, "what waits is bounded, too");
+    }
     assert_eq!(full.into_parts().1, 0, "a member that is listed is not one more");
 }
 
@@ -41,6 +44,18 @@ fn union(parts: &[(Vec<u8>, u64)]) -> Option<Union<u8>> {
 }
 
 proptest! {
+    #[test]
+    fn a_bounded_set_is_a_set(members in prop::collection::vec(0..90_u8, 0..300), cut in 0..300_usize) {
+        let (mut one, mut other) = (BoundedSet::default(), BoundedSet::default());
+        for (place, member) in members.iter().enumerate() {
+            let set = if place < cut { &mut one } else { &mut other };
+            set.insert(*member);
+        }
+        one.merge(other);
+        let truth: BTreeSet<u8> = members.into_iter().collect();
+        prop_assert_eq!(one.into_parts(), (truth.into_iter().collect::<Vec<_>>(), 0));
+    }
+
     #[test]
     fn unions_are_the_same_in_any_grouping_and_count_exactly(
         parts in prop::collection::vec((prop::collection::vec(0..40_u8, 0..20), 0..3_u64), 1..6),

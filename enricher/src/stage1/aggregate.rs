@@ -1,10 +1,12 @@
 //! Partial records in the making: samples added up by level and key.
 
 use super::counts::Counts;
+use super::ends::{Ends, KnownEnd};
 use super::generation::Of;
-use super::names::Names;
+use super::names::{Domains, Names};
 use super::numbers::Numbers;
 use super::record::{Record, empty_catch_all};
+use super::routes::{Room, Routes};
 use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::judge::Judged;
@@ -12,10 +14,8 @@ use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
 use crate::pages::Pages;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use weir_flow::{Level, Millis, RecordSettings};
-use weir_schemas::enriched::{Attribution, SharedSide, Sides, Verdict};
-use weir_schemas::ledger::Reporter;
+use weir_schemas::enriched::{Attribution, SharedSide, Verdict};
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
 
@@ -39,41 +39,12 @@ pub(super) struct At<'a> {
     pub(super) domains: Domains<'a>,
 }
 
-/// The names by which the end that made the report had asked for the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Domains<'a> {
-    of_initiator: bool,
-    /// By the address behind a service and by the address that was asked for: they may be the same.
-    names: [&'a [Arc<str>]; 2],
-}
-
-impl<'a> Domains<'a> {
-    /// The names that a sample's reporter knew.
-    pub(super) fn of(o: &Observation<'_, '_>, names: &'a Names) -> Self {
-        let of_initiator = o.reporter == Reporter::Responder;
-        let (local, far) = if of_initiator { (&o.responder, &o.initiator) } else { (&o.initiator, &o.responder) };
-        let seen = if o.forward == of_initiator { o.sample.source } else { o.sample.destination };
-        let real = far.ask.address;
-        let seen = if seen == real { &[] } else { names.of(local.ask.address, seen) };
-        Self { of_initiator, names: [names.of(local.ask.address, real), seen] }
-    }
-
-    pub(super) fn initiator(&self) -> impl Iterator<Item = &'a Arc<str>> {
-        self.names.into_iter().flatten().filter(|_| self.of_initiator)
-    }
-
-    pub(super) fn responder(&self) -> impl Iterator<Item = &'a Arc<str>> {
-        self.names.into_iter().flatten().filter(|_| !self.of_initiator)
-    }
-}
-
 /// All records of one generation.
 #[derive(Debug, Default)]
 pub(super) struct Aggregate {
     /// By the level's number.
     levels: [Records; 4],
-    /// The ends of all records.
-    sides: Sides,
+    routes: Routes,
     members: usize,
     bytes: Vec<u8>,
 }
@@ -174,6 +145,18 @@ fn levels(settings: &RecordSettings, denied: bool, policy_drops: bool) -> impl I
 }
 
 impl Aggregate {
+    pub(super) fn with_room(room: Room) -> Self {
+        let levels = room.keys.map(|keys| Records { numbers: Numbers::with_room(keys), ..Records::default() });
+        Self { levels, routes: Routes::with_room(room.routes), ..Self::default() }
+    }
+
+    /// How much it holds.
+    pub(super) fn room(&self) -> Room {
+        let mut keys = [0; 4];
+        keys.iter_mut().zip(&self.levels).for_each(|(keys, level)| *keys = level.numbers.len());
+        Room { keys, routes: self.routes.len() }
+    }
+
     /// Counts an observation; [`Aggregate::flush`] adds what was counted to the records of each of its levels. The answer is
     /// how many samples became coarse. `batch` is what is known of the batch's conversations.
     pub(super) fn add(
@@ -182,19 +165,16 @@ impl Aggregate {
         at: &At<'_>,
         names: &Names,
         batch: &mut Batch,
+        ends: &mut Ends,
         judged: Option<&Judged>,
     ) -> u64 {
         if let Some(known) = batch.get_mut(observation) {
             known.counts.count(observation, at, judged);
             return known.places.coarse;
         }
-        // What is coarsened depends on what was counted before.
-        if self.levels.iter().any(|records| records.counted >= limit(at.settings)) {
-            self.flush(batch);
-        }
         let rounds = self.rounds();
         let domains = Domains::of(observation, names);
-        let (places, coarsened) = self.find(observation, &At { domains, ..*at }, judged);
+        let (places, coarsened) = self.place(observation, &At { domains, ..*at }, batch, ends, judged);
         if rounds != self.rounds() {
             batch.clear();
         }
@@ -231,15 +211,43 @@ impl Aggregate {
         self.levels.iter().map(|records| records.rounds).fold(0, u32::wrapping_add)
     }
 
-    /// The records of an observation, which then know its ends; and how many samples became coarse by that.
-    fn find(&mut self, observation: &Observation<'_, '_>, at: &At<'_>, judged: Option<&Judged>) -> (Places, u64) {
-        let (mut places, mut coarsened) = (Places::default(), 0);
+    /// Where an observation is counted, by what was found out about one like it; and how many samples became coarse by that.
+    fn place(
+        &mut self,
+        o: &Observation<'_, '_>,
+        at: &At<'_>,
+        batch: &mut Batch,
+        ends: &mut Ends,
+        judged: Option<&Judged>,
+    ) -> (Places, u64) {
         let denied = judged.is_some_and(|judged| judged.answer.verdict == Verdict::Deny);
-        for level in levels(at.settings, denied, observation.policy_drops) {
-            let Some(records) = self.levels.get_mut(index(level)) else { continue };
-            let (number, coarse, samples) = records.find(level, observation, at, &mut self.sides, &mut self.bytes);
+        let route = self.routes.route(o, at, ends, denied);
+        if let Some(places) = self.routes.get(&route) {
+            return (places, 0);
+        }
+        // What is coarsened depends on what was counted before.
+        if self.levels.iter().any(|records| records.counted >= limit(at.settings)) {
+            self.flush(batch);
+        }
+        let rounds = self.rounds();
+        let (places, coarsened) = self.find(o, at, ends, denied);
+        if rounds != self.rounds() {
+            self.routes.forget();
+        }
+        self.routes.remember(route, places);
+        (places, coarsened)
+    }
+
+    /// The records of an observation, which then know its ends; and how many samples became coarse by that.
+    fn find(&mut self, o: &Observation<'_, '_>, at: &At<'_>, known: &mut Ends, denied: bool) -> (Places, u64) {
+        let (mut places, mut coarsened) = (Places::default(), 0);
+        let ends = [&*o.initiator, &*o.responder].map(|end| known.known(end));
+        for level in levels(at.settings, denied, o.policy_drops) {
+            let Self { levels, bytes, members, .. } = self;
+            let Some(records) = levels.get_mut(index(level)) else { continue };
+            let (number, coarse, samples) = records.find(level, o, &ends, at, bytes);
             let record = records.get_mut(number);
-            self.members += record.map_or(0, |record| record.know(level, observation, at, &mut self.sides));
+            *members += record.map_or(0, |record| record.know(level, &ends, at, &mut known.merges));
             coarsened += samples;
             places.coarse += u64::from(coarse);
             if let Some(place) = places.records.get_mut(index(level)) {
@@ -256,38 +264,60 @@ impl Aggregate {
         join: &impl Join,
         batches: &mut Vec<(i32, PartialBatch)>,
     ) {
-        let mut by_internal: BTreeMap<i32, Vec<Partial>> = BTreeMap::new();
+        let mut by_internal: BTreeMap<i32, Messages> = BTreeMap::new();
+        let partitions = usize::try_from(settings.internal_partitions).unwrap_or(1).max(1);
         for (number, mut level) in self.levels.into_iter().enumerate() {
-            for (bytes, number) in std::mem::take(&mut level.numbers).into_sorted() {
-                let Some(record) = level.take(number) else { continue };
+            let room = level.numbers.len() / partitions + 16;
+            std::mem::take(&mut level.numbers).in_order(|bytes, number| {
+                let Some(record) = level.take(number) else { return };
                 let key = bytes.get(8..).unwrap_or_default();
                 let routing = key.get(..record.routing()).unwrap_or(key);
                 let internal = internal_partition(routing, settings.internal_partitions);
                 let mut partial = record.finish();
-                debug_assert!(is_key_of(&partial, &bytes), "stage 2 would take {partial:?} for another record");
+                debug_assert!(is_key_of(&partial, bytes), "stage 2 would take {partial:?} for another record");
                 place(&mut partial.initiator, settings, join);
                 place(&mut partial.responder, settings, join);
-                by_internal.entry(internal).or_default().push(partial);
-            }
+                by_internal.entry(internal).or_default().push(partial, room);
+            });
             announce(settings.internal_partitions, &mut by_internal, number);
         }
-        for (internal, mut partials) in by_internal {
-            while !partials.is_empty() {
-                let rest = partials.split_off(partials.len().min(PARTIALS_PER_MESSAGE));
+        for (internal, Messages(messages)) in by_internal {
+            batches.extend(messages.into_iter().map(|partials| {
                 let batch = PartialBatch {
                     cluster: of.cluster.to_owned(),
                     partition: of.partition,
                     generation: of.generation,
-                    partials: std::mem::replace(&mut partials, rest),
+                    partials,
                 };
-                batches.push((internal, batch));
-            }
+                (internal, batch)
+            }));
         }
     }
 
     pub(super) fn memory(&self) -> usize {
         let records = self.levels.iter().map(|level| level.numbers.len()).sum::<usize>();
-        records * RECORD + self.members * MEMBER + self.sides.memory()
+        records * RECORD + self.members * MEMBER + self.routes.memory()
+    }
+}
+
+/// The partial records for one internal partition, by message.
+#[derive(Debug, Default)]
+struct Messages(Vec<Vec<Partial>>);
+
+impl Messages {
+    /// Appends a partial record; about so many are to come.
+    fn push(&mut self, partial: Partial, room: usize) {
+        if let Some(last) = self.0.last_mut().filter(|last| last.len() < PARTIALS_PER_MESSAGE) {
+            last.push(partial);
+            return;
+        }
+        let mut message = Vec::with_capacity(room.clamp(1, PARTIALS_PER_MESSAGE));
+        message.push(partial);
+        self.0.push(message);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Partial> {
+        self.0.iter().flatten()
     }
 }
 
@@ -306,13 +336,13 @@ fn place(side: &mut SharedSide, settings: &RecordSettings, join: &impl Join) {
 
 /// Tells every internal partition that keys of a level were coarsened, by an empty catch-all where there is no other
 /// coarsened record: a record there that lacks a report must not conclude that nothing arrived.
-fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Vec<Partial>>, level: usize) {
+fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Messages>, level: usize) {
     let coarse = |partial: &&Partial| partial.coarsened && usize::from(partial.level) == level;
-    let Some(empty) = by_internal.values().flatten().find(coarse).map(empty_catch_all) else { return };
+    let Some(empty) = by_internal.values().flat_map(Messages::iter).find(coarse).map(empty_catch_all) else { return };
     for internal in 0..internal_partitions {
-        let partials = by_internal.entry(internal).or_default();
-        if !partials.iter().any(|partial| coarse(&partial)) {
-            partials.push(empty.clone());
+        let messages = by_internal.entry(internal).or_default();
+        if !messages.iter().any(|partial| coarse(&partial)) {
+            messages.push(empty.clone(), 1);
         }
     }
 }
@@ -338,8 +368,8 @@ impl Records {
         &mut self,
         level: Level,
         o: &Observation<'_, '_>,
+        ends: &[KnownEnd<'_>; 2],
         at: &At<'_>,
-        sides: &mut Sides,
         bytes: &mut Vec<u8>,
     ) -> (u32, bool, u64) {
         let instance = level.keeps_addresses();
@@ -361,7 +391,7 @@ impl Records {
         let known = self.numbers.get(bytes);
         let number = known.unwrap_or_else(|| {
             self.counted += usize::from(shape != Shape::Nobody);
-            self.insert(bytes, Record::new((level, shape), o, at, routing, sides))
+            self.insert(bytes, Record::new((level, shape), o, ends, at, routing))
         });
         (number, shape != Shape::Whole, coarsened)
     }

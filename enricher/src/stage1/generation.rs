@@ -1,14 +1,17 @@
 //! One open generation of a raw partition.
 
-use super::aggregate::{Aggregate, At, Batch, Domains};
+use super::aggregate::{Aggregate, At, Batch};
 use super::dns::{Questions, Taken};
-use super::names::Names;
+use super::ends::Ends;
+use super::names::{Domains, Names};
+use super::routes::Room;
 use super::verdicts::Verdicts;
 use super::{Closed, Counts};
 use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
 use crate::merge::{add_totals, sum};
 use crate::observe::{Place, observe_all, stands_for_an_end};
+use crate::stage1::{RawBatch, Sample};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_filter::Rules;
 use weir_flow::time::floor_to;
@@ -16,7 +19,7 @@ use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::{Ledger, Received};
 use weir_schemas::partial::MissingTicks;
-use weir_schemas::raw::{DnsSample, End, Loss, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{DnsSample, End, Loss, Point, Totals};
 
 /// Reason in the ledger: below the late bound.
 const TOO_LATE: &str = "too_late";
@@ -83,14 +86,14 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(first_offset: i64, watermark_before: Millis) -> Self {
+    pub(super) fn new(first_offset: i64, watermark_before: Millis, room: Room) -> Self {
         Self {
             first_offset,
             watermark_before,
             dead: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            aggregate: Aggregate::default(),
+            aggregate: Aggregate::with_room(room),
             known: Batch::default(),
             verdicts: Verdicts::default(),
             questions: Questions::default(),
@@ -161,8 +164,10 @@ impl Generation {
         rules: &Rules,
         complete_to: Millis,
         join: &impl Join,
+        ends: &mut Ends,
         counts: &mut Counts,
     ) {
+        ends.begin(&settings.labels_keep);
         while self.waiting.front().is_some_and(|first| first.tick.saturating_add(settings.tick) <= complete_to) {
             let Some(next) = self.waiting.pop_front() else { break };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(next.size);
@@ -191,7 +196,7 @@ impl Generation {
                 let Some(observation) = taken else { return };
                 let judged = self.verdicts.of(conversation, observation.conversation.is_some());
                 counts.judge(judged);
-                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known, judged);
+                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known, ends, judged);
                 self.samples += 1;
             });
             self.aggregate.flush(&mut self.known);
@@ -256,17 +261,18 @@ impl Generation {
         missing
     }
 
-    /// Writes everything. Metadata must be complete beyond the generation.
+    /// Writes everything; the answer is how much it was. Metadata must be complete beyond the generation.
     pub(super) fn close(
         mut self,
         of: &Of<'_>,
-        settings: &RecordSettings,
-        rules: &Rules,
+        (settings, rules): (&RecordSettings, &Rules),
         join: &impl Join,
+        ends: &mut Ends,
         counts: &mut Counts,
         closed: &mut Closed,
-    ) {
-        self.advance(settings, rules, Millis::MAX, join, counts);
+    ) -> Room {
+        self.advance(settings, rules, Millis::MAX, join, ends, counts);
+        let room = self.aggregate.room();
         closed.generations += 1;
         closed.samples = sum(closed.samples, self.samples);
         closed.dead.append(&mut self.dead);
@@ -275,6 +281,7 @@ impl Generation {
         for ((node, boot), line) in self.lines {
             closed.ledger.push(Ledger::Received(line.into_received(of, node, boot)));
         }
+        room
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -2,19 +2,17 @@
 
 use super::aggregate::At;
 use super::counts::Counts;
+use super::ends::{EndNumber, KnownEnd, Said};
 use crate::coarsen::{Member, Shape, leave_out, member, nobody};
 use crate::key::Key;
-use crate::merge::{Merges, fold_drops, fold_judged, has_sets, merge_record, merge_side};
+use crate::merge::{Merges, fold_drops, fold_judged, has_sets, merge_record};
 use crate::observe::{EndFound, Observation};
 use crate::sets::BoundedSet;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use foldhash::HashSet;
 use std::borrow::Cow;
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis};
-use weir_join::Resolution;
-use weir_schemas::enriched::{Attribution, Counters, SharedSide, Side, Sides};
+use weir_schemas::enriched::{Attribution, Counters, SharedSide, Side};
 use weir_schemas::partial::Partial;
 
 /// A record of one key, with what stands beside it until it is written.
@@ -33,7 +31,7 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 struct End {
     /// Levels 0 and 1: what was merged into the side last. The next is nearly always the same.
-    last: Option<Last>,
+    last: Option<EndNumber>,
     /// Levels 2 and 3, and where there are names.
     behind: Option<Box<Behind>>,
 }
@@ -41,21 +39,14 @@ struct End {
 /// What stands behind an end.
 #[derive(Debug, Default)]
 struct Behind {
-    /// Levels 2 and 3: every address that was merged, with the answers for it.
-    known: HashTable<(Option<Address>, Resolution<'static>)>,
+    /// Levels 2 and 3: every end that was merged.
+    known: HashSet<EndNumber>,
     addresses: BoundedSet<Address>,
     pods: BoundedSet<String>,
     labels: BoundedSet<Arc<str>>,
+    /// Whose labels were taken last: the next pod of the workload has nearly the same.
+    labels_of: Option<Arc<Said>>,
     domains: BoundedSet<Arc<str>>,
-}
-
-/// What was merged into a side.
-#[derive(Debug)]
-struct Last {
-    found: Resolution<'static>,
-    container: Option<Box<str>>,
-    process: Option<Box<str>>,
-    without_address: bool,
 }
 
 /// The labels that an end certainly had and that records carry: its pod's; where only the workload is known, those that
@@ -79,41 +70,47 @@ pub(super) fn labels<'e>(level: Level, end: &'e EndFound<'_>, keep: &[String]) -
     labels
 }
 
+/// What records of a level say of an end.
 pub(super) fn side_at<'e>(
     level: Level,
-    end: &'e EndFound<'_>,
+    end: &'e EndFound<'e>,
     initiator: bool,
     labels: &[&'e Arc<str>],
 ) -> Side<Cow<'e, str>> {
+    let mut side = side_of(level, end, labels);
+    side.port = side.port.filter(|_| says_port(level, initiator));
+    side
+}
+
+/// What records of a level say of an end, and its port.
+pub(super) fn side_of<'e>(level: Level, end: &'e EndFound<'e>, labels: &[&'e Arc<str>]) -> Side<Cow<'e, str>> {
     let mut side = end.side(level.keeps_addresses());
     side.labels = labels.iter().map(|label| Cow::Borrowed(&***label)).collect();
-    let port = match level {
+    side
+}
+
+/// Whether records of a level say the port of the initiator or of the responder.
+fn says_port(level: Level, initiator: bool) -> bool {
+    match level {
         Level::Zero => true,
         Level::One | Level::Two => !initiator,
         Level::Three => false,
-    };
-    if !port {
-        side.port = None;
     }
-    side
 }
 
 impl Record {
     pub(super) fn new(
         (level, shape): (Level, Shape),
         o: &Observation<'_, '_>,
+        [initiator, responder]: &[KnownEnd<'_>; 2],
         at: &At<'_>,
         routing: usize,
-        sides: &mut Sides,
     ) -> Self {
-        let keep = &at.settings.labels_keep;
-        let mut side = |end: &EndFound<'_>, initiator| {
+        let side = |of: &KnownEnd<'_>, initiator| {
             if !shape.keeps(initiator) {
-                return SharedSide::from(nobody(end.ask.address.scope()));
+                return SharedSide::from(nobody(of.end.ask.address.scope()));
             }
-            let mut side = side_at(level, end, initiator, &labels(level, end, keep));
-            side.port = side.port.filter(|_| shape.keeps_port(initiator));
-            sides.take(&side)
+            of.said.at(level).side.with_port(port(of, level, initiator).filter(|_| shape.keeps_port(initiator)))
         };
         let partial = Partial {
             responder_domains: Vec::new(),
@@ -125,8 +122,8 @@ impl Record {
             level: level.number(),
             origin: at.origin,
             cluster_known: at.cluster_known,
-            initiator: side(&o.initiator, true),
-            responder: side(&o.responder, false),
+            initiator: side(initiator, true),
+            responder: side(responder, false),
             initiator_addresses: Vec::new(),
             responder_addresses: Vec::new(),
             initiator_pods: Vec::new(),
@@ -154,16 +151,16 @@ impl Record {
 
     /// Merges what an observation knows of the ends; the answer is how many members the sets gained. Doing it again
     /// changes nothing.
-    pub(super) fn know(&mut self, level: Level, o: &Observation<'_, '_>, at: &At<'_>, sides: &mut Sides) -> usize {
+    pub(super) fn know(&mut self, level: Level, ends: &[KnownEnd<'_>; 2], at: &At<'_>, merges: &mut Merges) -> usize {
         let mut members = 0;
         let [initiator, responder] = &mut self.ends;
-        let mut how = How { level, keep: &at.settings.labels_keep, fresh: std::mem::take(&mut self.fresh), sides };
+        let mut how = How { level, fresh: std::mem::take(&mut self.fresh), merges };
         if self.shape.keeps(true) {
-            members += initiator.merge(&mut self.partial.initiator, &o.initiator, true, &mut how);
+            members += initiator.merge(&mut self.partial.initiator, &ends[0], true, &mut how);
             members += initiator.name(at.domains.initiator());
         }
         if self.shape.keeps(false) {
-            members += responder.merge(&mut self.partial.responder, &o.responder, false, &mut how);
+            members += responder.merge(&mut self.partial.responder, &ends[1], false, &mut how);
             members += responder.name(at.domains.responder());
         }
         members
@@ -289,39 +286,45 @@ fn texts(set: BoundedSet<Arc<str>>) -> (Vec<String>, u64) {
     (members.iter().map(ToString::to_string).collect(), more)
 }
 
+/// The port of an end as records of a level say it.
+fn port(of: &KnownEnd<'_>, level: Level, initiator: bool) -> Option<u16> {
+    of.end.ask.port.filter(|_| says_port(level, initiator))
+}
+
 /// How an end is merged into a side.
 struct How<'k> {
     level: Level,
-    /// Labels that records carry; all where there are none.
-    keep: &'k [String],
     /// Whether the side was made of the end.
     fresh: bool,
-    sides: &'k mut Sides,
+    merges: &'k mut Merges,
 }
 
 impl End {
-    fn merge(&mut self, side: &mut SharedSide, end: &EndFound<'_>, initiator: bool, how: &mut How<'_>) -> usize {
+    fn merge(&mut self, side: &mut SharedSide, of: &KnownEnd<'_>, initiator: bool, how: &mut How<'_>) -> usize {
         if !has_sets(how.level) {
-            if !self.last.as_ref().is_some_and(|last| last.is(end)) {
-                how.merge(side, end, initiator, &labels(how.level, end, how.keep));
-                self.last = Some(Last::new(end));
+            if self.last != Some(of.number) {
+                how.merge(side, of, initiator);
+                self.last = Some(of.number);
             }
             return 0;
         }
         let behind = self.behind.get_or_insert_default();
-        // Nothing where a filter emptied it.
-        let address = (!end.without_address).then_some(end.ask.address);
-        let hash = |address: Option<Address>| FixedState::default().hash_one(address);
-        if behind.known.find(hash(address), |(known, found)| *known == address && *found == end.found).is_some() {
+        if !behind.known.insert(of.number) {
             return 0;
         }
-        let labels = labels(how.level, end, how.keep);
-        how.merge(side, end, initiator, &labels);
+        how.merge(side, of, initiator);
+        let end = of.end;
+        // Nothing where a filter emptied it.
+        let address = (!end.without_address).then_some(end.ask.address);
         let mut members = 1;
-        members += labels.into_iter().filter(|label| behind.labels.insert(Arc::clone(label))).count();
+        let before = behind.labels_of.replace(Arc::clone(&of.said));
+        let before = before.as_ref().map_or(&[][..], |said| &said.at(how.level).labels);
+        for (place, label) in of.said.at(how.level).labels.iter().enumerate() {
+            let is_same = before.get(place).is_some_and(|before| Arc::ptr_eq(before, label));
+            members += usize::from(!is_same && behind.labels.insert(Arc::clone(label)));
+        }
         members += address.map_or(0, |address| usize::from(behind.addresses.insert(address)));
         members += end.pod().map_or(0, |pod| usize::from(behind.pods.insert(pod)));
-        behind.known.insert_unique(hash(address), (address, end.found.keep()), |(address, _)| hash(*address));
         members
     }
 
@@ -332,28 +335,11 @@ impl End {
 }
 
 impl How<'_> {
-    fn merge(&mut self, side: &mut SharedSide, end: &EndFound<'_>, initiator: bool, labels: &[&Arc<str>]) {
+    fn merge(&mut self, side: &mut SharedSide, of: &KnownEnd<'_>, initiator: bool) {
         // Merging what it was made of would change no more than the order of candidates.
-        if self.fresh && end.found.attribution != Attribution::Ambiguous {
+        if self.fresh && of.end.found.attribution != Attribution::Ambiguous {
             return;
         }
-        let mut merged = side.to_change();
-        merge_side(&mut merged, &side_at(self.level, end, initiator, labels));
-        let merged = self.sides.take(&merged);
-        *side = merged;
-    }
-}
-
-impl Last {
-    fn new(end: &EndFound<'_>) -> Self {
-        let (container, process) = (end.ask.container.map(Box::from), end.ask.process.map(Box::from));
-        Self { found: end.found.keep(), container, process, without_address: end.without_address }
-    }
-
-    fn is(&self, end: &EndFound<'_>) -> bool {
-        self.container.as_deref() == end.ask.container
-            && self.process.as_deref() == end.ask.process
-            && self.without_address == end.without_address
-            && self.found == end.found
+        self.merges.merge(side, &of.said.at(self.level).side.with_port(port(of, self.level, initiator)));
     }
 }

@@ -1,9 +1,10 @@
 use super::*;
 use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, question, sample, settings};
+use crate::stage1::{RawBatch, Sample};
 use weir_flow::Level;
 use weir_schemas::enriched::Attribution;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DnsSample, DropClass, Point, RawBatch, RoundTrip, Sample};
+use weir_schemas::raw::{DnsSample, DropClass, Point, RoundTrip};
 
 fn partition(settings: RecordSettings) -> Partition {
     Partition::new("local", 0, history(settings), Stage1Position::START)
@@ -189,6 +190,26 @@ fn a_scan_is_coarsened_and_ordinary_keys_survive_it() {
         assert_eq!((scan.responder.address, scan.responder.attribution), (None, Attribution::None));
         assert_eq!((scan.samples, scan.totals.forward_bytes, scan.totals.started), (120, 7_200, 120));
     }
+}
+
+#[test]
+fn what_is_forgotten_is_found_out_anew() {
+    let join = Fake::default();
+    let closed = |forgets: bool| {
+        let mut partition = partition(settings(1, 1));
+        for (sequence, tick) in (0..4).zip([100_000, 101_000, 102_000, 103_000]) {
+            let samples = (80..100).flat_map(answered).chain(scan(20)).collect();
+            feed(&mut partition, tick + 1_000, batch("node-a", sequence, tick, samples));
+            partition.advance(&join);
+            if forgets {
+                partition.forget();
+            }
+        }
+        feed(&mut partition, 201_000, batch("node-a", 99, 200_000, vec![]));
+        let last = partition.ready(FOR_EVER, usize::MAX).unwrap();
+        partition.close(last, &join)
+    };
+    assert_eq!(closed(true), closed(false));
 }
 
 #[test]

@@ -31,9 +31,13 @@ pub(super) type Records = BTreeMap<Box<[u8]>, (usize, Box<Merged>)>;
 
 /// A record with all its partials merged.
 pub(super) struct Merged {
-    pub(super) partial: Partial,
-    sets: [Sets; 2],
+    pub(super) partial: Box<Partial>,
+    /// Of levels 2 and 3, and where there are names.
+    sets: BothSets,
 }
+
+/// What stands behind the initiator and the responder, if anything does.
+type BothSets = Option<Box<[Sets; 2]>>;
 
 /// What stands behind one end, whole.
 #[derive(Default, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub(super) struct Heard {
     pub(super) coarsened: BTreeSet<u8>,
 }
 
-pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
+pub(super) fn close(held: Held, of: &Of<'_>, merges: &mut Merges, closed: &mut Closed) {
     closed.generations += 1;
     closed.partials += held.dns.values().map(|twins| u64::try_from(twins.len()).unwrap_or(u64::MAX)).sum::<u64>();
     super::dns::close(held.dns, of, closed);
@@ -74,17 +78,16 @@ pub(super) fn close(held: Held, of: &Of<'_>, closed: &mut Closed) {
             closed.records.push(record);
         }
     };
-    let mut merges = Merges::default();
     // Where there may be too many keys they must all be known before the first is written.
     if held.slots.keys() > usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX) {
         let mut records = Records::new();
-        by_tuple(held.slots, &mut merges, |key, routing, merged| {
+        by_tuple(held.slots, merges, |key, routing, merged| {
             records.insert(key.into(), (routing, Box::new(merged)));
         });
-        closed.coarsened += super::limit::coarsen(&mut records, of, &mut merges);
+        closed.coarsened += super::limit::coarsen(&mut records, of, merges);
         records.into_iter().for_each(|(key, (_, merged))| write(&key, *merged, closed));
     } else {
-        by_tuple(held.slots, &mut merges, |key, _, merged| write(key, merged, closed));
+        by_tuple(held.slots, merges, |key, _, merged| write(key, merged, closed));
     }
     for ((level, is_responder), totals) in stored {
         closed.ledger.push(Ledger::Stored(Stored {
@@ -172,9 +175,7 @@ fn join_ambiguous(records: &mut Vec<Keyed>) {
         let Some(Keyed { merged, .. }) = left.get_mut(from).and_then(Option::take) else { continue };
         if let Some(Keyed { merged: target, .. }) = left.get_mut(to).and_then(Option::as_mut) {
             merge_counts(&mut target.partial, &merged.partial);
-            for (mine, theirs) in target.sets.iter_mut().zip(merged.sets) {
-                mine.merge(theirs);
-            }
+            merge_sets(&mut target.sets, merged.sets);
         }
     }
     records.extend(left.into_iter().flatten());
@@ -237,11 +238,37 @@ impl Sets {
     }
 }
 
+/// Whether a partial record carries any set.
+fn carries_sets(partial: &Partial) -> bool {
+    let addresses = [&partial.initiator_addresses, &partial.responder_addresses];
+    let texts = [
+        &partial.initiator_pods,
+        &partial.responder_pods,
+        &partial.initiator_labels,
+        &partial.responder_labels,
+        &partial.initiator_domains,
+        &partial.responder_domains,
+    ];
+    addresses.iter().any(|set| !set.is_empty()) || texts.iter().any(|set| !set.is_empty())
+}
+
+/// Adds what stands behind another record's ends.
+fn merge_sets(mine: &mut BothSets, theirs: BothSets) {
+    match (mine.as_mut(), theirs) {
+        (Some(mine), Some(theirs)) => mine.iter_mut().zip(*theirs).for_each(|(mine, theirs)| mine.merge(theirs)),
+        (None, theirs) => *mine = theirs,
+        (Some(_), None) => {}
+    }
+}
+
 impl Merged {
-    fn new(mut partial: Partial) -> Self {
+    fn new(mut partial: Box<Partial>) -> Self {
         use std::mem::take;
         // At levels 0 and 1 there are names at most, and they are of one pair of addresses.
         let has_sets = Level::from_number(i64::from(partial.level)).is_some_and(has_sets);
+        if !has_sets && !carries_sets(&partial) {
+            return Self { partial, sets: None };
+        }
         let names = |names: &Vec<String>| has_sets || !names.is_empty();
         let initiator = Sets::more(&mut partial.initiator, names(&partial.initiator_domains));
         let responder = Sets::more(&mut partial.responder, names(&partial.responder_domains));
@@ -259,13 +286,13 @@ impl Merged {
                 domains: Union::new(take(&mut partial.responder_domains), responder[3]),
             },
         ];
-        Self { partial, sets }
+        Self { partial, sets: Some(Box::new(sets)) }
     }
 
     /// Leaves out what this shape does not keep.
     pub(super) fn leave_out(&mut self, shape: Shape) {
         leave_out(&mut self.partial, shape);
-        for (sets, initiator) in self.sets.iter_mut().zip([true, false]) {
+        for (sets, initiator) in self.sets.iter_mut().flat_map(|sets| sets.iter_mut()).zip([true, false]) {
             if !shape.keeps(initiator) {
                 *sets = Sets::default();
             }
@@ -274,15 +301,14 @@ impl Merged {
 
     pub(super) fn merge(mut self, other: Self, merges: &mut Merges) -> Self {
         merge_record(&mut self.partial, &other.partial, merges);
-        for (mine, theirs) in self.sets.iter_mut().zip(other.sets) {
-            mine.merge(theirs);
-        }
+        merge_sets(&mut self.sets, other.sets);
         self
     }
 
     /// The record, and whether a count of what it does not list is a lower bound; nothing when all its counters are zero.
     fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<(Enriched, bool)> {
-        let Self { mut partial, sets: [initiator_sets, responder_sets] } = self;
+        let Self { mut partial, sets } = self;
+        let [initiator_sets, responder_sets] = sets.map_or_else(Default::default, |sets| *sets);
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
             return None;

@@ -1,14 +1,20 @@
 //! The partial records of a generation by key, as they come and in the order of their keys.
 
-use crate::key::Key;
+use crate::key::{EndBytes, EndKey, Key, Part as _, head, write_whole};
 use crate::pages::Pages;
+use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
+use weir_flow::Level;
+use weir_schemas::enriched::SharedSide;
 use weir_schemas::partial::Partial;
 
 #[cfg(test)]
 mod tests;
+
+/// Memory of an end whose part of keys is known, roughly.
+const KNOWN: usize = 112;
 
 /// No number.
 const NONE: u32 = u32::MAX;
@@ -23,6 +29,62 @@ pub(super) struct Slots {
     twins: Pages<Twin>,
     bytes: Vec<u8>,
     hasher: RandomState,
+}
+
+/// What ends are of keys, for each once: it is read from what is said of an end, and many records have few ends.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// By where a side's bytes are and whether the level keeps addresses; with the side, so that nothing else gets there.
+    known: HashMap<(usize, bool), (SharedSide, Written)>,
+    bytes: Vec<u8>,
+}
+
+/// Where an end's address and name stand.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    address: usize,
+    name: usize,
+    end: usize,
+}
+
+impl Ends {
+    fn write(&mut self, side: &SharedSide, keeps_addresses: bool) -> Written {
+        let Self { known, bytes } = self;
+        let entry = known.entry((side.bytes().as_ptr().addr(), keeps_addresses));
+        let (_, written) = entry.or_insert_with(|| {
+            let view = side.view();
+            let end = EndKey::of(&view);
+            let address = bytes.len();
+            end.push_address(bytes);
+            let name = bytes.len();
+            end.push_name(keeps_addresses, bytes);
+            (side.with_port(None), Written { address, name, end: bytes.len() })
+        });
+        *written
+    }
+
+    fn end(&self, written: Written, port: Option<u16>) -> EndBytes<'_> {
+        let read = |from, to| self.bytes.get(from..to).unwrap_or_default();
+        EndBytes { address: read(written.address, written.name), name: read(written.name, written.end), port }
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.len() + self.known.len() * KNOWN
+    }
+
+    /// Appends the key of a record; nothing where its level does not exist.
+    fn write_key(&mut self, partial: &Partial, key: &mut Vec<u8>) -> Option<usize> {
+        if partial.coarsened {
+            return Key::with(partial, |found| found.write(key));
+        }
+        let level = Level::from_number(i64::from(partial.level))?;
+        let [initiator, responder] =
+            [&partial.initiator, &partial.responder].map(|side| self.write(side, level.keeps_addresses()));
+        let (initiator, responder) =
+            (self.end(initiator, partial.initiator.port()), self.end(responder, partial.responder.port()));
+        Some(write_whole(key, (level, partial.origin, partial.protocol), &initiator, &responder))
+    }
 }
 
 /// One key.
@@ -42,8 +104,8 @@ struct Slot {
 struct Twin {
     partition: i32,
     next: u32,
-    /// Nothing once it was taken.
-    partial: Option<Partial>,
+    /// Nothing once it was taken. It stays where it is until its record is written: it is large.
+    partial: Option<Box<Partial>>,
 }
 
 fn number(length: usize) -> u32 {
@@ -54,24 +116,15 @@ impl Slot {
     fn key<'k>(&self, keys: &'k [u8]) -> &'k [u8] {
         keys.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default()
     }
-
-    /// The first 24 bytes of the key, which decide nearly every comparison.
-    fn head(&self, keys: &[u8]) -> (u64, u128) {
-        let key = self.key(keys);
-        let (mut window, mut rest) = ([0; 8], [0; 16]);
-        window.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        rest.iter_mut().zip(key.get(8..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
-        (u64::from_be_bytes(window), u128::from_be_bytes(rest))
-    }
 }
 
 impl Slots {
     /// Takes what a raw partition knows of a record; whether its level exists.
-    pub(super) fn insert(&mut self, partition: i32, partial: Partial) -> bool {
+    pub(super) fn insert(&mut self, partition: i32, partial: Partial, ends: &mut Ends) -> bool {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         bytes.extend_from_slice(&partial.window.to_be_bytes());
-        let routing = Key::with(&partial, |key| key.write(&mut bytes));
+        let routing = ends.write_key(&partial, &mut bytes);
         if let Some(routing) = routing {
             self.put(&bytes, routing, partition, partial);
         }
@@ -96,12 +149,12 @@ impl Slots {
         let mut at = slot.first;
         while let Some(twin) = twins.get_mut(at) {
             if twin.partition == partition {
-                twin.partial = Some(partial);
+                twin.partial = Some(Box::new(partial));
                 return;
             }
             at = twin.next;
         }
-        twins.push(Twin { partition, next: slot.first, partial: Some(partial) });
+        twins.push(Twin { partition, next: slot.first, partial: Some(Box::new(partial)) });
         slot.first = number(twins.len() - 1);
     }
 
@@ -117,18 +170,18 @@ impl Slots {
 
     /// The partial records.
     pub(super) fn partials(&self) -> impl Iterator<Item = &Partial> {
-        self.twins.iter().filter_map(|twin| twin.partial.as_ref())
+        self.twins.iter().filter_map(|twin| twin.partial.as_deref())
     }
 
     /// Gives the keys in order, each with how many of its bytes are the tuple and with its partial records in the order of
     /// their raw partitions.
-    pub(super) fn in_order(self, mut take: impl FnMut(&[u8], usize, &mut dyn Iterator<Item = Partial>)) {
+    pub(super) fn in_order(self, mut take: impl FnMut(&[u8], usize, &mut dyn Iterator<Item = Box<Partial>>)) {
         let Self { slots, keys, mut twins, .. } = self;
         let mut order: Vec<((u64, u128), u32)> =
-            (0..number(slots.len())).zip(slots.iter()).map(|(at, slot)| (slot.head(&keys), at)).collect();
+            (0..number(slots.len())).zip(slots.iter()).map(|(at, slot)| (head(slot.key(&keys)), at)).collect();
         let key = |at: u32| slots.get(at).map_or(&[][..], |slot| slot.key(&keys));
         order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(key(*y))));
-        let mut found: Vec<(i32, Partial)> = Vec::new();
+        let mut found: Vec<(i32, Box<Partial>)> = Vec::new();
         for (_, at) in order {
             let Some(slot) = slots.get(at) else { continue };
             let mut next = slot.first;

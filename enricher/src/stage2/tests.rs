@@ -2,10 +2,11 @@ use super::*;
 use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, history, pod, sample, settings};
 use crate::position::Stage1Position;
 use crate::stage1::{Content, Input, Partition};
+use crate::stage1::{RawBatch, Sample};
 use weir_flow::RecordSettings;
 use weir_schemas::enriched::{Action, Arrival, Attribution};
 use weir_schemas::partial::Marker;
-use weir_schemas::raw::{DropClass, RawBatch, Sample};
+use weir_schemas::raw::DropClass;
 
 /// Both stages over one raw partition; every node's ticks of the window 100 000 are there.
 pub(super) fn records(settings: RecordSettings, join: &Fake, batches: Vec<RawBatch>) -> Vec<Enriched> {
@@ -40,7 +41,7 @@ fn at(records: &[Enriched], level: u8) -> &Enriched {
     found
 }
 
-fn settled(list: Vec<weir_schemas::raw::Sample>) -> Vec<RawBatch> {
+fn settled(list: Vec<Sample>) -> Vec<RawBatch> {
     vec![batch("node-a", 0, 101_000, list)]
 }
 
@@ -119,7 +120,7 @@ fn an_end_known_by_address_joins_the_pod_that_it_may_be() {
     let candidates = vec![pod("shop", "old-1", "old", "node-a"), join.pods[&address("10.0.0.1")].clone()];
     join.ambiguous.insert(address("10.0.0.1"), candidates);
     let mut own = sample(60);
-    own.pod_uid = Some("uid-web-1".to_owned());
+    own.pod_uid = Some("uid-web-1".into());
     let all = records(settings(1, 1), &join, settled(vec![own, arriving(sample(60))]));
     let record = at(&all, 1);
     assert_eq!((record.initiator.attribution, record.initiator.pod.as_deref()), (Attribution::Exact, Some("web-1")));

@@ -108,6 +108,11 @@ impl Output {
     }
 }
 
+/// A number of a body, which has its sign in the lowest bit.
+fn signed(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 impl<'de> Input<'de> {
     pub(crate) fn new(bytes: &'de [u8], sequence: usize) -> Self {
         Self { rest: bytes, sequence }
@@ -123,18 +128,29 @@ impl<'de> Input<'de> {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
-        let (mut number, mut shift) = (0_u64, 0_u32);
-        loop {
-            let (byte, rest) = self.rest.split_first().ok_or(Malformed::Short)?;
+        // Nearly all numbers are of one byte.
+        if let [byte @ 0..=0x7F, rest @ ..] = self.rest {
             self.rest = rest;
+            return Ok(signed(u64::from(*byte)));
+        }
+        self.long_of_several_bytes()
+    }
+
+    fn long_of_several_bytes(&mut self) -> Result<i64, Malformed> {
+        let (mut number, mut shift) = (0_u64, 0_u32);
+        let mut bytes = self.rest.iter();
+        loop {
+            let byte = bytes.next().ok_or(Malformed::Short)?;
             let bits = u64::from(byte & 0x7F);
             if shift == 63 && bits > 1 {
                 return Err(Malformed::Number);
             }
             number |= bits << shift;
             if byte & 0x80 == 0 {
-                return Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+                self.rest = bytes.as_slice();
+                return Ok(signed(number));
             }
             shift += 7;
             if shift > 63 {

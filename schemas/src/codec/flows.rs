@@ -10,7 +10,7 @@ use crate::partial::{
     Answer, DnsBatch, DnsPartial, Judged, Marker, MissingTicks, Partial, PartialBatch, PartialMessage,
 };
 use crate::raw::columns::{ColumnBatch, Columns, DropAt, RoundTripAt, TranslatedAt};
-use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Totals, Tuple};
+use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Text, Totals, Tuple};
 use std::sync::Arc;
 use weir_flow::AddressScope;
 
@@ -74,7 +74,7 @@ record!(
     strings, addresses, columns, dns
 );
 
-impl Put for RawBatch {
+impl<T: Text> Put for RawBatch<T> {
     fn put(&self, output: &mut Output) {
         ColumnBatch::from(self).put(output);
     }
@@ -84,7 +84,7 @@ impl Put for RawBatch {
     }
 }
 
-impl<'de> Take<'de> for RawBatch {
+impl<'de, T: Text> Take<'de> for RawBatch<T> {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
         Ok(Self::try_from(ColumnBatch::take(input)?)?)
     }

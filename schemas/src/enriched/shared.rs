@@ -148,6 +148,15 @@ pub struct Sides {
 impl Sides {
     /// A side, encoded.
     pub fn take(&mut self, side: &Side<Cow<'_, str>>) -> SharedSide {
+        self.keep(side)
+    }
+
+    /// The same of one whose texts are elsewhere.
+    pub fn take_view(&mut self, side: &Side<&str>) -> SharedSide {
+        self.keep(side)
+    }
+
+    fn keep<T: Put + Element>(&mut self, side: &Side<T>) -> SharedSide {
         self.output.bytes.clear();
         let before = put_apart(side, &mut self.output);
         let Self { known, output, hasher, bytes } = self;

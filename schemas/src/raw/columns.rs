@@ -5,7 +5,9 @@
 //! are numbered in a dictionary; times are offsets from the tick; a column of optional values is left out while no sample
 //! has one.
 
-use super::{Coarsening, DnsSample, Drop, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals, Tuple};
+use super::{
+    Coarsening, DnsSample, Drop, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Text, Totals, Tuple,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use weir_flow::{Address, Millis};
@@ -219,14 +221,14 @@ fn shrink<T: Default + PartialEq>(column: &mut Vec<T>) {
     }
 }
 
-impl From<RawBatch> for ColumnBatch {
-    fn from(batch: RawBatch) -> Self {
+impl<T: Text> From<RawBatch<T>> for ColumnBatch {
+    fn from(batch: RawBatch<T>) -> Self {
         Self::from(&batch)
     }
 }
 
-impl From<&RawBatch> for ColumnBatch {
-    fn from(batch: &RawBatch) -> Self {
+impl<T: Text> From<&RawBatch<T>> for ColumnBatch {
+    fn from(batch: &RawBatch<T>) -> Self {
         let mut strings = Dictionary::new();
         let mut addresses = Dictionary::new();
         let mut columns = Columns::default();
@@ -259,20 +261,20 @@ impl From<&RawBatch> for ColumnBatch {
 }
 
 impl Columns {
-    fn push(
+    fn push<T: Text>(
         &mut self,
         index: u32,
-        sample: &Sample,
+        sample: &Sample<T>,
         tick: Millis,
         strings: &mut Dictionary<String>,
         addresses: &mut Dictionary<Address>,
     ) {
         let mut optional = |value: Option<&str>| value.map_or(0, |v| strings.number(v) + 1);
         self.place.push(place(sample.point, sample.end));
-        self.interface.push(optional(Some(&sample.interface)));
-        self.pod_uid.push(optional(sample.pod_uid.as_deref()));
-        self.container.push(optional(sample.container.as_deref()));
-        self.process.push(optional(sample.process.as_deref()));
+        self.interface.push(optional(Some(sample.interface.as_ref())));
+        self.pod_uid.push(optional(sample.pod_uid.as_ref().map(T::as_ref)));
+        self.container.push(optional(sample.container.as_ref().map(T::as_ref)));
+        self.process.push(optional(sample.process.as_ref().map(T::as_ref)));
         self.source.push(addresses.number(&sample.source));
         self.destination.push(addresses.number(&sample.destination));
         self.source_port.push(sample.source_port);
@@ -365,15 +367,15 @@ impl Columns {
 }
 
 /// Reads samples back out of columns whose lengths were checked.
-struct Rows<'a> {
+struct Rows<'a, T> {
     tick: Millis,
-    strings: &'a [String],
+    strings: &'a [T],
     addresses: &'a [Address],
     columns: &'a Columns,
 }
 
-impl Rows<'_> {
-    fn string(&self, name: &'static str, column: &[u32], row: usize) -> Result<Option<String>, ColumnError> {
+impl<T: Text> Rows<'_, T> {
+    fn string(&self, name: &'static str, column: &[u32], row: usize) -> Result<Option<T>, ColumnError> {
         let number = column.get(row).copied().unwrap_or(0);
         let Some(index) = number.checked_sub(1) else { return Ok(None) };
         let index = usize::try_from(index).unwrap_or(usize::MAX);
@@ -387,7 +389,7 @@ impl Rows<'_> {
         self.addresses.get(index).copied().ok_or(ColumnError::Range(name, i64::from(number), row))
     }
 
-    fn sample(&self, row: usize) -> Result<Sample, ColumnError> {
+    fn sample(&self, row: usize) -> Result<Sample<T>, ColumnError> {
         let c = self.columns;
         let (point, end) = place_of(c.place[row]).ok_or(ColumnError::Range("place", i64::from(c.place[row]), row))?;
         let opened_by = match c.opened_by[row] {
@@ -445,18 +447,22 @@ fn at<T: Copy + Default>(column: &[T], row: usize) -> T {
     column.get(row).copied().unwrap_or_default()
 }
 
-fn sample_at<'a>(samples: &'a mut [Sample], name: &'static str, index: u32) -> Result<&'a mut Sample, ColumnError> {
+fn sample_at<'a, T>(
+    samples: &'a mut [Sample<T>],
+    name: &'static str,
+    index: u32,
+) -> Result<&'a mut Sample<T>, ColumnError> {
     let row = usize::try_from(index).unwrap_or(usize::MAX);
     samples.get_mut(row).ok_or(ColumnError::Range(name, i64::from(index), row))
 }
 
-impl TryFrom<ColumnBatch> for RawBatch {
+impl<T: Text> TryFrom<ColumnBatch> for RawBatch<T> {
     type Error = ColumnError;
 
     fn try_from(batch: ColumnBatch) -> Result<Self, ColumnError> {
         batch.columns.check(batch.count)?;
-        let rows =
-            Rows { tick: batch.tick, strings: &batch.strings, addresses: &batch.addresses, columns: &batch.columns };
+        let strings: Vec<T> = batch.strings.iter().map(|text| T::from(text)).collect();
+        let rows = Rows { tick: batch.tick, strings: &strings, addresses: &batch.addresses, columns: &batch.columns };
         let count = batch.columns.place.len();
         // All columns have that many elements: there is no more room than bytes have come.
         let mut samples = Vec::with_capacity(count);

@@ -18,6 +18,10 @@ use weir_join::{Ask, Resolution, Table};
 use weir_schemas::metadata::Metadata;
 use weir_schemas::{ReadMetadata, decode, decode_metadata};
 
+/// As the enricher, which has the table.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Messages that are made, then loaded, at a time: as many as the enricher reads at once.
 const CHUNK: u64 = 2_000;
 /// Messages that are decoded, then applied, at a time, and groups of them that may wait, as in the enricher.

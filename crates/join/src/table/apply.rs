@@ -92,13 +92,13 @@ impl Table {
     fn pod<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, pod: &Pod<T, R>) -> Body {
         let latest = element(&self.objects, object).and_then(|revisions| revisions.list.last());
         let latest = latest.and_then(|stored| match &stored.body {
-            Body::Pod { identity, addresses } => Some((*identity, addresses)),
+            Body::Pod { identity, node, addresses } => Some((*identity, *node, addresses)),
             _ => None,
         });
         // The addresses of a pod on the node's network are the node's: no flow is the pod's by address.
         let own = if pod.host_network { &[] } else { pod.addresses.as_slice() };
-        let same = latest.filter(|(number, _)| is_entity(self.identities.get(*number), revision, pod));
-        let Some((number, addresses)) = same else {
+        let same = latest.filter(|(number, ..)| is_entity(self.identities.get(*number), revision, pod));
+        let Some((number, node, addresses)) = same else {
             let entity = Entity {
                 node: self.texts.text(pod.node.as_ref()),
                 workload_kind: self.texts.text(pod.workload_kind.as_ref()),
@@ -107,7 +107,8 @@ impl Table {
                 ..self.entity(IdentityKind::Pod, revision)
             };
             let identity = self.identity(object, entity, &revision.labels);
-            return Body::Pod { identity, addresses: distinct(own).into() };
+            let node = self.identities.get(identity).node_number;
+            return Body::Pod { identity, node, addresses: distinct(own).into() };
         };
         let addresses = if **addresses == *own { addresses.clone() } else { distinct(own).into() };
         let known = self.identities.get(number);
@@ -117,7 +118,7 @@ impl Table {
             let known = known.clone();
             self.identities.insert(Identity { labels: self.texts.set(&revision.labels), ..known })
         };
-        Body::Pod { identity, addresses }
+        Body::Pod { identity, node, addresses }
     }
 
     fn node<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, node: &Node<T>) -> Body {
@@ -214,13 +215,15 @@ impl Table {
     fn index(&mut self, object: ObjectNumber, stored: &Stored, enter: bool) {
         let entry = Entry { span: stored.span, object, revision: stored.revision, enter };
         match &stored.body {
-            Body::Pod { identity, addresses } => self.index_end(entry, addresses, *identity),
+            Body::Pod { identity, node, addresses } => {
+                self.index_end(entry, addresses, AtNode { identity: *identity, node: *node });
+            }
             Body::Node(node) => {
-                self.index_end(entry, &node.addresses, node.identity);
+                let number = self.identities.get(node.identity).node_number;
+                self.index_end(entry, &node.addresses, AtNode { identity: node.identity, node: number });
                 for network in &node.networks {
                     self.pod_networks.change(network, |holders| entry.change(holders, entry.whose()));
                 }
-                let number = self.identities.get(node.identity).node_number;
                 if let Some(named) = element_mut(&mut self.named_nodes, number) {
                     let who = Described { who: node.identity, text: node.zone.clone() };
                     entry.change(&mut named.nodes, who);
@@ -254,11 +257,7 @@ impl Table {
         }
     }
 
-    fn index_end(&mut self, entry: Entry, addresses: &[Address], identity: IdentityNumber) {
-        if addresses.is_empty() {
-            return;
-        }
-        let who = AtNode { identity, node: self.identities.get(identity).node_number };
+    fn index_end(&mut self, entry: Entry, addresses: &[Address], who: AtNode) {
         for address in addresses {
             if entry.enter {
                 self.ends.insert(*address, entry.span, who);

@@ -6,8 +6,8 @@
 use super::{Body, Revisions, Stored, Table};
 use crate::ask::Ask;
 use crate::ends::Place;
-use crate::identity::Identity;
 use crate::resolution::Resolution;
+use crate::uids::UidKey;
 use std::hint::black_box;
 use weir_schemas::metadata::{Metadata, Object, Pod};
 
@@ -28,9 +28,14 @@ impl Table {
     pub fn resolve_all<'t>(&'t self, asks: &[Ask<'_>], answers: &mut Vec<Resolution<'t>>) {
         answers.reserve(asks.len());
         for group in asks.chunks(SIDE_BY_SIDE) {
+            // What is looked up is read out of its texts first, so that the look-ups follow each other closely.
+            let mut uids = [None; SIDE_BY_SIDE];
+            for (ask, uid) in group.iter().zip(&mut uids) {
+                *uid = ask.pod_uid.map(UidKey::of);
+            }
             let mut found = [Found::Otherwise; SIDE_BY_SIDE];
-            for (ask, found) in group.iter().zip(&mut found) {
-                *found = self.find(ask);
+            for ((ask, uid), found) in group.iter().zip(uids).zip(&mut found) {
+                *found = self.find(ask, uid);
             }
             self.fetch(group, &found);
             answers.extend(group.iter().zip(&found).map(|(ask, found)| match *found {
@@ -41,8 +46,8 @@ impl Table {
         }
     }
 
-    fn find(&self, ask: &Ask<'_>) -> Found<'_> {
-        match ask.pod_uid {
+    fn find(&self, ask: &Ask<'_>, uid: Option<UidKey<'_>>) -> Found<'_> {
+        match uid {
             _ if !self.cluster_known => Found::Otherwise,
             Some(uid) => Found::Pod(self.pod_revisions(uid)),
             None if ask.local_host.is_some() => Found::Otherwise,
@@ -61,14 +66,15 @@ impl Table {
             }
         }
         black_box(read);
-        let mut pods: [Option<&Identity>; SIDE_BY_SIDE] = [None; SIDE_BY_SIDE];
-        for ((ask, found), pod) in asks.iter().zip(found).zip(&mut pods) {
+        // Of a pod's revisions only those that are compared are read.
+        let mut nodes = 0;
+        for (ask, found) in asks.iter().zip(found) {
             if let Found::Pod(Some(revisions)) = found {
-                let last = revisions.begun(ask.at).last().and_then(Stored::identity);
-                *pod = last.map(|number| self.identities.get(number));
+                let last = revisions.begun(ask.at).last().and_then(Stored::pod);
+                nodes ^= last.map_or(0, |(_, node)| node);
             }
         }
-        black_box(pods.iter().flatten().map(|identity| identity.node_number).fold(0, u32::max));
+        black_box(nodes);
     }
 
     /// [`Table::apply`] of each message, in order.
@@ -88,12 +94,12 @@ impl Table {
                 && let Object::Pod(object) = &revision.object
             {
                 *pod = Some((revision.uid.as_ref(), object));
-                *last = self.pod_revisions(revision.uid.as_ref());
+                *last = self.pod_revisions(UidKey::of(revision.uid.as_ref()));
             }
         }
         let stored = last.map(|revisions| revisions.and_then(|revisions| revisions.list.last()));
         let known = stored.map(|stored| match &stored?.body {
-            Body::Pod { identity, addresses } => Some((self.identities.get(*identity), addresses)),
+            Body::Pod { identity, addresses, .. } => Some((self.identities.get(*identity), addresses)),
             _ => None,
         });
         black_box(known.iter().flatten().map(|(_, addresses)| addresses.len()).fold(0, usize::max));

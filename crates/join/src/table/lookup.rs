@@ -9,6 +9,7 @@ use crate::identities::IdentityNumber;
 use crate::identity::{Identity, IdentityKind, NOWHERE};
 use crate::resolution::Resolution;
 use crate::span::Span;
+use crate::uids::UidKey;
 use std::borrow::Cow;
 use std::sync::Arc;
 use weir_flow::time::NEVER;
@@ -55,7 +56,7 @@ impl Table {
         if !self.cluster_known {
             self.without_cluster(ask)
         } else if let Some(uid) = ask.pod_uid {
-            self.by_pod_uid(self.pod_revisions(uid), ask.at)
+            self.by_pod_uid(self.pod_revisions(UidKey::of(uid)), ask.at)
         } else if let Some(node) = ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
             Resolution { zone: self.zone(node.node_number, ask.at), ..exact(node) }
         } else {
@@ -132,8 +133,8 @@ impl Table {
     /// not asked, because whoever else held it was not this pod.
     pub(super) fn by_pod_uid(&self, revisions: Option<&Revisions>, at: Millis) -> Resolution<'_> {
         match revisions.and_then(|revisions| self.pod_at(revisions, at)) {
-            Some(identity) => {
-                let zone = self.zone(identity.node_number, at);
+            Some((identity, node)) => {
+                let zone = self.zone(node, at);
                 Resolution { zone, ..Resolution::exact(identity, IdentifiedBy::Uid) }
             }
             None => Resolution::none(Some(self.reason_or(NoneReason::NotYetReported, at))),
@@ -141,8 +142,8 @@ impl Table {
     }
 
     /// The revisions of a pod.
-    pub(super) fn pod_revisions(&self, uid: &str) -> Option<&Revisions> {
-        self.by_uid.first().and_then(|uids| uids.get(uid)).and_then(|object| element(&self.objects, object))
+    pub(super) fn pod_revisions(&self, uid: UidKey<'_>) -> Option<&Revisions> {
+        self.by_uid.first().and_then(|uids| uids.get_key(uid)).and_then(|object| element(&self.objects, object))
     }
 
     /// Who had an address, which is at this place.
@@ -265,20 +266,31 @@ impl Table {
         self.of_several(holders, &possible, at)
     }
 
-    /// Who a pod was: what its possible revisions have in common, or its last one before.
-    fn pod_at(&self, revisions: &Revisions, at: Millis) -> Option<Cow<'_, Identity>> {
-        let identity = |number| Cow::Borrowed(self.identities.get(number));
-        let possible = revisions.possible(at).filter_map(Stored::identity).map(identity);
-        let possible = possible.reduce(|a, b| common(a, &b));
+    /// Who a pod was, and the number of its node: what its possible revisions have in common, or its last one before.
+    fn pod_at(&self, revisions: &Revisions, at: Millis) -> Option<(Cow<'_, Identity>, u32)> {
+        let pod = |(number, node)| (Cow::Borrowed(self.identities.get(number)), node);
+        let possible = revisions.possible(at).filter_map(Stored::pod).map(pod);
+        let possible = possible.reduce(|(a, node), (b, other)| {
+            let node = if node == other { node } else { NOWHERE };
+            (common(a, &b), node)
+        });
         possible.or_else(|| {
             // A pod that is said to have ended may still be sending; it is the same pod.
             let last = revisions.begun(at).iter().rev().find(|stored| stored.span.earliest_start() <= at);
-            last.and_then(Stored::identity).map(identity)
+            last.and_then(Stored::pod).map(pod)
         })
     }
 }
 
 impl Stored {
+    /// Of a pod its identity and the number of its node.
+    pub(super) fn pod(&self) -> Option<(IdentityNumber, u32)> {
+        match &self.body {
+            Body::Pod { identity, node, .. } => Some((*identity, *node)),
+            _ => None,
+        }
+    }
+
     pub(super) fn identity(&self) -> Option<IdentityNumber> {
         match &self.body {
             Body::Pod { identity, .. } => Some(*identity),
@@ -303,7 +315,9 @@ impl Revisions {
     /// Those that may have begun by then; where they are in no order, all.
     pub(super) fn begun(&self, at: Millis) -> &[Stored] {
         let begun = |stored: &Stored| stored.span.earliest_start() <= at;
-        let end = if self.ordered { self.list.partition_point(begun) } else { self.list.len() };
+        // Nearly every question is about now: the last has begun.
+        let all = !self.ordered || self.list.last().is_none_or(begun);
+        let end = if all { self.list.len() } else { self.list.partition_point(begun) };
         self.list.get(..end).unwrap_or_default()
     }
 }

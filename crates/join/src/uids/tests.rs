@@ -21,3 +21,22 @@ fn two_spellings_are_two_objects() {
     uids.remove(lower);
     assert_eq!((uids.get(lower), uids.get(upper)), (None, Some(2)));
 }
+
+#[test]
+fn every_byte_at_every_place_is_read_as_a_digit_or_refused() {
+    let uuid = "0123abcd-4567-89ef-fedc-ba9876543210";
+    assert_eq!(canonical_uuid(uuid), Some((0x0123_abcd_4567_89ef, 0xfedc_ba98_7654_3210)));
+    for place in 0..uuid.len() {
+        for byte in 0..=127_u8 {
+            let mut text = uuid.as_bytes().to_vec();
+            text[place] = byte;
+            let text = String::from_utf8(text).unwrap();
+            let is_dash = [8, 13, 18, 23].contains(&place);
+            let is_digit = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            let expected = if is_dash { byte == b'-' } else { is_digit };
+            let number = u128::from_str_radix(&text.replace('-', ""), 16).ok().filter(|_| expected);
+            let found = canonical_uuid(&text).map(|(high, low)| u128::from(high) << 64 | u128::from(low));
+            assert_eq!(found, number, "{text}");
+        }
+    }
+}

@@ -139,7 +139,8 @@ fn a_late_sample_is_in_the_replay_of_its_window() {
 #[test]
 fn a_checkpoint_knows_the_watermark_that_no_message_after_it_tells() {
     use crate::fixtures::{batch, sample};
-    use weir_schemas::raw::{Origin, RawBatch};
+    use crate::stage1::RawBatch;
+    use weir_schemas::raw::Origin;
     let mut settings = settings(1, 1);
     settings.late_bound = 40_000;
     let (history, join) = (history(settings), Fake::default());

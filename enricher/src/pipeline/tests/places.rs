@@ -1,9 +1,9 @@
 //! Where public addresses are, by the databases that the settings name.
 
 use super::*;
+use crate::stage1::Sample;
 use std::path::PathBuf;
 use weir_join::Geography;
-use weir_schemas::raw::Sample;
 
 /// A small database that `weir-join` keeps for tests: 8.8.8.0/24 is in the US, and of AS15169.
 fn database() -> PathBuf {

@@ -11,7 +11,7 @@ fn run(settings: &RecordSettings, join: &Fake, samples: &[DnsSample]) -> (Vec<Dn
         window: 100_000,
         origin: Origin::Ebpf,
         times: (100_000, 100_999),
-        domains: crate::stage1::aggregate::Domains::default(),
+        domains: crate::stage1::names::Domains::default(),
     };
     let place = Place { tick: 100_000, tick_length: 1_000, node: "node-a" };
     let taken = samples.iter().map(|sample| questions.add(sample, &place, &at, join)).collect();

@@ -4,6 +4,7 @@ use super::super::tests::records;
 use super::*;
 use crate::fixtures::{Fake, address, answer, arriving, batch, dropped, sample, settings};
 use crate::policies::tests::{at, from_pods, policies, policy, revision};
+use crate::stage1::{RawBatch, Sample};
 use crate::stage2::Enriched;
 use serde_json::json;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use weir_flow::Millis;
 use weir_schemas::enriched::{Action, Verdict};
 use weir_schemas::metadata::{Object, Policy, Revision};
 use weir_schemas::partial::Answer;
-use weir_schemas::raw::{DropClass, RawBatch, Sample};
+use weir_schemas::raw::DropClass;
 
 /// A tick in the middle of the window.
 const TICK: Millis = 102_000;

@@ -57,11 +57,11 @@ proptest! {
         list in prop::collection::vec((0..3_i64, 0..4_u8, 0..8_u8, 0..4_i32), 0..60),
     ) {
         let mut model: BTreeMap<Vec<u8>, BTreeMap<i32, u64>> = BTreeMap::new();
-        let mut slots = Slots::default();
+        let (mut slots, mut ends) = (Slots::default(), Ends::default());
         for (number, (window, level, host, partition)) in (1..).zip(list) {
             let partial = partial(window, level, host, number);
             model.entry(key(&partial)).or_default().insert(partition, number);
-            prop_assert!(slots.insert(partition, partial));
+            prop_assert!(slots.insert(partition, partial, &mut ends));
         }
         prop_assert_eq!(slots.keys(), model.len());
         prop_assert_eq!(slots.len(), model.values().map(BTreeMap::len).sum::<usize>());
@@ -76,6 +76,6 @@ proptest! {
 #[test]
 fn what_has_no_level_has_no_place() {
     let mut slots = Slots::default();
-    assert!(!slots.insert(0, partial(0, 9, 1, 1)));
+    assert!(!slots.insert(0, partial(0, 9, 1, 1), &mut Ends::default()));
     assert_eq!((slots.len(), slots.keys()), (0, 0));
 }

@@ -66,8 +66,10 @@ proptest! {
     #[test]
     fn every_batch_is_read_back_from_its_columns(samples in prop::collection::vec(sample(), 0..20)) {
         let batch = batch(samples);
-        prop_assert_eq!(&RawBatch::try_from(ColumnBatch::from(batch.clone())).unwrap(), &batch);
+        prop_assert_eq!(&RawBatch::<String>::try_from(ColumnBatch::from(batch.clone())).unwrap(), &batch);
         let bytes = crate::encode(&batch).unwrap();
+        let shared = crate::decode::<RawBatch<std::sync::Arc<str>>>(&bytes).unwrap();
+        prop_assert_eq!(crate::encode(&shared).unwrap(), bytes.clone(), "shared texts are the same texts");
         prop_assert_eq!(crate::decode::<RawBatch>(&bytes).unwrap(), batch);
     }
 }
@@ -76,10 +78,10 @@ proptest! {
 fn columns_of_unequal_length_are_refused() {
     let mut columns = ColumnBatch::from(batch(vec![]));
     columns.count = 1;
-    assert_eq!(RawBatch::try_from(columns.clone()), Err(ColumnError::Length("place", 0, 1)));
+    assert_eq!(RawBatch::<String>::try_from(columns.clone()), Err(ColumnError::Length("place", 0, 1)));
     columns.count = 0;
     columns.columns.sampling = vec![1];
-    assert_eq!(RawBatch::try_from(columns), Err(ColumnError::Length("sampling", 1, 0)));
+    assert_eq!(RawBatch::<String>::try_from(columns), Err(ColumnError::Length("sampling", 1, 0)));
 }
 
 #[test]
@@ -95,6 +97,9 @@ fn a_number_that_names_nothing_is_refused() {
     ] {
         let mut bad = good.clone();
         spoil(&mut bad.columns);
-        assert!(matches!(RawBatch::try_from(bad), Err(ColumnError::Range(found, ..)) if found == name), "{name}");
+        assert!(
+            matches!(RawBatch::<String>::try_from(bad), Err(ColumnError::Range(found, ..)) if found == name),
+            "{name}"
+        );
     }
 }

@@ -1,0 +1,176 @@
+//! The ends that samples of a partition spoke of, each kept once with what records say of it: nearly every conversation is
+//! between two ends that a conversation before was between, and two numbers then say all that decides its records. They are
+//! kept from generation to generation, because the next window's ends are the last one's. Nothing depends on what is kept.
+
+use super::record::{labels, side_of};
+use crate::merge::Merges;
+use crate::observe::EndFound;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+use weir_flow::{Address, Level};
+use weir_join::Resolution;
+use weir_schemas::enriched::SharedSide;
+
+#[cfg(test)]
+mod tests;
+
+/// The most ends that are kept. Beyond, all are forgotten, and those that are still spoken of are kept anew.
+const LIMIT: usize = 65_536;
+
+/// The most bytes of what records say that are kept, roughly. Beyond, all is forgotten, too.
+const SAID: usize = 64 << 20;
+
+/// Memory of an end without its texts, roughly.
+const KEPT: usize = 512;
+
+/// The number of an end; none is given twice.
+pub(super) type EndNumber = u64;
+
+/// Ends by what is known of them, but for their ports.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    kept: HashTable<Box<Kept>>,
+    /// The number of the next one.
+    next: EndNumber,
+    hasher: RandomState,
+    /// What records say of them, and what came of merging that.
+    pub(super) merges: Merges,
+    /// Which labels records carry.
+    labels_keep: Vec<String>,
+}
+
+/// One end.
+#[derive(Debug)]
+struct Kept {
+    hash: u64,
+    number: EndNumber,
+    address: Address,
+    without_address: bool,
+    found: Resolution<'static>,
+    container: Option<Box<str>>,
+    process: Option<Box<str>>,
+    said: Option<Arc<Said>>,
+}
+
+/// What records say of an end.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// Those of levels 0 and 1.
+    of_instance: SaidAt,
+    /// Those of levels 2 and 3.
+    of_workload: SaidAt,
+}
+
+/// What records of levels of one kind say of an end.
+#[derive(Debug)]
+pub(super) struct SaidAt {
+    /// Without its port.
+    pub(super) side: SharedSide,
+    pub(super) labels: Box<[Arc<str>]>,
+}
+
+impl Said {
+    /// What records of a level say.
+    pub(super) fn at(&self, level: Level) -> &SaidAt {
+        if level.keeps_addresses() { &self.of_instance } else { &self.of_workload }
+    }
+}
+
+/// An end of an observation, with what records say of it.
+#[derive(Clone, Debug)]
+pub(super) struct KnownEnd<'k> {
+    pub(super) number: EndNumber,
+    pub(super) end: &'k EndFound<'k>,
+    pub(super) said: Arc<Said>,
+}
+
+impl Kept {
+    fn new(hash: u64, number: EndNumber, end: &EndFound<'_>) -> Self {
+        Self {
+            hash,
+            number,
+            address: end.ask.address,
+            without_address: end.without_address,
+            found: end.found.keep(),
+            container: end.ask.container.map(Box::from),
+            process: end.ask.process.map(Box::from),
+            said: None,
+        }
+    }
+
+    fn is(&self, end: &EndFound<'_>) -> bool {
+        self.address == end.ask.address
+            && self.without_address == end.without_address
+            && self.container.as_deref() == end.ask.container
+            && self.process.as_deref() == end.ask.process
+            && self.found == end.found
+    }
+}
+
+impl Ends {
+    /// Begins with samples of a generation whose records carry these labels.
+    pub(super) fn begin(&mut self, labels_keep: &[String]) {
+        if self.labels_keep != labels_keep {
+            self.forget();
+            self.labels_keep = labels_keep.to_vec();
+        }
+    }
+
+    /// Sees to it that there is place for the next two.
+    pub(super) fn make_place(&mut self) {
+        if self.kept.len() + 2 > LIMIT || self.merges.memory() > SAID {
+            self.forget();
+        }
+    }
+
+    /// Forgets all.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+        self.merges = Merges::default();
+    }
+
+    /// The number of an end.
+    pub(super) fn number(&mut self, end: &EndFound<'_>) -> EndNumber {
+        self.keep(end).number
+    }
+
+    /// An end with what records say of it.
+    pub(super) fn known<'k>(&mut self, end: &'k EndFound<'k>) -> KnownEnd<'k> {
+        let kept = self.keep(end);
+        if let Some(said) = &kept.said {
+            return KnownEnd { number: kept.number, end, said: Arc::clone(said) };
+        }
+        let (of_instance, of_workload) = (self.say(Level::Zero, end), self.say(Level::Three, end));
+        let said = Arc::new(Said { of_instance, of_workload });
+        let kept = self.keep(end);
+        kept.said = Some(Arc::clone(&said));
+        KnownEnd { number: kept.number, end, said }
+    }
+
+    fn say(&mut self, level: Level, end: &EndFound<'_>) -> SaidAt {
+        let labels = labels(level, end, &self.labels_keep);
+        let mut side = side_of(level, end, &labels);
+        side.port = None;
+        SaidAt { side: self.merges.sides.take(&side), labels: labels.into_iter().cloned().collect() }
+    }
+
+    fn keep(&mut self, end: &EndFound<'_>) -> &mut Kept {
+        let Self { kept, next, hasher, .. } = self;
+        let hash = hasher.hash_one((end.ask.address, end.ask.process));
+        let entry = kept.entry(hash, |kept| kept.hash == hash && kept.is(end), |kept| kept.hash);
+        entry
+            .or_insert_with(|| {
+                let number = *next;
+                *next = next.saturating_add(1);
+                Box::new(Kept::new(hash, number, end))
+            })
+            .into_mut()
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.kept.len() * KEPT + self.merges.memory()
+    }
+}
