@@ -148,23 +148,23 @@ impl Kafka {
         Self { log, address, folder, _broker: broker }
     }
 
-    /// Bytes that the raw topic takes on the broker's disk, and all its batches.
+    /// Bytes that topics take on the broker's disk, and all raw batches.
     async fn raw(&self) -> (u64, Vec<RawBatch>) {
         let mut reader = self.log.reader(&topics::raw("local"), Partitions::All, Start::Beginning).await.unwrap();
         let records = reader.read_to_end(Duration::from_secs(30)).await.unwrap();
         let batches = records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect();
-        (size(self.folder.path(), &topics::raw("local")), batches)
+        (size(self.folder.path()), batches)
     }
 }
 
-/// Sizes of the log files below a folder that belong to a topic.
-fn size(folder: &Path, topic: &str) -> u64 {
+/// Sizes of the log files below a folder: nothing but raw batches is written after the start.
+fn size(folder: &Path) -> u64 {
     let mut sum = 0;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            sum += size(&path, topic);
-        } else if path.to_string_lossy().contains(topic) && path.extension().is_some_and(|e| e == "log") {
+            sum += size(&path);
+        } else if path.extension().is_some_and(|extension| extension == "log") {
             sum += entry.metadata().unwrap().len();
         }
     }
