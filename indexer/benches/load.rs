@@ -153,6 +153,8 @@ async fn sizes(elastic: &Elastic, level: u8, records: u64) {
             *fields.entry(name.clone()).or_default() += field["total_in_bytes"].as_u64().unwrap_or(0);
         }
     }
+    let all: u64 = fields.values().sum();
+    println!("level {level}: {:.1} B a document by all its fields", per(all, docs));
     let mut fields: Vec<_> = fields.into_iter().filter(|(_, bytes)| per(*bytes, docs) >= 0.05).collect();
     fields.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     for (name, bytes) in fields {

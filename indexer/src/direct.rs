@@ -5,6 +5,7 @@ use crate::document::Prepared;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
 use anyhow::{Context as _, bail};
+use bytes::BytesMut;
 use weir_elastic::Elastic;
 use weir_service::Metrics;
 
@@ -71,7 +72,7 @@ impl Direct {
         documents: &[Prepared],
         batch: &[usize],
     ) -> Result<weir_elastic::bulk::Answer, weir_elastic::Error> {
-        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position])).await?;
+        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position]), BytesMut::new()).await?;
         self.elastic.bulk(&body).await
     }
 }

@@ -37,9 +37,6 @@ use ecs::{ECS, Ecs, Ip, Named, Notice, OBSERVER, Observer, Orchestrator, Time};
 use report::Report;
 use side::{Identity, Party};
 
-/// About how long a document gets, bytes.
-const ROOM: usize = 2_048;
-
 /// Why a record can never be a document.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DocumentError {
@@ -181,7 +178,7 @@ impl Placed<'_> {
 
     fn write(&self, document: &impl Serialize, periods: &Periods) -> Result<Prepared, DocumentError> {
         self.prepared(periods, |target| {
-            Operation::index_with(target, ROOM, |line| Ok(serde_json::to_writer(line, document)?))
+            Operation::index_with(target, |line| Ok(serde_json::to_writer(line, document)?))
         })
     }
 }

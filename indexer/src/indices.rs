@@ -4,6 +4,7 @@ use crate::document::Prepared;
 use crate::index::{Index, IndexKind};
 use crate::metrics::IndexerMetrics;
 use crate::template;
+use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,11 +90,15 @@ impl Indices {
         self.elastic.put_mapping(name, &template::additions(&theirs, &self.template(kind)["mappings"])).await
     }
 
-    /// The body of a bulk of these records, after it has made sure of their indices.
+    /// The body of a bulk of these records within this memory, after it has made sure of their indices.
     ///
     /// # Errors
     /// When the engine refuses an index or does not answer.
-    pub async fn bulk<'a>(&self, records: impl Iterator<Item = &'a Prepared> + Clone) -> Result<Body, Error> {
+    pub async fn bulk<'a>(
+        &self,
+        records: impl Iterator<Item = &'a Prepared> + Clone,
+        memory: BytesMut,
+    ) -> Result<Body, Error> {
         let indices: BTreeSet<Index> = records.clone().map(|record| record.index).collect();
         let mut whole = BTreeSet::new();
         for index in indices {
@@ -107,7 +112,7 @@ impl Indices {
                 false => Cow::Borrowed(&record.operation),
             })
             .collect();
-        Ok(Body::of(operations.iter().map(AsRef::as_ref)))
+        Ok(Body::within(memory, operations.iter().map(AsRef::as_ref)))
     }
 
     /// Makes sure that an index and its aliases exist.

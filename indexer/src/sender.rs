@@ -6,6 +6,7 @@ use crate::guard::Guard;
 use crate::horizons::Horizons;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
+use bytes::BytesMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use weir_stream::{NewRecord, Producer, Record};
 pub(crate) const CONDITION: &str = "elasticsearch";
 /// The longest value that a dead letter keeps, bytes.
 const DEAD_LETTER_LIMIT: usize = 512 * 1024;
+/// Of how many bodies the memory is kept, and of which size at most, bytes.
+const BODIES_KEPT: usize = 2;
+const MEMORY_KEPT: usize = 8 << 20;
 /// The cause of records that are no message of the topic, or can never be a document.
 const UNREADABLE: &str = "unreadable_record";
 
@@ -65,6 +69,8 @@ pub struct Sender {
     dead_letters: Producer,
     patience: Patience,
     refusals: Mutex<Refusals>,
+    /// Of bodies that were sent, for the next ones.
+    memory: Mutex<Vec<BytesMut>>,
     metrics: IndexerMetrics,
     health: Health,
 }
@@ -127,8 +133,8 @@ impl Sender {
         metrics: IndexerMetrics,
         health: Health,
     ) -> Arc<Self> {
-        let refusals = Mutex::default();
-        Arc::new(Self { elastic, indices, bounds, dead_letters, patience, refusals, metrics, health })
+        let (refusals, memory) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { elastic, indices, bounds, dead_letters, patience, refusals, memory, metrics, health })
     }
 
     /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
@@ -188,13 +194,24 @@ impl Sender {
     /// Makes the indices and sends one batch.
     async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize]) -> Result<Answer, Error> {
         self.bounds.guard.pass()?;
-        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1)).await?;
+        let memory = self.memory().pop().unwrap_or_default();
+        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1), memory).await?;
         self.metrics.bulks.inc();
         self.metrics.bulk_bytes.inc_by(u64::try_from(body.size()).unwrap_or(u64::MAX));
         let begun = Instant::now();
         let answer = self.elastic.bulk(&body).await;
         self.metrics.bulk_seconds.observe(begun.elapsed().as_secs_f64());
+        if let Some(memory) = body.into_memory().filter(|memory| memory.capacity() <= MEMORY_KEPT) {
+            let mut kept = self.memory();
+            if kept.len() < BODIES_KEPT {
+                kept.push(memory);
+            }
+        }
         answer
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Unreadable records go through the same guard as refused documents: many at once are a wrong version of this

@@ -4,8 +4,9 @@
 //! error for the whole bulk, because a caller could not tell which documents were stored.
 
 use crate::error::shorten;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use std::cell::RefCell;
 use std::io::Write;
 use thiserror::Error;
 
@@ -45,36 +46,40 @@ impl Operation {
     /// # Errors
     /// When the document is not one line.
     pub fn index(target: Target<'_>, document: &[u8]) -> Result<Self, OperationError> {
-        Self::index_with(target, document.len(), |lines| {
+        Self::index_with(target, |lines| {
             lines.extend_from_slice(document);
             Ok(())
         })
     }
 
-    /// As [`index`](Self::index), of a document that `write` appends to what it is given, so that none is copied;
-    /// `room` is about how long it gets, bytes.
+    /// As [`index`](Self::index), of a document that `write` appends to what it is given. It is written into a buffer that the
+    /// thread keeps, so that it takes as much memory as it is long, and none is moved while it grows.
     ///
     /// # Errors
     /// What `write` says, or that the document is not one line.
     pub fn index_with<E: From<OperationError>>(
         target: Target<'_>,
-        room: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut lines = action("index", target, room + 1);
-        let action = lines.len();
-        write(&mut lines)?;
-        if lines.get(action..).is_some_and(|document| document.contains(&b'\n')) {
-            return Err(OperationError::LineBreak.into());
-        }
-        lines.push(b'\n');
-        Ok(Self { lines: lines.into(), action })
+        LINES.with_borrow_mut(|lines| {
+            lines.clear();
+            lines.shrink_to(LINES_KEPT);
+            write_action(lines, "index", target);
+            let action = lines.len();
+            write(lines)?;
+            if lines.get(action..).is_some_and(|document| document.contains(&b'\n')) {
+                return Err(OperationError::LineBreak.into());
+            }
+            lines.push(b'\n');
+            Ok(Self { lines: Bytes::copy_from_slice(lines), action })
+        })
     }
 
     /// Deletes a document of an equal or lower version; what is not there counts as deleted.
     #[must_use]
     pub fn delete(target: Target<'_>) -> Self {
-        let lines = action("delete", target, 0);
+        let mut lines = Vec::new();
+        write_action(&mut lines, "delete", target);
         Self { action: lines.len(), lines: lines.into() }
     }
 
@@ -85,7 +90,8 @@ impl Operation {
         if document.is_empty() {
             return Self::delete(target);
         }
-        let mut lines = action("index", target, document.len());
+        let mut lines = Vec::new();
+        write_action(&mut lines, "index", target);
         let action = lines.len();
         lines.extend_from_slice(document);
         Self { lines: lines.into(), action }
@@ -110,18 +116,23 @@ impl Operation {
     }
 }
 
-fn action(name: &str, target: Target<'_>, extra: usize) -> Vec<u8> {
-    let mut line = Vec::with_capacity(96 + target.index.len() + target.id.len() + extra);
+/// How much of a thread's buffer for an operation is kept for the next, bytes.
+const LINES_KEPT: usize = 256 * 1024;
+
+thread_local! {
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn write_action(line: &mut Vec<u8>, name: &str, target: Target<'_>) {
     let mut write = || {
         write!(line, r#"{{"{name}":{{"_index":"#)?;
-        serde_json::to_writer(&mut line, target.index)?;
+        serde_json::to_writer(&mut *line, target.index)?;
         line.extend_from_slice(br#","_id":"#);
-        serde_json::to_writer(&mut line, target.id)?;
+        serde_json::to_writer(&mut *line, target.id)?;
         writeln!(line, r#","version":{},"version_type":"external_gte"}}}}"#, target.version)
     };
     let written: std::io::Result<()> = write();
     debug_assert!(written.is_ok(), "writing to memory cannot fail");
-    line
 }
 
 /// A bulk body: operations back to back.
@@ -135,14 +146,27 @@ impl Body {
     /// The body of these operations, in this order.
     #[must_use]
     pub fn of<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
-        let size = operations.clone().map(Operation::len).sum();
-        let mut bytes = Vec::with_capacity(size);
+        Self::within(BytesMut::new(), operations)
+    }
+
+    /// The same within the memory of an earlier one: megabytes that are asked of the system anew for each bulk cost more than
+    /// what is written into them.
+    #[must_use]
+    pub fn within<'a>(mut bytes: BytesMut, operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
+        bytes.clear();
+        bytes.reserve(operations.clone().map(Operation::len).sum());
         let mut items = 0;
         for operation in operations {
             bytes.extend_from_slice(operation.as_bytes());
             items += 1;
         }
-        Self { bytes: bytes.into(), items }
+        Self { bytes: bytes.freeze(), items }
+    }
+
+    /// Its memory, for the next one; nothing while somebody else still reads it.
+    #[must_use]
+    pub fn into_memory(self) -> Option<BytesMut> {
+        self.bytes.try_into_mut().ok()
     }
 
     /// How many operations it holds.

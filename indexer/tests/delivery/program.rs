@@ -143,15 +143,17 @@ impl BrokerProcess {
     }
 
     fn start(data: &Path) -> Self {
-        let child = Self::spawn(data, "127.0.0.1:0");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut broker =
+            Self { data: data.to_owned(), address: nowhere, child: Self::spawn(data, &nowhere.to_string()) };
         let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            if let Ok(address) = std::fs::read_to_string(data.join("address")) {
-                return Self { data: data.to_owned(), address: address.parse().unwrap(), child };
-            }
+        while broker.address == nowhere {
             assert!(Instant::now() < until, "no broker");
             std::thread::sleep(Duration::from_millis(20));
+            let written = std::fs::read_to_string(data.join("address"));
+            broker.address = written.map_or(nowhere, |address| address.parse().unwrap());
         }
+        broker
     }
 
     /// Ends it, cleanly or by SIGKILL, and starts it again on the same address.
