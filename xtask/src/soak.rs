@@ -19,7 +19,7 @@ struct Suite {
     kubernetes: bool,
 }
 
-const SUITES: [Suite; 11] = [
+const SUITES: &[Suite] = &[
     Suite {
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
