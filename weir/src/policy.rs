@@ -15,6 +15,7 @@ mod lines;
 mod manifests;
 mod preview;
 mod source;
+mod traffic;
 mod world;
 
 #[cfg(test)]

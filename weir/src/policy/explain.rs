@@ -1,6 +1,7 @@
 //! `weir explain`: why a connection is allowed or denied, in words.
 
-use super::source::SourceSettings;
+use super::source::{SourceSettings, now, time};
+use super::traffic::{self, Traffic};
 use super::world::{Place, World, judge};
 use super::{Cni, Process, lines, print};
 use crate::flows::Output;
@@ -9,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use weir_elastic::ElasticSettings;
 use weir_flow::protocol;
 use weir_policy::{Cache, Direction, Engine, Hit, Outcome, PolicyId, Step, Verdict};
 use weir_service::settings::Loaded;
@@ -23,6 +25,7 @@ Examples:
   weir explain shop/web shop/db 5432 --manifests manifests/
   weir explain 203.0.113.7 shop/web tcp/443 --manifests manifests/ --cni calico
   weir explain shop/web 8.8.8.8 udp/53 --at 2h -o json
+  weir explain shop/web shop/db 5432 --at 0s --traffic 1h        and what was observed between them in the last hour
 
 Exit codes: 0 done, whatever the verdict; 1 it failed; 2 wrong usage.";
 
@@ -46,6 +49,12 @@ pub(crate) struct ExplainSettings {
     /// How to print
     #[arg(long, short, value_enum, default_value_t = Output::Table, value_name = "FORM")]
     output: Output,
+    /// Show what was observed between them, too, from this time or age on: 2026-01-31T12:00:00Z, or 1h; until --at, else now
+    #[arg(long, value_name = "TIME")]
+    traffic: Option<String>,
+    /// Where --traffic looks
+    #[command(flatten)]
+    elastic: ElasticSettings,
     #[command(flatten)]
     process: Process,
 }
@@ -111,15 +120,34 @@ async fn run(context: Context<ExplainSettings>) -> Result<()> {
     let (mut engine, refused) = world.compile(settings.cni.profile());
     let all = explain(&world, &mut engine, (&settings.source, &settings.destination), (protocol, port))
         .hint("name an end by namespace/workload, namespace/pod, node/name or address")?;
-    match settings.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&all)? + "\n"))?,
-        Output::Table => all.iter().try_for_each(|one| print(&words(one)))?,
+    let traffic = settings.traffic((protocol, port)).await?;
+    match (settings.output, &traffic) {
+        (Output::Json, None) => print(&(serde_json::to_string_pretty(&all)? + "\n"))?,
+        (Output::Json, Some(traffic)) => {
+            let both = serde_json::json!({"explanations": all, "traffic": traffic});
+            print(&(serde_json::to_string_pretty(&both)? + "\n"))?;
+        }
+        (Output::Table, _) => {
+            all.iter().try_for_each(|one| print(&words(one)))?;
+            traffic.iter().try_for_each(|traffic| print(&traffic::words(traffic)))?;
+        }
     }
     if !refused.is_empty() {
         let all: Vec<String> = refused.iter().map(ToString::to_string).collect();
         bail!("invalid policies were left out: {}", all.join("; "));
     }
     Ok(())
+}
+
+impl ExplainSettings {
+    /// What was observed, if that is asked for.
+    async fn traffic(&self, port: (u8, Option<u16>)) -> Result<Option<Traffic>> {
+        let Some(since) = &self.traffic else { return Ok(None) };
+        let since = time("--traffic", since).exit_code(2)?;
+        let until = self.place.at()?.unwrap_or_else(now);
+        let ends = (self.source.as_str(), self.destination.as_str());
+        traffic::observed(&self.elastic, ends, port, (since, until)).await.map(Some)
+    }
 }
 
 /// Explains what policies say between two ends, for each of their pods that differ and for ports that differ.

@@ -57,6 +57,11 @@ impl SourceSettings {
         }
     }
 
+    /// The time of `--at`.
+    pub(super) fn at(&self) -> Result<Option<Millis>> {
+        self.at.as_deref().map(|at| time("--at", at)).transpose()
+    }
+
     /// What a second folder or time names, to compare with.
     pub(super) async fn other(&self, path: Option<&Path>, at: Option<&str>) -> Result<Option<World>> {
         match (path, at) {

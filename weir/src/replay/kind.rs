@@ -36,6 +36,35 @@ pub(super) trait Replayed: Clone + Message {
     fn about(&self) -> (Value, String);
 }
 
+/// What both have under the same names.
+macro_rules! common {
+    () => {
+        fn id(&self) -> &str {
+            &self.id
+        }
+
+        fn cluster(&self) -> &str {
+            &self.cluster
+        }
+
+        fn window(&self) -> Millis {
+            self.window
+        }
+
+        fn generation(&self) -> Millis {
+            self.generation
+        }
+
+        fn correction(&self) -> (Kind, u32) {
+            (self.kind, self.correction)
+        }
+
+        fn corrected(self, kind: Kind, correction: u32) -> Self {
+            Self { kind, correction, ..self }
+        }
+    };
+}
+
 impl Replayed for Enriched {
     const TOPIC: &'static str = topics::ENRICHED;
     const SEVERAL: &'static str = "records";
@@ -44,29 +73,7 @@ impl Replayed for Enriched {
         records.flows
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn cluster(&self) -> &str {
-        &self.cluster
-    }
-
-    fn window(&self) -> Millis {
-        self.window
-    }
-
-    fn generation(&self) -> Millis {
-        self.generation
-    }
-
-    fn correction(&self) -> (Kind, u32) {
-        (self.kind, self.correction)
-    }
-
-    fn corrected(self, kind: Kind, correction: u32) -> Self {
-        Self { kind, correction, ..self }
-    }
+    common!();
 
     fn object(&self) -> Result<Value> {
         line::object(self, [("initiator", &self.initiator), ("responder", &self.responder)])
@@ -87,29 +94,7 @@ impl Replayed for Dns {
         records.dns
     }
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn cluster(&self) -> &str {
-        &self.cluster
-    }
-
-    fn window(&self) -> Millis {
-        self.window
-    }
-
-    fn generation(&self) -> Millis {
-        self.generation
-    }
-
-    fn correction(&self) -> (Kind, u32) {
-        (self.kind, self.correction)
-    }
-
-    fn corrected(self, kind: Kind, correction: u32) -> Self {
-        Self { kind, correction, ..self }
-    }
+    common!();
 
     fn object(&self) -> Result<Value> {
         line::object(self, [("client", &self.client), ("server", &self.server)])

@@ -1,5 +1,5 @@
 use crate::harness::{Engines, Up, bytes_by_window, number, questions, raw_by_window, weir};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
 
 const WINDOW: i64 = 5_000;
@@ -71,7 +71,28 @@ fn the_denied_scan_is_shown_as_denied() {
     assert_eq!(found["source"]["kubernetes"]["pod"]["name"], "debug-shell");
     assert_eq!(found["destination"]["kubernetes"]["namespace"], "payments");
     assert!(number(&found, "weir.initiator.dropped.policy.forward_packets") > 0);
+    assert_explained_beside_traffic(&up, &found);
     assert_eq!(up.interrupt(), Some(0));
+}
+
+/// `weir explain` of a flow says what was observed, too.
+fn assert_explained_beside_traffic(up: &Up, flow: &Value) {
+    let end = |side: &str| {
+        let end = &flow[side]["kubernetes"];
+        format!("{}/{}", end["namespace"].as_str().unwrap(), end["pod"]["name"].as_str().unwrap())
+    };
+    let (kafka, elasticsearch) = (up.kafka(), up.elasticsearch());
+    let port = format!("tcp/{}", flow["destination"]["port"]);
+    let (source, destination) = (end("source"), end("destination"));
+    let mut arguments = vec!["explain", &source, &destination, &port, "--cluster", "demo", "--at", "0s"];
+    arguments.extend(["--traffic", "10m", "--kafka", &kafka, "--elasticsearch", &elasticsearch]);
+    let told = weir(&[&arguments[..], &["-o", "json"]].concat());
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"));
+    assert_eq!(told["explanations"][0]["source"], source, "{told:#}");
+    assert_eq!(told["traffic"]["lines"][0]["action"], "deny", "{told:#}");
+    assert_eq!(told["traffic"]["lines"][0]["port"], flow["destination"]["port"], "{told:#}");
+    let words = String::from_utf8(weir(&arguments).stdout).unwrap();
+    assert!(words.contains("observed from") && words.contains("PACKETS SHOWED"), "{words}");
 }
 
 #[test]
