@@ -1,9 +1,13 @@
 //! Who exists in the simulated cluster, and when.
 
 use super::CLUSTER;
+use serde_json::json;
 use std::net::Ipv4Addr;
 use weir_flow::{Address, Millis, protocol};
-use weir_schemas::metadata::{Agent, Bound, BoundSource, Namespace, Node, Object, Pod, Revision, Service, ServicePort};
+use weir_policy::NAMESPACE_NAME_LABEL;
+use weir_schemas::metadata::{
+    Agent, Bound, BoundSource, Namespace, Node, Object, Pod, Policy, Revision, Service, ServicePort,
+};
 
 /// Nodes of the cluster.
 pub(super) const NODES: usize = 3;
@@ -232,6 +236,7 @@ impl Cluster {
             let object = Object::Namespace(Namespace { phase: "Active".to_owned() });
             all.push(revision("", name, self.uid("namespace", name), begin, object));
         }
+        all.push(self.policy(begin));
         for (index, workload) in WORKLOADS.iter().enumerate() {
             let Some((port, number)) = workload.service else { continue };
             let ports = vec![ServicePort {
@@ -250,6 +255,20 @@ impl Cluster {
         }
         all.extend(self.pods.iter().map(|p| Self::pod_revision(p, begin, None)));
         all
+    }
+
+    /// What drops the scan: into the namespace of payments get the shop, the monitoring, and what is there already.
+    fn policy(&self, begin: Bound) -> Revision {
+        let name = json!({"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": ["monitoring", "payments", "shop"]});
+        let from = json!([{"from": [{"namespaceSelector": {"matchExpressions": [name]}}]}]);
+        let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": from});
+        let policy = Policy {
+            api_version: "networking.k8s.io/v1".to_owned(),
+            kind: "NetworkPolicy".to_owned(),
+            spec: spec.to_string(),
+            staged: false,
+        };
+        revision("payments", "only-shop", self.uid("policy", "only-shop"), begin, Object::Policy(policy))
     }
 
     /// Changes of this second: every minute the catalog rolls, and its old addresses go to the next pods, one of them

@@ -71,6 +71,9 @@ fn the_denied_scan_is_shown_as_denied() {
     assert_eq!(found["source"]["kubernetes"]["pod"]["name"], "debug-shell");
     assert_eq!(found["destination"]["kubernetes"]["namespace"], "payments");
     assert!(number(&found, "weir.initiator.dropped.policy.forward_packets") > 0);
+    assert_eq!(found["weir"]["policy"]["verdict"], json!(["deny"]), "{found:#}");
+    assert_eq!(found["weir"]["policy"]["explanation"], "as_judged", "{found:#}");
+    assert_eq!(found["rule"]["name"], json!(["end of tier"]), "{found:#}");
     assert_explained_beside_traffic(&up, &found);
     assert_eq!(up.interrupt(), Some(0));
 }
@@ -89,6 +92,7 @@ fn assert_explained_beside_traffic(up: &Up, flow: &Value) {
     let told = weir(&[&arguments[..], &["-o", "json"]].concat());
     let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"));
     assert_eq!(told["explanations"][0]["source"], source, "{told:#}");
+    assert_eq!(told["explanations"][0]["verdict"], "deny", "{told:#}");
     assert_eq!(told["traffic"]["lines"][0]["action"], "deny", "{told:#}");
     assert_eq!(told["traffic"]["lines"][0]["port"], flow["destination"]["port"], "{told:#}");
     let words = String::from_utf8(weir(&arguments).stdout).unwrap();

@@ -1,10 +1,10 @@
 //! Dead letters: listed with their cause and origin, put back on demand, never over a higher correction.
 
 use crate::harness::{Engines, Up, weir};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use weir_schemas::dead_letter::DeadLetter;
-use weir_schemas::enriched::Enriched;
+use weir_schemas::enriched::{Enriched, document_id};
 use weir_schemas::{encode, topics};
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start};
 
@@ -67,9 +67,9 @@ async fn letters_are_listed_and_put_back_but_never_over_a_higher_correction() {
     assert_eq!(dlq(&up, &[&arguments[..], &["--yes"]].concat()).pop().unwrap()["done"], true);
     let find = |up: &Up| {
         let url = format!("{}/weir-flows/_search?q=", up.elasticsearch());
-        let body = r#"{"query":{"ids":{"values":["00000000000000000000000000000001"]}}}"#;
+        let body = json!({"query": {"ids": {"values": [document_id(&free.id)]}}}).to_string();
         let url = url.trim_end_matches("?q=").to_owned();
-        let text = up.curl(&["-H", "content-type: application/json", "-d", body, &url]).ok()?;
+        let text = up.curl(&["-H", "content-type: application/json", "-d", &body, &url]).ok()?;
         let answer: Value = serde_json::from_str(&text).ok()?;
         (answer["hits"]["total"]["value"] == 1).then_some(())
     };
