@@ -138,7 +138,17 @@ impl FlowsSettings {
 }
 
 async fn list(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
-    let elastic = Elastic::new(&settings.elastic)?;
+    let (rows, next) = stored(&settings.elastic, filter).await?;
+    print(settings.output, &rows, true)?;
+    if settings.output == Output::Table {
+        say(&table::footer(rows.len(), next.map(Cursor::encode).as_deref()));
+    }
+    Ok(())
+}
+
+/// A page of stored flows, and where the next one begins.
+pub(crate) async fn stored(elastic: &ElasticSettings, filter: &Filter) -> Result<(Vec<Row>, Option<Cursor>)> {
+    let elastic = Elastic::new(elastic)?;
     let answer = elastic
         .search(INDEX, &filter.query())
         .await
@@ -146,12 +156,7 @@ async fn list(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
         .hint("is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL")?;
     let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
     let (hits, next) = filter.page(hits);
-    let rows = hits.iter().map(row::from_document).collect::<Result<Vec<Row>, _>>()?;
-    print(settings.output, &rows, true)?;
-    if settings.output == Output::Table {
-        say(&table::footer(rows.len(), next.map(Cursor::encode).as_deref()));
-    }
-    Ok(())
+    Ok((hits.iter().map(row::from_document).collect::<Result<_, _>>()?, next))
 }
 
 async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {

@@ -2,20 +2,17 @@
 
 use super::source::{now, shown};
 use super::table;
-use anyhow::{Context as _, Result, bail};
+use crate::flows;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_console::filter::{Filter, Parameters};
-use weir_console::row::{self, Row};
-use weir_elastic::{Elastic, ElasticSettings};
+use weir_console::row::Row;
+use weir_elastic::ElasticSettings;
 use weir_flow::{Address, Millis};
-use weir_service::HintExt as _;
 
 #[cfg(test)]
 mod tests;
-
-/// The alias that reads every index of flows.
-const INDEX: &str = "weir-flows";
 
 /// The most records that are added up.
 const RECORDS: usize = 1_000;
@@ -98,15 +95,7 @@ pub(super) async fn observed(
         bail!("--traffic {} is not before {}", shown(since), shown(until));
     }
     let filter = filter(ends, port, (since, until))?;
-    let elastic = Elastic::new(settings)?;
-    let answer = elastic
-        .search(INDEX, &filter.query())
-        .await
-        .context("flows")
-        .hint("is `weir up` running? give the address of your Elasticsearch with --elasticsearch URL")?;
-    let hits = answer["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (hits, next) = filter.page(hits);
-    let rows = hits.iter().map(row::from_document).collect::<Result<Vec<Row>, _>>()?;
+    let (rows, next) = flows::stored(settings, &filter).await?;
     Ok(Traffic { since: shown(since), until: shown(until), more: next.is_some(), lines: added(&rows) })
 }
 

@@ -19,7 +19,7 @@ fn row(bytes: u64, denied: bool) -> Row {
     if denied {
         record.action = weir_schemas::enriched::Action::Deny;
     }
-    row::from_record(&record)
+    weir_console::row::from_record(&record)
 }
 
 #[test]
