@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weir_flow::Millis;
 use weir_join::Interner;
 use weir_policy::{Foreign, NamedPort, Parsed, Policy, PolicyObject, parse_served};
-use weir_schemas::metadata::{Metadata, Object, Pod, Revision};
+use weir_schemas::metadata::{Metadata, Object, Pod, Revision, parse_revision_key};
 use xxhash_rust::xxh3::xxh3_128;
 
 mod timeline;
@@ -180,15 +180,7 @@ impl Policies {
 
     /// Takes a tombstone: forgets the revision with key `<cluster>/<kind>/<uid>/<revision>`. Other keys are ignored.
     pub fn forget(&mut self, of: &str) {
-        let mut parts = of.rsplitn(4, '/');
-        let (Some(revision), Some(uid), Some(kind), Some(cluster)) =
-            (parts.next().and_then(|text| text.parse().ok()), parts.next(), parts.next(), parts.next())
-        else {
-            return;
-        };
-        if cluster != &*self.cluster {
-            return;
-        }
+        let Some((kind, uid, revision)) = parse_revision_key(of, &self.cluster) else { return };
         let uid = key(uid);
         match kind {
             "Pod" => self.forget_pod(uid, revision),

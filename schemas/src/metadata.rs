@@ -156,6 +156,14 @@ pub fn revision_key(cluster: &str, kind: &str, uid: &str, revision: u64) -> Stri
     format!("{cluster}/{kind}/{uid}/{revision}")
 }
 
+/// Kind, UID and ordinal of a revision of this cluster, by its key; nothing for other keys.
+#[must_use]
+pub fn parse_revision_key<'k>(key: &'k str, cluster: &str) -> Option<(&'k str, &'k str, u64)> {
+    let mut parts = key.rsplitn(4, '/');
+    let (revision, uid, kind) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+    (parts.next()? == cluster).then_some((kind, uid, revision))
+}
+
 /// The key of the heartbeat from which on the history is whole: the first of all, and later the time before which it was
 /// forgotten.
 #[must_use]

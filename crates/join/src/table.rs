@@ -14,7 +14,7 @@ use std::sync::Arc;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_flow::{Address, Millis};
 use weir_schemas::enriched::Side;
-use weir_schemas::metadata::{Heartbeat, Metadata, Object, Proof};
+use weir_schemas::metadata::{Heartbeat, Metadata, Object, Proof, parse_revision_key};
 
 mod apply;
 mod batches;
@@ -208,15 +208,7 @@ impl Table {
 
     /// Takes a tombstone: forgets the revision with key `<cluster>/<kind>/<uid>/<revision>`. Other keys are ignored.
     pub fn forget(&mut self, key: &str) {
-        let mut parts = key.rsplitn(4, '/');
-        let (Some(revision), Some(uid), Some(kind), Some(cluster)) =
-            (parts.next().and_then(|text| text.parse().ok()), parts.next(), parts.next(), parts.next())
-        else {
-            return;
-        };
-        if cluster != &*self.cluster {
-            return;
-        }
+        let Some((kind, uid, revision)) = parse_revision_key(key, &self.cluster) else { return };
         let Some(kind) = kind_number(kind) else { return };
         let Some(object) = self.by_uid.get(kind).and_then(|uids| uids.get(uid)) else { return };
         self.remove(object, revision);
