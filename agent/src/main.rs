@@ -9,6 +9,7 @@ use weir_agent::AgentSettings;
 use weir_agent::ebpf::doctor;
 use weir_agent::privileges::{self, Seccomp};
 use weir_flow::RecordSettings;
+use weir_schemas::settings::Dated;
 use weir_schemas::topics;
 use weir_service::{Context, HintExt as _, ProcessSettings, ServiceSettings};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
@@ -82,7 +83,11 @@ async fn record_settings(log: &Log, cluster: &str) -> anyhow::Result<RecordSetti
     let hint = format!("write the cluster's settings with `weir init --cluster {cluster}`");
     let mut reader = log.reader(topics::SETTINGS, Partitions::All, Start::Beginning).await.hint(&hint)?;
     let records = reader.read_to_end(ANSWER).await?;
-    weir_schemas::settings::newest(records.iter().filter_map(|r| r.value.as_deref()), cluster)?
+    let values = records.iter().filter_map(|r| Some((r.timestamp, r.value.as_deref()?)));
+    // What an agent needs of them stays the same for a cluster's life.
+    Dated::of(values, cluster)?
+        .entries
+        .pop()
         .ok_or_else(|| anyhow!("cluster {cluster} has no settings on topic {}", topics::SETTINGS))
         .hint(hint)
 }

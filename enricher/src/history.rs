@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 use weir_filter::{RuleError, Rules};
+use weir_flow::settings::SEMANTICS;
 use weir_flow::time::{NEVER, floor_to};
 use weir_flow::{Millis, RecordSettings};
 
@@ -64,6 +65,18 @@ pub enum HistoryError {
         /// The name.
         name: String,
     },
+    /// Records of a meaning that is not known yet.
+    #[error(
+        "settings of cluster {cluster}: semantics {semantics} from {valid_from} on, but this version knows up to {SEMANTICS}; upgrade it"
+    )]
+    Semantics {
+        /// The cluster.
+        cluster: String,
+        /// What is asked for.
+        semantics: i32,
+        /// The entry's first generation.
+        valid_from: Millis,
+    },
     /// Not the start of a window.
     #[error("settings of cluster {cluster}: valid from {valid_from}, which is not the start of a window")]
     NotAligned {
@@ -86,6 +99,10 @@ impl SettingsHistory {
         for entry in entries.iter().skip(1) {
             follows(&before, entry)?;
             before = entry.clone();
+        }
+        if let Some(entry) = entries.iter().find(|entry| entry.semantics > SEMANTICS) {
+            let (semantics, valid_from) = (entry.semantics, entry.valid_from);
+            return Err(HistoryError::Semantics { cluster: cluster.to_owned(), semantics, valid_from });
         }
         let unknown = |entry: &&RecordSettings| {
             !entry.cni_profile.is_empty() && weir_policy::Profile::named(&entry.cni_profile).is_none()

@@ -1,16 +1,14 @@
 //! The edge: both stages as consumer groups with transactions, and the metadata that stage 1 joins with.
 
 use crate::history::SettingsHistory;
-use crate::join::Places;
 use crate::settings::EnricherSettings;
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
-use weir_flow::RecordSettings;
-use weir_schemas::settings::Settings;
-use weir_schemas::{decode, topics};
+use tokio::sync::watch;
+use weir_schemas::topics;
 use weir_service::{CancellationToken, Health, HintExt as _, Metrics};
-use weir_stream::{Log, Partitions, Start};
+use weir_stream::Log;
 
 mod encode;
 mod first;
@@ -19,6 +17,7 @@ mod metadata;
 mod meters;
 mod pace;
 mod places;
+mod record_settings;
 pub mod replay;
 mod second;
 mod session;
@@ -29,6 +28,7 @@ mod tests;
 
 use meters::Meters;
 use pace::Pace;
+use record_settings::{Current, SettingsTopic};
 
 /// How long a small topic may take to read to its end.
 const IDLE: Duration = Duration::from_secs(30);
@@ -37,8 +37,8 @@ const IDLE: Duration = Duration::from_secs(30);
 struct Shared {
     settings: EnricherSettings,
     instance: String,
-    history: Arc<SettingsHistory>,
-    places: Places,
+    /// What decides records, as it is known now.
+    current: watch::Receiver<Current>,
     log: Log,
     meters: Meters,
     pace: Pace,
@@ -59,10 +59,11 @@ pub async fn run(
     health: &Health,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
-    let history = Arc::new(record_settings(&log, &settings.cluster).await?);
-    let places = places::load(&settings.mmdb, &history)?;
-    check_partitions(&log, &settings.cluster, &history).await?;
     let meters = Meters::new(metrics);
+    let topic = SettingsTopic::read(&log, &settings.cluster).await?;
+    let current = Current::of(&topic, &settings.mmdb, &meters)?;
+    check_partitions(&log, &settings.cluster, &current.history).await?;
+    let (sender, current) = watch::channel(current);
     // One stage's failure ends the other and the follower of metadata, without ending the caller's other services.
     let token = token.child_token();
     let _end = token.clone().drop_guard();
@@ -71,8 +72,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         settings,
         instance,
-        history,
-        places,
+        current,
         log,
         meters,
         pace: Pace::default(),
@@ -82,6 +82,7 @@ pub async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     let table = followed.table();
     tasks.spawn(metadata::follow(shared.clone(), followed));
+    tasks.spawn(record_settings::follow(shared.clone(), topic, sender));
     tasks.spawn(session::repeat(shared.clone(), 1, table.clone()));
     tasks.spawn(session::repeat(shared, 2, table));
     let mut outcome = Ok(());
@@ -93,23 +94,6 @@ pub async fn run(
         }
     }
     outcome
-}
-
-/// Reads the settings that decide records.
-async fn record_settings(log: &Log, cluster: &str) -> anyhow::Result<SettingsHistory> {
-    let mut reader = log.reader(topics::SETTINGS, Partitions::All, Start::Beginning).await?;
-    let mut entries = std::collections::BTreeMap::new();
-    for record in reader.read_to_end(IDLE).await? {
-        let Some(value) = &record.value else { continue };
-        let entry: Settings = decode(value)
-            .with_context(|| format!("topic {} offset {}", topics::SETTINGS, record.offset))
-            .hint("it was written by a newer version of weir; upgrade this one")?;
-        if entry.cluster == cluster {
-            let entry = RecordSettings::try_from(entry)?;
-            entries.insert(entry.valid_from, entry);
-        }
-    }
-    Ok(SettingsHistory::new(cluster, entries.into_values().collect())?)
 }
 
 /// Refuses topics whose partition counts are not those of the settings: keys would go elsewhere than markers say.

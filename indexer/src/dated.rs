@@ -34,7 +34,11 @@ impl Followed for Dated {
                 .map_err(|e| e.to_string())
                 .and_then(|s| RecordSettings::try_from(s).map_err(|e| e.to_string()));
             match settings {
-                Ok(settings) => periods.apply(&settings),
+                Ok(settings) if settings.in_time(record.timestamp) => periods.apply(&settings),
+                Ok(settings) => {
+                    let (cluster, valid_from) = (settings.cluster, settings.valid_from);
+                    rate_limited!(warn, cluster, valid_from, "settings came too late to be followed");
+                }
                 Err(cause) => {
                     rate_limited!(error, offset = record.offset, "settings record cannot be used: {cause}");
                 }

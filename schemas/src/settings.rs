@@ -1,6 +1,7 @@
 //! Topic `weir.settings.v1`, compacted: the settings that decide records; key `<cluster>/<valid_from>`.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use weir_flow::settings::IndexPeriod;
 use weir_flow::settings::{FilterAction, FilterRule as Rule};
 use weir_flow::{Level, Millis, RecordSettings};
@@ -124,27 +125,47 @@ impl FilterRule {
     }
 }
 
-/// The settings of a cluster that are valid from the latest generation, among the values of the topic; nothing when the
-/// cluster has none.
-///
-/// # Errors
-/// A value that is no settings record, or whose values do not fit together.
-pub fn newest<'a>(
-    values: impl IntoIterator<Item = &'a [u8]>,
-    cluster: &str,
-) -> Result<Option<RecordSettings>, SettingsRecordError> {
-    let mut newest: Option<RecordSettings> = None;
-    for value in values {
-        let found: Settings = crate::decode(value)?;
-        if found.cluster != cluster {
-            continue;
+/// The settings of a cluster, as far as their topic was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dated {
+    /// Those that are followed, in the order in which they come into force.
+    pub entries: Vec<RecordSettings>,
+    /// How many came too late to be followed ([`weir_flow::settings::LEAD`]).
+    pub too_late: usize,
+}
+
+impl Dated {
+    /// Those of a cluster among the topic's records, which are (append time in ms since the epoch, value) in the order of
+    /// their offsets. Of several that hold from the same generation the last in time counts.
+    ///
+    /// # Errors
+    /// A value that is no settings record, or whose values do not fit together.
+    pub fn of<'a>(
+        records: impl IntoIterator<Item = (Millis, &'a [u8])>,
+        cluster: &str,
+    ) -> Result<Self, SettingsRecordError> {
+        let (mut entries, mut too_late) = (BTreeMap::new(), 0);
+        for (appended, value) in records {
+            let found: Settings = crate::decode(value)?;
+            if found.cluster != cluster {
+                continue;
+            }
+            let found = RecordSettings::try_from(found)?;
+            if found.in_time(appended) {
+                entries.insert(found.valid_from, found);
+            } else {
+                too_late += 1;
+            }
         }
-        let found = RecordSettings::try_from(found)?;
-        if newest.as_ref().is_none_or(|n| n.valid_from <= found.valid_from) {
-            newest = Some(found);
-        }
+        Ok(Self { entries: entries.into_values().collect(), too_late })
     }
-    Ok(newest)
+
+    /// Those in force at a time; the first ones hold before it too. Nothing when there are none.
+    #[must_use]
+    pub fn at(&self, time: Millis) -> Option<&RecordSettings> {
+        let after = self.entries.partition_point(|entry| entry.valid_from <= time);
+        self.entries.get(after.saturating_sub(1))
+    }
 }
 
 /// Why a settings record cannot be used.

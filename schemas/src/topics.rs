@@ -83,7 +83,7 @@ pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched
         topic(partial(cluster), internal_partitions, &[KEPT]),
         topic(checkpoint(cluster), 1, &[KEPT]),
         topic(METADATA.to_owned(), 1, &METADATA_CONFIGS),
-        topic(SETTINGS.to_owned(), 1, &[("cleanup.policy", "compact")]),
+        topic(SETTINGS.to_owned(), 1, &[("cleanup.policy", "compact"), APPEND_TIME]),
         topic(ENRICHED.to_owned(), enriched_partitions, &[KEPT]),
         topic(DNS.to_owned(), enriched_partitions, &[KEPT]),
         topic(LEDGER.to_owned(), 1, &[KEPT]),

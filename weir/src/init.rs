@@ -43,6 +43,9 @@ pub(crate) struct InitSettings {
     /// Levels of detail that are kept, 0 to 3
     #[arg(long, value_name = "LEVELS", value_delimiter = ',', default_values_t = [1, 2], value_parser = clap::value_parser!(u8).range(0..=3))]
     levels: Vec<u8>,
+    /// Levels that are kept of what policies deny, where they are others
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..=3))]
+    levels_denied: Vec<u8>,
     /// Partitions of the raw topic
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     raw_partitions: i32,
@@ -81,12 +84,30 @@ pub(crate) struct InitSettings {
     process: ProcessSettings,
 }
 
+/// How much event time one index holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Period {
+pub(crate) enum Period {
     /// One index per UTC day
     Day,
     /// One index per UTC hour
     Hour,
+}
+
+impl Period {
+    pub(crate) fn setting(self) -> IndexPeriod {
+        match self {
+            Self::Day => IndexPeriod::Day,
+            Self::Hour => IndexPeriod::Hour,
+        }
+    }
+}
+
+/// Levels by their numbers, in order and each once.
+pub(crate) fn levels(numbers: &[u8]) -> Vec<Level> {
+    let mut levels: Vec<Level> = numbers.iter().filter_map(|l| Level::from_number(i64::from(*l))).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    levels
 }
 
 /// Makes what a cluster needs before its services start.
@@ -98,23 +119,18 @@ pub(crate) fn main(loaded: Loaded<InitSettings>) -> ExitCode {
 impl InitSettings {
     fn records(&self) -> Result<RecordSettings> {
         let millis = |duration: Duration| i64::try_from(duration.as_millis());
-        let mut levels: Vec<Level> = self.levels.iter().filter_map(|l| Level::from_number(i64::from(*l))).collect();
-        levels.sort_unstable();
-        levels.dedup();
+        let denied = if self.levels_denied.is_empty() { &self.levels } else { &self.levels_denied };
         let records = RecordSettings {
             tick: millis(self.tick)?,
             window: millis(self.window)?,
             grace: millis(self.grace)?,
             tolerance: millis(self.tolerance)?,
             late_bound: millis(self.late_bound)?,
-            levels_allowed: levels.clone(),
-            levels_denied: levels,
+            levels_allowed: levels(&self.levels),
+            levels_denied: levels(denied),
             raw_partitions: self.raw_partitions,
             internal_partitions: self.internal_partitions,
-            index_period: match self.index_period {
-                Period::Day => IndexPeriod::Day,
-                Period::Hour => IndexPeriod::Hour,
-            },
+            index_period: self.index_period.setting(),
             geography: fingerprints(&self.mmdb)?,
             filters: self.filters.clone(),
             cni_profile: self.cni.setting(),
@@ -157,40 +173,28 @@ async fn run(context: Context<InitSettings>) -> Result<()> {
     record_settings::ensure_topics(&log, &wanted, settings.enriched_partitions)
         .await
         .hint("give the numbers of partitions that the topics have; those of a running cluster are never changed")?;
-    let Some(found) = record_settings::read(&log, &wanted.cluster).await? else {
+    let dated = record_settings::dated(&log, &wanted.cluster).await?;
+    let Some(first) = dated.entries.first() else {
         record_settings::write(&log, &wanted).await?;
         return print(&format!("cluster {} is ready: {} topics, settings written\n", wanted.cluster, topics.len()));
     };
-    match difference(&found, &wanted) {
-        None => print(&format!("cluster {} was ready already\n", wanted.cluster)),
-        Some(difference) => Err(anyhow!("cluster {} has other settings: {difference}", wanted.cluster))
-            .hint("settings of a cluster never change afterwards: give the same values, or another --cluster"),
+    // What it began with, so that the same command may run again after settings were changed.
+    match difference(first, &wanted) {
+        None if dated.entries.len() == 1 => print(&format!("cluster {} was ready already\n", wanted.cluster)),
+        None => print(&format!(
+            "cluster {} was ready already; its settings have changed since, `weir settings show` lists them\n",
+            wanted.cluster
+        )),
+        Some(difference) => Err(anyhow!("cluster {} began with other settings: {difference}", wanted.cluster))
+            .hint("change what may change with `weir settings set`, or give the same values, or another --cluster"),
     }
 }
 
 /// The first value that differs, in words.
 fn difference(found: &RecordSettings, wanted: &RecordSettings) -> Option<String> {
-    let pairs = |s: &RecordSettings| {
-        [
-            ("tick", format!("{} ms", s.tick)),
-            ("window", format!("{} ms", s.window)),
-            ("grace", format!("{} ms", s.grace)),
-            ("tolerance", format!("{} ms", s.tolerance)),
-            ("late bound", format!("{} ms", s.late_bound)),
-            ("levels of allowed flows", format!("{:?}", s.levels_allowed)),
-            ("levels of denied flows", format!("{:?}", s.levels_denied)),
-            ("raw partitions", s.raw_partitions.to_string()),
-            ("internal partitions", s.internal_partitions.to_string()),
-            ("index period", format!("{:?}", s.index_period)),
-            ("databases of places", format!("{:?}", s.geography)),
-            ("network plugin", format!("{:?}", s.cni_profile)),
-            ("policies' settle time", format!("{} ms", s.policy_settle)),
-            ("filters", format!("{:?}", s.filters)),
-        ]
-    };
-    pairs(found)
+    record_settings::fields(found)
         .into_iter()
-        .zip(pairs(wanted))
+        .zip(record_settings::fields(wanted))
         .find(|((_, found), (_, wanted))| found != wanted)
         .map(|((name, found), (_, wanted))| format!("{name} is {found}, not {wanted}"))
 }

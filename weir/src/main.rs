@@ -12,6 +12,7 @@ mod record_settings;
 mod reference;
 mod replay;
 mod retention;
+mod settings;
 mod up;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,7 @@ Examples:
   weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
   weir policy connections --manifests DIR  who may talk to whom, by the network policies of a folder
   weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it
+  weir settings set --filter 'drop: dst.port == 53'    other settings, from a window on
   weir retention plan                      what would be deleted, and why
   weir dlq list                            what could not be indexed, and why
   weir doctor                              what this kernel and these capabilities allow to capture";
@@ -48,6 +50,9 @@ enum Command {
     Up(Box<up::UpSettings>),
     /// Make the topics and settings of a cluster, before its services start (`up` does it by itself)
     Init(Box<init::InitSettings>),
+    /// Show the settings that decide a cluster's records, or give it others from a time on
+    #[command(after_long_help = settings::HELP)]
+    Settings(Box<settings::SettingsCommand>),
     /// List named flows
     Flows(Box<flows::FlowsSettings>),
     /// Make the flows of past windows again from the raw topic: to the byte what was written then
@@ -84,6 +89,10 @@ fn main() -> ExitCode {
         Command::Init(ref settings) => {
             let settings = settings.clone();
             init::main(with(loaded, *settings))
+        }
+        Command::Settings(ref settings) => {
+            let settings = settings.clone();
+            settings::main(with(loaded, *settings))
         }
         Command::Flows(ref settings) => {
             let settings = settings.clone();

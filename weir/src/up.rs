@@ -78,17 +78,17 @@ pub(crate) struct UpSettings {
     /// Name pods from the .yaml, .yml and .json files of a folder
     #[arg(long, value_name = "DIR", help_heading = "Names")]
     manifests: Option<PathBuf>,
-    /// Databases (MaxMind DB format) of the countries and autonomous systems of public addresses; a data folder keeps to those
-    /// of its first start
+    /// Databases (MaxMind DB format) of the countries and autonomous systems of public addresses; for a data
+    /// folder that is new (later: `weir settings set`)
     #[arg(long, value_name = "FILE,..", value_delimiter = ',', help_heading = "Names")]
     mmdb: Vec<PathBuf>,
-    /// Whose answers count where Kubernetes leaves a question of policies to the network plugin; a data folder keeps to that of
-    /// its first start (docs/policy.md)
+    /// Whose answers count where Kubernetes leaves a question of policies to the network plugin; for a data
+    /// folder that is new (later: `weir settings set`; docs/policy.md)
     #[arg(long, value_enum, default_value_t = Cni::None, value_name = "PLUGIN", help_heading = "Names")]
     cni: Cni,
     /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
-    /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times; a data
-    /// folder keeps to those of its first start (docs/filters.md)
+    /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times; for a
+    /// data folder that is new (later: `weir settings set`; docs/filters.md)
     #[arg(long = "filter", value_name = "RULE", value_parser = weir_filter::parse_rule)]
     filters: Vec<FilterRule>,
     /// The process

@@ -4,8 +4,17 @@
 //! afterwards, because a replay must find the very settings that were in force. Process settings (addresses, sizes of
 //! buffers) are not here: they never change a record.
 
+use crate::time::NEVER;
 use crate::{Level, Millis};
 use thiserror::Error;
+
+/// How long before the first generation for which they hold settings must be on their topic, in milliseconds of the topic's
+/// time. Whoever has read the topic to its end within half of it knows what holds for all that has been published: a batch
+/// is appended at most the tolerance before its tick, so that it comes later than settings that hold for its window.
+pub const LEAD: Millis = 120_000;
+
+/// The newest version of the meaning of records that is known here.
+pub const SEMANTICS: i32 = 3;
 
 /// Settings of one cluster that are in force from one generation on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +48,7 @@ pub struct RecordSettings {
     /// The period of an index: one per UTC day or one per UTC hour.
     pub index_period: IndexPeriod,
     /// Version of the meaning of records; a new binary changes records only by raising it. From 2 on they say what policies
-    /// said.
+    /// said, from 3 on filters are asked of DNS questions too. At most [`SEMANTICS`].
     pub semantics: i32,
     /// Whether append times bound the samples' times: true for live sources, false for captures and demos of the past.
     pub live: bool,
@@ -136,7 +145,7 @@ impl RecordSettings {
             keys_limit: 200_000,
             set_limit: 100,
             index_period: IndexPeriod::Day,
-            semantics: 2,
+            semantics: SEMANTICS,
             live: true,
             filters: Vec::new(),
             cni_profile: String::new(),
@@ -158,6 +167,13 @@ impl RecordSettings {
             internal_partitions: 1,
             ..Self::standard(cluster)
         }
+    }
+
+    /// Whether settings that were appended to their topic at a time are followed: what a cluster begins with always is, what
+    /// comes later than [`LEAD`] before its first generation never, because some processes would have gone on without it.
+    #[must_use]
+    pub fn in_time(&self, appended: Millis) -> bool {
+        self.valid_from == NEVER || self.valid_from >= appended.saturating_add(LEAD)
     }
 
     /// Checks that the values fit together.

@@ -37,3 +37,10 @@ fn what_places_samples_never_changes() {
     assert!(SettingsHistory::new("local", vec![settings(NEVER, 2), settings(20_000, 1)]).is_err());
     assert!(SettingsHistory::new("local", vec![settings(NEVER, 1), settings(20_001, 1)]).is_err());
 }
+
+#[test]
+fn records_of_a_meaning_that_is_not_known_are_refused() {
+    let newer = RecordSettings { semantics: weir_flow::settings::SEMANTICS + 1, ..settings(20_000, 1) };
+    let error = SettingsHistory::new("local", vec![settings(NEVER, 1), newer]).unwrap_err();
+    assert!(error.to_string().contains("upgrade"), "{error}");
+}

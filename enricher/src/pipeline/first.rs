@@ -3,12 +3,15 @@
 use super::Shared;
 use super::heartbeat::Silence;
 use super::metadata::{SharedTable, complete_text};
-use super::session::{AT_ONCE, Clients, Failure, Transaction, clients, no_position, transact};
+use super::record_settings::Current;
+use super::session::{AT_ONCE, Clients, Decided, Failure, Transaction, clients, no_position, transact};
 use super::stages::First;
-use crate::join::Joined;
+use crate::history::SettingsHistory;
+use crate::join::{Joined, Places};
 use crate::judge::Judge;
 use crate::position::Stage1Position;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
@@ -22,14 +25,19 @@ pub(super) async fn session(shared: &Shared, table: &SharedTable) -> Result<(), 
     let topic = topics::raw(&shared.settings.cluster);
     let Clients { mut consumer, producer } = clients(shared, 1, &topic).await?;
     let heartbeats = shared.log.producer(&ProducerSettings::new("weir-enricher-heartbeat"))?;
-    let mut work = Work::new(shared, table, topic, producer, heartbeats);
+    let mut decided = Decided::now(shared);
+    let mut work = Work::new(shared, &decided.current, table, topic, producer, heartbeats);
     let mut complete_to = table.watch();
     let outcome = loop {
         let event = tokio::select! {
             () = shared.token.cancelled() => break Ok(()),
+            () = decided.changed() => break Err(Failure::Settings),
             event = consumer.next(shared.settings.poll) => event?,
             Ok(()) = complete_to.changed() => Event::Idle,
         };
+        if let Err(failure) = decided.check() {
+            break Err(failure);
+        }
         if let Err(failure) = work.handle_all(&mut consumer, event).await {
             break Err(failure);
         }
@@ -40,6 +48,9 @@ pub(super) async fn session(shared: &Shared, table: &SharedTable) -> Result<(), 
 
 struct Work<'a> {
     shared: &'a Shared,
+    /// The settings in force, and those of the past.
+    history: Arc<SettingsHistory>,
+    places: Arc<Places>,
     table: &'a SharedTable,
     topic: String,
     producer: weir_stream::TransactionalProducer,
@@ -57,6 +68,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(
         shared: &'a Shared,
+        current: &Current,
         table: &'a SharedTable,
         topic: String,
         producer: weir_stream::TransactionalProducer,
@@ -64,12 +76,14 @@ impl<'a> Work<'a> {
     ) -> Self {
         Self {
             shared,
+            history: current.history.clone(),
+            places: current.places.clone(),
             table,
             topic,
             producer,
             heartbeats,
             group: None,
-            first: First::new(&shared.settings.cluster, shared.history.clone(), shared.meters.clone()),
+            first: First::new(&shared.settings.cluster, current.history.clone(), shared.meters.clone()),
             judge: Judge::default(),
             paused: BTreeSet::new(),
             held: false,
@@ -190,7 +204,7 @@ impl<'a> Work<'a> {
     fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
         let known = self.table.read();
         let (table, policies) = (&known.table, (&known.policies, &self.judge));
-        let join = Joined { table, places: &self.shared.places, policies };
+        let join = Joined { table, places: &self.places, policies };
         let closed = self.first.close(&join, most)?;
         let name = |number| TopicPartition::new(self.topic.as_str(), number);
         let position = |at: Stage1Position| OffsetAndMetadata::new(at.offset, at.metadata());
@@ -200,7 +214,7 @@ impl<'a> Work<'a> {
 
     /// Writes heartbeats for partitions that were silent, but not for those that are paused.
     fn beat(&mut self) {
-        let settings = self.shared.history.latest();
+        let settings = self.history.latest();
         if !settings.live {
             return;
         }
@@ -270,7 +284,7 @@ impl<'a> Work<'a> {
     /// Says when windows wait for metadata.
     fn watch_metadata(&mut self) {
         let complete_to = self.table.read().table.complete_to();
-        let settings = self.shared.history.latest();
+        let settings = self.history.latest();
         let newest = self.first.owned.values().map(|owned| owned.partition.watermark()).max().unwrap_or(NEVER);
         let behind = if newest == NEVER { 0 } else { newest.saturating_sub(complete_to).max(0) };
         self.shared.meters.metadata_behind.set(behind);

@@ -19,6 +19,7 @@ pub(super) struct Meters {
     pub(super) dns_too_late: Counter,
     pub(super) dns_outside: Counter,
     pub(super) dns_coarsened: Counter,
+    pub(super) dns_filtered: Family<Label, Counter>,
     pub(super) dns_records: Counter,
     pub(super) names_left_out: Counter,
     pub(super) dead_letters: Counter,
@@ -46,6 +47,9 @@ pub(super) struct Meters {
     pub(super) policy_revisions: Gauge,
     pub(super) metadata_behind: Gauge,
     pub(super) metadata_waits: Counter,
+    pub(super) settings: Gauge,
+    pub(super) settings_too_late: Gauge,
+    pub(super) settings_waits: Counter,
 }
 
 impl Meters {
@@ -91,6 +95,10 @@ impl Meters {
             dns_coarsened: m.counter(
                 "weir_enricher_dns_samples_coarsened",
                 "DNS samples in records whose question stands for several, because there were too many",
+            ),
+            dns_filtered: m.counter_family(
+                "weir_enricher_dns_samples_filtered",
+                "DNS samples that a filter changed or left out, by what became of them",
             ),
             dns_records: m.counter("weir_enricher_dns_records", "DNS records written"),
             names_left_out: m.counter(
@@ -164,6 +172,15 @@ impl Meters {
             metadata_waits: m.counter(
                 "weir_enricher_metadata_waits",
                 "How often windows began to wait for metadata for longer than --enricher-metadata-alarm, or until memory was full",
+            ),
+            settings: m.gauge("weir_enricher_settings", "Settings records of the cluster that are followed"),
+            settings_too_late: m.gauge(
+                "weir_enricher_settings_too_late",
+                "Settings records that came later than two minutes before their first window, and are not followed",
+            ),
+            settings_waits: m.counter(
+                "weir_enricher_settings_waits",
+                "How often a stage stopped because the settings topic could not be read to its end for a minute",
             ),
         }
     }

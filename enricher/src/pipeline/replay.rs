@@ -5,7 +5,8 @@
 //! settings and metadata as of then decide what is in them, so that they are the same to the byte on any day.
 
 use super::meters::Meters;
-use super::{IDLE, check_partitions, metadata, places, record_settings};
+use super::record_settings::SettingsTopic;
+use super::{IDLE, check_partitions, metadata, places};
 use crate::history::SettingsHistory;
 use crate::join::{Joined, Places};
 use crate::judge::Judge;
@@ -110,7 +111,7 @@ impl Replay {
     /// settings; databases of places that are not given; a log that cannot be read.
     pub async fn prepare(request: &Request, log: &Log, metrics: &Metrics) -> anyhow::Result<Self> {
         let cluster = request.cluster.as_str();
-        let history = Arc::new(record_settings(log, cluster).await?);
+        let history = Arc::new(SettingsTopic::read(log, cluster).await?.history()?);
         check_partitions(log, cluster, &history).await?;
         let places = places::load(&request.mmdb, &history)?;
         let window = history.latest().window;

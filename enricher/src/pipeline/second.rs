@@ -1,6 +1,6 @@
 //! The loop of stage 2.
 
-use super::session::{AT_ONCE, Clients, Failure, Transaction, clients, no_position, transact};
+use super::session::{AT_ONCE, Clients, Decided, Failure, Transaction, clients, no_position, transact};
 use super::stages::Second;
 use super::{Shared, encode};
 use crate::position::Stage2Position;
@@ -13,13 +13,18 @@ use weir_stream::{AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, To
 pub(super) async fn session(shared: &Shared) -> Result<(), Failure> {
     let topic = topics::partial(&shared.settings.cluster);
     let Clients { mut consumer, producer } = clients(shared, 2, &topic).await?;
-    let second = Second::new(&shared.settings.cluster, shared.history.clone(), shared.meters.clone());
+    let mut decided = Decided::now(shared);
+    let second = Second::new(&shared.settings.cluster, decided.current.history.clone(), shared.meters.clone());
     let mut work = Work { shared, topic, producer, group: None, second };
     let outcome = loop {
         let event = tokio::select! {
             () = shared.token.cancelled() => break Ok(()),
+            () = decided.changed() => break Err(Failure::Settings),
             event = consumer.next(shared.settings.poll) => event?,
         };
+        if let Err(failure) = decided.check() {
+            break Err(failure);
+        }
         if let Err(failure) = work.handle_all(&mut consumer, event).await {
             break Err(failure);
         }

@@ -3,8 +3,10 @@
 
 use super::Shared;
 use super::metadata::SharedTable;
+use super::record_settings::Current;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use weir_stream::{
     Assignor, ErrorKind, GroupConsumer, GroupMetadata, GroupSettings, NewRecord, OffsetAndMetadata, StreamError,
     TopicPartition, TransactionSettings, TransactionalProducer,
@@ -25,11 +27,43 @@ pub(super) enum Failure {
     Again(anyhow::Error),
     /// A new session would fail the same way.
     Final(anyhow::Error),
+    /// The settings that decide records are others now, or are not known well enough.
+    Settings,
 }
 
 impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
         if error.kind() == ErrorKind::Invalid { Self::Final(error.into()) } else { Self::Again(error.into()) }
+    }
+}
+
+/// What decides records in one session.
+pub(super) struct Decided {
+    pub(super) current: Current,
+    changes: watch::Receiver<Current>,
+}
+
+impl Decided {
+    pub(super) fn now(shared: &Shared) -> Self {
+        let mut changes = shared.current.clone();
+        let current = changes.borrow_and_update().clone();
+        Self { current, changes }
+    }
+
+    /// Waits until other settings are known.
+    pub(super) async fn changed(&mut self) {
+        // Who follows the topic ends with the process or with an error, which ends everything.
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether what is there to be processed may be.
+    ///
+    /// # Errors
+    /// [`Failure::Settings`] where settings may have been written that this process has not read.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.changes.borrow().is_reliable() { Ok(()) } else { Err(Failure::Settings) }
     }
 }
 
@@ -56,6 +90,12 @@ pub(super) async fn repeat(shared: Arc<Shared>, stage: u8, table: SharedTable) -
             Err(Failure::Final(error)) => {
                 return Err(error.context(format!("stage {stage} of cluster {}", shared.settings.cluster)));
             }
+            Err(Failure::Settings) => {
+                if !settled(&shared, stage).await {
+                    return Ok(());
+                }
+                continue;
+            }
             Err(Failure::Again(error)) => error,
         };
         if begun.elapsed() > LONG {
@@ -69,6 +109,29 @@ pub(super) async fn repeat(shared: Arc<Shared>, stage: u8, table: SharedTable) -
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(shared.settings.retry_limit),
         }
     }
+}
+
+/// Waits until the settings that decide records are known again; false when the token is cancelled.
+async fn settled(shared: &Shared, stage: u8) -> bool {
+    let condition = "enricher settings";
+    let reliable = || shared.current.borrow().is_reliable();
+    if reliable() {
+        let count = shared.current.borrow().history.entries().count();
+        tracing::info!(stage, count, "begins again from committed positions with other settings of records");
+        return true;
+    }
+    shared.meters.settings_waits.inc();
+    let text = format!("topic {} could not be read to its end for a minute", weir_schemas::topics::SETTINGS);
+    tracing::warn!(stage, "waits for the settings of records: {text}");
+    shared.health.set_ready(condition, false, text);
+    while !reliable() {
+        tokio::select! {
+            () = shared.token.cancelled() => return false,
+            () = tokio::time::sleep(shared.settings.poll) => {}
+        }
+    }
+    shared.health.set_ready(condition, true, "");
+    true
 }
 
 /// Makes the clients of a session: the producer first, so that a predecessor's open transaction is aborted before

@@ -10,10 +10,12 @@ use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::enriched::{Arrival, Attribution, Enriched};
 use weir_schemas::ledger::Ledger;
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
-use weir_schemas::{Message, encode};
+use weir_schemas::settings::Settings;
+use weir_schemas::{Message, decode, encode};
 use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
+mod changed;
 mod dns;
 mod places;
 mod replayed;

@@ -95,7 +95,10 @@ impl Sink {
         for record in reader.read_to_end(IDLE).await? {
             let settings = record.value.as_deref().map(weir_schemas::decode::<Settings>).transpose()?;
             if let Some(settings) = settings {
-                periods.apply(&RecordSettings::try_from(settings)?);
+                let settings = RecordSettings::try_from(settings)?;
+                if settings.in_time(record.timestamp) {
+                    periods.apply(&settings);
+                }
             }
         }
         Ok(Self::Index { direct: Direct::new(elastic, &Metrics::new())?, periods })
