@@ -9,17 +9,21 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_filter::{Action, End, EndField, Facts, Field, FlowField, Rules, Sameness, Subject, Value};
-use weir_flow::protocol;
+use weir_flow::dns::{code_name, type_name};
+use weir_flow::{Address, protocol};
 use weir_join::{Identity, IdentityKind};
 use weir_schemas::enriched::{self, Arrival, Attribution, NoneReason};
 use weir_schemas::ledger::Reporter;
 use weir_schemas::partial::Partial;
-use weir_schemas::raw::{DropClass, Origin, Point, Totals};
+use weir_schemas::raw::{DnsSample, DropClass, Origin, Point, Totals};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod redact;
 #[cfg(test)]
 mod tests;
+
+/// The version of semantics from which on filters are asked of DNS questions.
+pub(crate) const QUESTIONS: i32 = 3;
 
 /// Reason in the ledger: dropped by a filter.
 pub(crate) const FILTERED: &str = "filtered";
@@ -74,6 +78,59 @@ pub(crate) fn apply<'o, 'a>(
     None
 }
 
+/// Decides a DNS question, which is asked like a flow from the client to the server. What is redacted is emptied there.
+pub(crate) fn apply_to_question<'a>(
+    rules: &Rules,
+    sample: &DnsSample,
+    (client, server): (&mut EndFound<'a>, &mut EndFound<'a>),
+    origin: Origin,
+) -> Decided {
+    match rules.decide(&Asked { sample, client, server, origin }) {
+        Action::Keep => Decided::Kept(1),
+        Action::Drop => Decided::Dropped,
+        Action::Sample(factor) if is_question_chosen(sample, *factor) => Decided::Kept((*factor).min(SAMPLING_MOST)),
+        Action::Sample(_) => Decided::PassedOver,
+        Action::Redact(subjects) => {
+            for subject in subjects {
+                let Field::End(end, field) = subject.field() else { continue };
+                redact::redact_end(if end == End::Source { client } else { server }, subject, field);
+            }
+            Decided::Redacted
+        }
+    }
+}
+
+/// What filters make of a DNS question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decided {
+    /// It is taken for so many of its kind.
+    Kept(u32),
+    /// It is taken with fields emptied.
+    Redacted,
+    /// It is left out.
+    Dropped,
+    /// Another one of its kind stands for it.
+    PassedOver,
+}
+
+/// Whether a question is the one in `factor` that is taken: by who asks whom for what, in every tick.
+fn is_question_chosen(sample: &DnsSample, factor: u32) -> bool {
+    let mut bytes = Vec::with_capacity(40 + sample.question.len());
+    for (address, port) in [(sample.client, 0), (sample.server, sample.server_port)] {
+        push_end(&mut bytes, address, port);
+    }
+    bytes.extend_from_slice(sample.question.as_bytes());
+    xxh3_64_with_seed(&bytes, SEED).is_multiple_of(u64::from(factor.max(1)))
+}
+
+fn push_end(bytes: &mut Vec<u8>, address: Address, port: u16) {
+    match address.ip() {
+        std::net::IpAddr::V4(a) => bytes.extend_from_slice(&a.octets()),
+        std::net::IpAddr::V6(a) => bytes.extend_from_slice(&a.octets()),
+    }
+    bytes.extend_from_slice(&port.to_le_bytes());
+}
+
 /// Whether a flow is the one in `factor` that is taken: by its tuple after translation, whichever way its packets go and
 /// whoever is thought to have opened it.
 fn is_chosen(o: &Observation<'_, '_>, factor: u32) -> bool {
@@ -83,11 +140,7 @@ fn is_chosen(o: &Observation<'_, '_>, factor: u32) -> bool {
     let mut bytes = Vec::with_capacity(40);
     bytes.push(o.sample.protocol);
     for (address, port) in ends {
-        match address.ip() {
-            std::net::IpAddr::V4(a) => bytes.extend_from_slice(&a.octets()),
-            std::net::IpAddr::V6(a) => bytes.extend_from_slice(&a.octets()),
-        }
-        bytes.extend_from_slice(&port.to_le_bytes());
+        push_end(&mut bytes, address, port);
     }
     xxh3_64_with_seed(&bytes, SEED).is_multiple_of(u64::from(factor.max(1)))
 }
@@ -157,23 +210,17 @@ impl Seen<'_, '_> {
                 Reporter::Initiator => "initiator",
                 Reporter::Responder => "responder",
             }),
-            FlowField::Point => Value::Text(match sample.point {
-                Point::Pod => "pod",
-                Point::Host => "host",
-                Point::Capture => "capture",
-                Point::Transit | Point::Underlay => return None,
-            }),
-            FlowField::Direction => Value::Text(direction(o)),
-            FlowField::Origin => Value::Text(match self.origin {
-                Origin::Ebpf => "ebpf",
-                Origin::Capture => "capture",
-                Origin::Demo => "demo",
-                Origin::Owner => return None,
-            }),
+            FlowField::Point => Value::Text(point(sample.point)?),
+            FlowField::Direction => Value::Text(direction(&o.initiator, &o.responder)),
+            FlowField::Origin => Value::Text(origin(self.origin)?),
             FlowField::OrientationGuessed => return flag(o.guessed),
             FlowField::Untranslated => return flag(o.untranslated),
-            // Not known of samples, or of several values.
-            FlowField::Addresses
+            // Not known of samples of flows, or of several values.
+            FlowField::Dns
+            | FlowField::DnsQuestion
+            | FlowField::DnsType
+            | FlowField::DnsResponseCode
+            | FlowField::Addresses
             | FlowField::DropReasons
             | FlowField::DropClass
             | FlowField::Arrival
@@ -195,20 +242,82 @@ impl Seen<'_, '_> {
         let found = if end == End::Source { &o.initiator } else { &o.responder };
         let sent = (end == End::Source) == o.forward;
         match field {
-            EndField::Labels => {
-                let labels = found.found.identity.iter().flat_map(|identity| identity.labels.iter());
-                labels.into_iter().any(|label| test(Value::Text(label)))
-            }
             EndField::TcpFlags => sent && protocol::flag_names(o.sample.tcp_flags).any(|name| test(Value::Text(name))),
             EndField::Bytes | EndField::Packets if !sent => test(Value::Number(0)),
             EndField::Bytes => self.of_flow(FlowField::Bytes).is_some_and(test),
             EndField::Packets => self.of_flow(FlowField::Packets).is_some_and(test),
-            EndField::Address => test(Value::Address(found.ask.address.ip())),
-            EndField::Port => found.ask.port.is_some_and(|port| test(Value::Number(u64::from(port)))),
-            field => {
-                text_of_end(found, field).filter(|text| !text.is_empty()).is_some_and(|text| test(Value::Text(text)))
-            }
+            field => of_found(found, field, test),
         }
+    }
+}
+
+/// A DNS question as filters see it: a flow of which the ends are known, and nothing was counted.
+struct Asked<'s, 'a> {
+    sample: &'s DnsSample,
+    client: &'s EndFound<'a>,
+    server: &'s EndFound<'a>,
+    origin: Origin,
+}
+
+impl Facts for Asked<'_, '_> {
+    fn any(&self, field: Field, mut test: impl FnMut(Value<'_>) -> bool) -> bool {
+        let sample = self.sample;
+        fn text(text: Option<&str>) -> Option<Value<'_>> {
+            text.filter(|text| !text.is_empty()).map(Value::Text)
+        }
+        let value = match field {
+            Field::End(End::Source, field) => return of_found(self.client, field, test),
+            Field::End(End::Destination, field) => return of_found(self.server, field, test),
+            Field::Flow(FlowField::Addresses) => {
+                return [sample.client, sample.server].iter().any(|a| test(Value::Address(a.ip())));
+            }
+            Field::Flow(FlowField::DnsType) => return test(Value::Text(&type_name(sample.question_type))),
+            Field::Flow(FlowField::DnsResponseCode) => {
+                return sample.response_code.is_some_and(|code| test(Value::Text(&code_name(code))));
+            }
+            Field::Flow(FlowField::Dns) => Some(Value::Set),
+            Field::Flow(FlowField::DnsQuestion) => text(Some(&sample.question)),
+            Field::Flow(FlowField::Protocol) => Some(Value::Number(u64::from(sample.protocol))),
+            Field::Flow(FlowField::Point) => text(point(sample.point)),
+            Field::Flow(FlowField::Origin) => text(origin(self.origin)),
+            Field::Flow(FlowField::Direction) => text(Some(direction(self.client, self.server))),
+            Field::Flow(FlowField::Reporter) => {
+                text(Some(if sample.end == weir_schemas::raw::End::Source { "initiator" } else { "responder" }))
+            }
+            Field::Flow(_) => None,
+        };
+        value.is_some_and(test)
+    }
+}
+
+fn point(point: Point) -> Option<&'static str> {
+    match point {
+        Point::Pod => Some("pod"),
+        Point::Host => Some("host"),
+        Point::Capture => Some("capture"),
+        Point::Transit | Point::Underlay => None,
+    }
+}
+
+fn origin(origin: Origin) -> Option<&'static str> {
+    match origin {
+        Origin::Ebpf => Some("ebpf"),
+        Origin::Capture => Some("capture"),
+        Origin::Demo => Some("demo"),
+        Origin::Owner => None,
+    }
+}
+
+/// What is known of an end, whatever was counted.
+fn of_found(found: &EndFound<'_>, field: EndField, mut test: impl FnMut(Value<'_>) -> bool) -> bool {
+    match field {
+        EndField::Labels => {
+            let labels = found.found.identity.iter().flat_map(|identity| identity.labels.iter());
+            labels.into_iter().any(|label| test(Value::Text(label)))
+        }
+        EndField::Address => test(Value::Address(found.ask.address.ip())),
+        EndField::Port => found.ask.port.is_some_and(|port| test(Value::Number(u64::from(port)))),
+        field => text_of_end(found, field).filter(|text| !text.is_empty()).is_some_and(|text| test(Value::Text(text))),
     }
 }
 
@@ -260,7 +369,7 @@ fn action(o: &Observation<'_, '_>) -> &'static str {
 }
 
 /// As a watcher at the cluster's border would say it.
-fn direction(o: &Observation<'_, '_>) -> &'static str {
+fn direction(initiator: &EndFound<'_>, responder: &EndFound<'_>) -> &'static str {
     let inside = |end: &EndFound<'_>| enriched::is_inside(end.found.attribution, end.ask.address.scope());
-    enriched::direction(inside(&o.initiator), inside(&o.responder))
+    enriched::direction(inside(initiator), inside(responder))
 }

@@ -118,6 +118,14 @@ pub struct Counts {
     pub dns_too_late: u64,
     /// DNS samples that do not count, because another node's report of the same question does or they were seen in transit.
     pub dns_outside: u64,
+    /// DNS samples that a filter dropped.
+    pub dns_filtered: u64,
+    /// DNS samples that a filter's sampling passed over.
+    pub dns_sampled_out: u64,
+    /// DNS samples that were taken for others of their kind.
+    pub dns_sampled: u64,
+    /// DNS samples that were taken with fields emptied.
+    pub dns_redacted: u64,
     /// DNS samples in records whose question stands for several.
     pub dns_coarsened: u64,
     /// DNS samples whose names were left out of flow records, because there were too many.

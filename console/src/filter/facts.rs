@@ -109,7 +109,11 @@ impl Recorded<'_> {
             | FlowField::Verdict
             | FlowField::Pending
             | FlowField::Rule
-            | FlowField::Point => return None,
+            | FlowField::Point
+            | FlowField::Dns
+            | FlowField::DnsQuestion
+            | FlowField::DnsType
+            | FlowField::DnsResponseCode => return None,
         })
     }
 

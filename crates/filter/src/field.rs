@@ -129,6 +129,14 @@ pub enum FlowField {
     Explanation,
     /// Whether several attempts went otherwise than policies say.
     Mismatch,
+    /// Whether it is a DNS question, not a flow.
+    Dns,
+    /// The name that was asked for.
+    DnsQuestion,
+    /// The question's type.
+    DnsType,
+    /// The answer's code.
+    DnsResponseCode,
 }
 
 /// A field.
@@ -238,7 +246,7 @@ impl EndField {
 
 impl FlowField {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Protocol,
         Self::Action,
         Self::Bytes,
@@ -266,7 +274,16 @@ impl FlowField {
         Self::Rule,
         Self::Explanation,
         Self::Mismatch,
+        Self::Dns,
+        Self::DnsQuestion,
+        Self::DnsType,
+        Self::DnsResponseCode,
     ];
+
+    /// Whether only DNS questions have it.
+    fn is_of_questions(self) -> bool {
+        matches!(self, Self::Dns | Self::DnsQuestion | Self::DnsType | Self::DnsResponseCode)
+    }
 }
 
 impl Field {
@@ -313,8 +330,9 @@ impl Field {
         let facets = self.facets();
         match (place, self) {
             (Place::Sample, _) => facets.samples,
-            // A record is of several samples: where each was seen is not kept.
-            (Place::Record, field) => field != Self::Flow(FlowField::Point),
+            // A record of flows is of several samples: where each was seen is not kept.
+            (Place::Record, Self::Flow(field)) => field != FlowField::Point && !field.is_of_questions(),
+            (Place::Record, Self::End(..)) => true,
             (Place::Search, _) => facets.documents,
         }
     }

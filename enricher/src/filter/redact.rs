@@ -8,13 +8,18 @@ pub(super) fn redact(observation: &mut Observation<'_, '_>, subjects: &[Subject]
         let Field::End(end, field) = subject.field() else { continue };
         let found = if end == End::Source { &mut observation.initiator } else { &mut observation.responder };
         observation.conversation = None;
-        found.change(|found| match subject {
-            Subject::Label(_, key) => of_identities(found, |identity| {
-                let is_other = |label: &&Arc<str>| label.strip_prefix(&**key).is_none_or(|rest| !rest.starts_with('='));
-                identity.labels = identity.labels.iter().filter(is_other).cloned().collect();
-            }),
-            Subject::Field(_) => of_end(found, field),
-        });
+        found.change(|found| redact_end(found, subject, field));
+    }
+}
+
+/// Empties what is named of one end.
+pub(super) fn redact_end(found: &mut EndFound<'_>, subject: &Subject, field: EndField) {
+    match subject {
+        Subject::Label(_, key) => of_identities(found, |identity| {
+            let is_other = |label: &&Arc<str>| label.strip_prefix(&**key).is_none_or(|rest| !rest.starts_with('='));
+            identity.labels = identity.labels.iter().filter(is_other).cloned().collect();
+        }),
+        Subject::Field(_) => of_end(found, field),
     }
 }
 

@@ -131,6 +131,14 @@ impl First {
             ] {
                 meters.filtered.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count);
             }
+            for (outcome, count) in [
+                ("dropped", now.dns_filtered - before.dns_filtered),
+                ("sampled_out", now.dns_sampled_out - before.dns_sampled_out),
+                ("sampled", now.dns_sampled - before.dns_sampled),
+                ("redacted", now.dns_redacted - before.dns_redacted),
+            ] {
+                meters.dns_filtered.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count);
+            }
             for (verdict, count) in [
                 (Verdict::Allow, now.allowed - before.allowed),
                 (Verdict::Deny, now.denied - before.denied),

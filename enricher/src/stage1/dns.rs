@@ -4,13 +4,15 @@ use super::aggregate::At;
 use super::generation::Of;
 use super::record::{labels, side_at};
 use crate::dns::{self, DnsKey, MORE, write_key};
+use crate::filter::{Decided, QUESTIONS, apply_to_question};
 use crate::join::Join;
 use crate::key::internal_partition;
-use crate::merge::{merge_side, sum};
+use crate::merge::{merge_side, product, sum};
 use crate::observe::{EndFound, Place, resolve_at, stands_for_an_end};
 use crate::sets::BoundedSet;
 use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
+use weir_filter::Rules;
 use weir_flow::dns::{code_name, type_name};
 use weir_flow::{Address, Level, RecordSettings};
 use weir_schemas::partial::{DnsBatch, DnsPartial};
@@ -34,6 +36,8 @@ pub(super) enum Taken {
     Coarsened(u64),
     /// Another observer's report of the same question counts.
     Outside,
+    /// A filter left it out, or passed it over for another one of its kind.
+    LeftOut,
 }
 
 /// All questions of one generation.
@@ -61,16 +65,38 @@ struct Question {
 impl Questions {
     /// Adds a sample. Of the two nodes that may have seen a question the client's counts if it was covered, else the
     /// server's, as for flows.
-    pub(super) fn add(&mut self, sample: &DnsSample, place: &Place<'_>, at: &At<'_>, join: &impl Join) -> Taken {
-        if !stands_for_an_end(sample.point) {
-            return Taken::Outside;
-        }
-        let client = client(sample, place, join);
+    ///
+    /// Filters are asked first, so that what they drop is nowhere, whoever reports it.
+    pub(super) fn add(
+        &mut self,
+        sample: &DnsSample,
+        place: &Place<'_>,
+        at: &At<'_>,
+        rules: &Rules,
+        join: &impl Join,
+    ) -> (Taken, Decided) {
+        let mut client = client(sample, place, join);
         let one_observer = sample.point == Point::Capture || join.one_observer(place.tick);
-        if !one_observer && (sample.end == End::Source) != client.covered {
-            return Taken::Outside;
+        let outside =
+            !stands_for_an_end(sample.point) || (!one_observer && (sample.end == End::Source) != client.covered);
+        let is_asked = !rules.is_empty() && at.settings.semantics >= QUESTIONS;
+        if outside && !is_asked {
+            return (Taken::Outside, Decided::Kept(1));
         }
-        let server = server(sample, place, join);
+        let mut server = server(sample, place, join);
+        let decided = if is_asked {
+            apply_to_question(rules, sample, (&mut client, &mut server), at.origin)
+        } else {
+            Decided::Kept(1)
+        };
+        if outside {
+            return (Taken::Outside, decided);
+        }
+        let factor = match decided {
+            Decided::Kept(factor) => factor,
+            Decided::Redacted => 1,
+            Decided::Dropped | Decided::PassedOver => return (Taken::LeftOut, decided),
+        };
         let mut partial = partial(sample, &client, &server, at);
         let coarsened = self.make_place(&mut partial, at.settings);
         let key = self.bytes.as_slice();
@@ -86,8 +112,8 @@ impl Questions {
                 self.records.entry(key.into()).or_insert(new)
             }
         };
-        self.answers += record.add(sample);
-        if coarsened == 0 { Taken::Whole } else { Taken::Coarsened(coarsened) }
+        self.answers += record.add(sample, factor);
+        (if coarsened == 0 { Taken::Whole } else { Taken::Coarsened(coarsened) }, decided)
     }
 
     /// Writes the key for which there is place, and leaves out of the record what the key has not. The answer is how many
@@ -182,12 +208,13 @@ impl Questions {
 }
 
 impl Question {
-    /// Adds what a sample counted; the answer is how many answers are new.
-    fn add(&mut self, sample: &DnsSample) -> usize {
-        self.partial.count = sum(self.partial.count, sample.count);
+    /// Adds what a sample counted, which stands for `factor`; the answer is how many answers are new.
+    fn add(&mut self, sample: &DnsSample, factor: u32) -> usize {
+        let factor = u64::from(factor);
+        self.partial.count = sum(self.partial.count, product(sample.count, factor));
         let latency = sample.latency.map(|l| RoundTrip {
-            sum: sum(l.sum, 0),
-            count: sum(l.count, 0),
+            sum: product(l.sum, factor),
+            count: product(l.count, factor),
             min: sum(l.min, 0),
             max: sum(l.max, 0),
         });

@@ -7,7 +7,7 @@ use super::names::{Domains, Names};
 use super::routes::Room;
 use super::verdicts::Verdicts;
 use super::{Closed, Counts};
-use crate::filter::{FILTERED, SAMPLED_OUT, Tally};
+use crate::filter::{Decided, FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
 use crate::merge::{add_totals, sum};
 use crate::observe::{Place, observe_all, stands_for_an_end};
@@ -182,7 +182,7 @@ impl Generation {
                 times,
                 domains: Domains::default(),
             };
-            self.take_questions(&next.batch.dns, &place, &at, join, counts);
+            self.take_questions(&next.batch.dns, &place, &at, rules, join, counts);
             let mut tally = Tally::default();
             self.known.begin();
             self.verdicts.begin();
@@ -229,16 +229,26 @@ impl Generation {
         questions: &[DnsSample],
         place: &Place<'_>,
         at: &At<'_>,
+        rules: &Rules,
         join: &impl Join,
         counts: &mut Counts,
     ) {
         for sample in questions {
             counts.dns += 1;
-            if sample.end == End::Source || sample.point == Point::Capture {
+            let (taken, decided) = self.questions.add(sample, place, at, rules, join);
+            // A question that another one stands for was asked all the same.
+            if decided != Decided::Dropped && (sample.end == End::Source || sample.point == Point::Capture) {
                 counts.names_left_out += u64::from(!self.names.learn(sample));
             }
-            match self.questions.add(sample, place, at, join) {
-                Taken::Whole => {}
+            match decided {
+                Decided::Kept(1) => {}
+                Decided::Kept(_) => counts.dns_sampled += 1,
+                Decided::Redacted => counts.dns_redacted += 1,
+                Decided::Dropped => counts.dns_filtered += 1,
+                Decided::PassedOver => counts.dns_sampled_out += 1,
+            }
+            match taken {
+                Taken::Whole | Taken::LeftOut => {}
                 Taken::Coarsened(samples) => counts.dns_coarsened += samples,
                 Taken::Outside => counts.dns_outside += 1,
             }

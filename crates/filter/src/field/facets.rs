@@ -49,6 +49,11 @@ const fn shared(name: &'static str, ecs: &'static str, kind: Kind, meaning: &'st
     Facets { sameness: Sameness::Alike, ..counted(name, ecs, kind, meaning) }
 }
 
+/// Known of the samples of DNS questions, by both reporters alike.
+const fn of_questions(name: &'static str, ecs: &'static str, kind: Kind, meaning: &'static str) -> Facets {
+    Facets { documents: false, ..shared(name, ecs, kind, meaning) }
+}
+
 impl EndField {
     pub(super) fn facets(self) -> Facets {
         match self {
@@ -215,6 +220,19 @@ impl FlowField {
                 "weir.policy.mismatch",
                 Kind::Flag,
                 "whether at least three attempts went otherwise than policies say",
+            ),
+            Self::Dns => of_questions("dns", "dns", Kind::Flag, "whether it is a DNS question and no flow"),
+            Self::DnsQuestion => {
+                of_questions("dns.question", "dns.question.name", Kind::Text, "name that was asked for, lower case")
+            }
+            Self::DnsType => {
+                of_questions("dns.type", "dns.question.type", Kind::Text, "type of the question, such as `AAAA`")
+            }
+            Self::DnsResponseCode => of_questions(
+                "dns.response_code",
+                "dns.response_code",
+                Kind::Text,
+                "code of the answer, such as `NXDOMAIN`; none where no answer was seen",
             ),
         }
     }

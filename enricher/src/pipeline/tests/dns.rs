@@ -38,3 +38,29 @@ async fn replayed(world: &World) -> Vec<Dns> {
     }
     records
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_whose_question_is_dropped_is_nowhere() {
+    let world = World::bare(1, 1).await;
+    let rules = ["drop: dns.question == \"secret.shop\"", "drop: dst.port == 53 and not dns"];
+    let filters = rules.iter().map(|rule| weir_filter::parse_rule(rule).unwrap()).collect();
+    let record = Settings::from(&weir_flow::RecordSettings { filters, ..settings(1, 1) });
+    world.put(topics::SETTINGS, 0, "local/0", &record).await;
+    for message in [a_pod("web-1", "10.0.0.1", "web", "node-a"), heartbeat(FOR_EVER)] {
+        world.metadata(&message).await;
+    }
+    let agent = Object::Agent(Agent { node: "node-a".to_owned(), ..Agent::default() });
+    world.metadata(&revision("node-a", "", "node-a", agent)).await;
+    let asked = vec![question("secret.shop"), question("db.shop")];
+    world.raw(0, &asking("node-a", 0, 100_000, vec![sample(1)], asked)).await;
+    world.raw(0, &batch("node-a", 1, 120_000, vec![])).await;
+    let running = world.start("one");
+    let done = |world: &World| !world.read::<Dns>(topics::DNS).is_empty() && world.enriched().len() >= 4;
+    world.until("a DNS record and four levels", done).await;
+    running.stop().await.unwrap();
+    let asked: Vec<String> = world.read::<Dns>(topics::DNS).into_iter().map(|record| record.question).collect();
+    assert_eq!(asked, ["db.shop"]);
+    assert!(world.enriched().iter().all(|record| record.responder.domains == ["db.shop"]));
+    let dropped = [("outcome", "dropped")];
+    assert_eq!(world.metrics.value("weir_enricher_dns_samples_filtered_total", &dropped), Some(1.0));
+}

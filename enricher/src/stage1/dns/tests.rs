@@ -4,6 +4,18 @@ use weir_schemas::enriched::{Attribution, IdentifiedBy};
 use weir_schemas::raw::Origin;
 
 fn run(settings: &RecordSettings, join: &Fake, samples: &[DnsSample]) -> (Vec<DnsPartial>, Vec<Taken>) {
+    let (partials, decided) = filtered(&[], settings, join, samples);
+    (partials, decided.into_iter().map(|(taken, _)| taken).collect())
+}
+
+fn filtered(
+    rules: &[&str],
+    settings: &RecordSettings,
+    join: &Fake,
+    samples: &[DnsSample],
+) -> (Vec<DnsPartial>, Vec<(Taken, Decided)>) {
+    let rules: Vec<_> = rules.iter().map(|r| weir_filter::parse_rule(r).unwrap_or_else(|e| panic!("{e}"))).collect();
+    let rules = Rules::compile(&rules).unwrap();
     let mut questions = Questions::default();
     let at = At {
         settings,
@@ -14,7 +26,7 @@ fn run(settings: &RecordSettings, join: &Fake, samples: &[DnsSample]) -> (Vec<Dn
         domains: crate::stage1::names::Domains::default(),
     };
     let place = Place { tick: 100_000, tick_length: 1_000, node: "node-a" };
-    let taken = samples.iter().map(|sample| questions.add(sample, &place, &at, join)).collect();
+    let taken = samples.iter().map(|sample| questions.add(sample, &place, &at, &rules, join)).collect();
     let (of, mut batches) = (Of { cluster: "local", partition: 3, generation: 100_000 }, Vec::new());
     questions.close(&of, settings, join, &mut batches);
     (batches.into_iter().flat_map(|(_, batch)| batch.dns).collect(), taken)
@@ -79,4 +91,54 @@ fn what_no_domain_stands_for_goes_to_a_catch_all() {
     let rest: Vec<_> = records.iter().filter(|p| p.question == MORE).collect();
     assert_eq!((records.len(), rest.len(), rest[0].count), (5, 1, 6));
     assert_eq!((rest[0].client.attribution, rest[0].server.address), (Attribution::None, None));
+}
+
+fn by_rule(rule: &str, samples: &[DnsSample]) -> (Vec<DnsPartial>, Vec<(Taken, Decided)>) {
+    filtered(&[rule], &settings(1, 1), &Fake::default(), samples)
+}
+
+#[test]
+fn rules_are_asked_of_questions_as_of_a_flow_from_client_to_server() {
+    let never = DnsSample { response_code: Some(3), ..question("db.secret.example") };
+    for rule in [
+        "drop: dns",
+        "drop: src.workload == \"web\" and dst.port == 53",
+        "drop: dns.question.endsWith(\".secret.example\") and dns.type == \"A\" and dns.response_code == \"NXDOMAIN\"",
+        "drop: protocol == udp and origin == ebpf and reporter == initiator and src.labels[\"app\"] == \"web\"",
+    ] {
+        let (records, taken) = by_rule(rule, std::slice::from_ref(&never));
+        assert_eq!((records.len(), taken), (0, vec![(Taken::LeftOut, Decided::Dropped)]), "{rule}");
+    }
+    for rule in ["drop: not dns", "drop: bytes >= 0", "drop: dns.question == \"other\"", "drop: has(src.tcp_flags)"] {
+        assert_eq!(by_rule(rule, std::slice::from_ref(&never)).1, [(Taken::Whole, Decided::Kept(1))], "{rule}");
+    }
+}
+
+#[test]
+fn what_a_rule_redacts_is_in_no_record() {
+    let rule = "redact src.workload, src.labels, dst.address: src.namespace == \"shop\"";
+    let (records, taken) = by_rule(rule, &[question("db.shop")]);
+    assert_eq!(taken, [(Taken::Whole, Decided::Redacted)]);
+    let record = &records[0];
+    assert_eq!((record.client.workload.as_deref(), record.client.namespace.as_deref()), (None, Some("shop")));
+    assert_eq!((record.client.labels.len(), record.server.address, record.server.port), (0, None, Some(53)));
+}
+
+#[test]
+fn a_sampled_question_stands_for_those_that_were_passed_over() {
+    let all: Vec<DnsSample> = (0..400).map(|n| DnsSample { count: 3, ..question(&format!("name-{n}")) }).collect();
+    let (records, taken) = by_rule("sample 4: dns", &all);
+    let (again, _) = by_rule("sample 4: dns", &all);
+    assert_eq!(records, again, "the choice is by what was asked");
+    let kept = taken.iter().filter(|(_, decided)| *decided == Decided::Kept(4)).count();
+    assert_eq!(kept + taken.iter().filter(|(_, decided)| *decided == Decided::PassedOver).count(), 400);
+    assert!((60..140).contains(&kept), "{kept} of 400");
+    assert!(records.iter().all(|record| record.count == 12 && record.latency.is_some_and(|l| l.count == 4)));
+}
+
+#[test]
+fn before_semantics_3_rules_are_of_flows_alone() {
+    let before = RecordSettings { semantics: 2, ..settings(1, 1) };
+    let (records, taken) = filtered(&["drop: true"], &before, &Fake::default(), &[question("db.shop")]);
+    assert_eq!((records.len(), taken), (1, vec![(Taken::Whole, Decided::Kept(1))]));
 }
