@@ -12,7 +12,7 @@ use weir_elastic::{Elastic, ElasticSettings};
 use weir_flow::RecordSettings;
 use weir_flow::settings::FilterRule;
 use weir_metadata::MetadataSettings;
-use weir_retention::{Amount, RetentionSettings};
+use weir_retention::RetentionSettings;
 use weir_schemas::topics;
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings};
@@ -32,6 +32,7 @@ const CLIENTS_END: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Settings of `weir up`.
 #[derive(Debug, Clone, Args)]
+#[command(mut_arg("budget", |budget| budget.default_value("2GB")))]
 pub(crate) struct UpSettings {
     /// Folder for everything that is kept; a second start on it goes on where the first stopped
     #[arg(long, value_name = "DIR", default_value = "weir-data")]
@@ -57,9 +58,9 @@ pub(crate) struct UpSettings {
     /// Address of the embedded search server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9200", help_heading = "Engines")]
     elasticsearch_listen: SocketAddr,
-    /// Disk that the indices may take, as a size (2GB) or a share of the disk (20%); the oldest go first
-    #[arg(long, value_name = "SIZE", default_value = "2GB")]
-    budget: Amount,
+    /// What is kept of the indices
+    #[command(flatten, next_help_heading = "Retention")]
+    retention: RetentionSettings,
     /// The page
     #[command(flatten)]
     console: ConsoleSettings,
@@ -108,10 +109,6 @@ impl UpSettings {
             ..MetadataSettings::default()
         }
     }
-
-    fn retention(&self) -> RetentionSettings {
-        RetentionSettings { budget: self.budget, ..RetentionSettings::default() }
-    }
 }
 
 /// Runs `weir up` until it is told to stop.
@@ -122,6 +119,7 @@ pub(crate) fn main(loaded: Loaded<UpSettings>) -> ExitCode {
 
 async fn run(context: Context<UpSettings>) -> Result<()> {
     let settings = &context.settings;
+    settings.retention.validate().map_err(anyhow::Error::msg).exit_code(2)?;
     let capture = Capture::choose(settings)?;
     let folder = data::DataFolder::open(&settings.data).or_else(|error| {
         let hint = error.hint();

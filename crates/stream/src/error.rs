@@ -76,6 +76,9 @@ pub enum StreamError {
         /// How long.
         milliseconds: u128,
     },
+    /// A broker was reached, and did not let this client in or is not trusted.
+    #[error("{0}; check --kafka-security, the user, the password and the certificates")]
+    Refused(String),
     /// A position could not be committed or fetched for one partition.
     #[error("offset of {partition}: {message}")]
     Offset {
@@ -111,7 +114,9 @@ impl StreamError {
                 ErrorKind::Invalid
             }
             Self::QueueFull { .. } => ErrorKind::QueueFull,
-            Self::UnknownTopic(_) | Self::Timeout { .. } | Self::Retriable(_) => ErrorKind::Retriable,
+            Self::UnknownTopic(_) | Self::Timeout { .. } | Self::Refused(_) | Self::Retriable(_) => {
+                ErrorKind::Retriable
+            }
             Self::Offset { retriable, .. } if *retriable => ErrorKind::Retriable,
             Self::Abortable(_) => ErrorKind::Abortable,
             Self::Fenced(_) => ErrorKind::Fenced,

@@ -129,7 +129,7 @@ impl Components {
             let settings = IndexerSettings::default();
             weir_indexer::run(settings, shell.log, shell.elastic, &shell.metrics, &shell.health, token).await
         });
-        let (retention, shell) = (self.context.settings.retention(), self.shell());
+        let (retention, shell) = (self.context.settings.retention.clone(), self.shell());
         self.spawn("retention", false, |token| async move {
             weir_retention::run(retention, shell.log, shell.elastic, &shell.metrics, &shell.health, token).await
         });

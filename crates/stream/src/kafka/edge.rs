@@ -10,6 +10,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::limiter::Limiter;
 use crate::log::{Metric, MetricKind};
@@ -109,6 +110,8 @@ pub(super) struct Edge {
     pub(super) client: String,
     pub(super) numbers: Arc<Numbers>,
     limiter: Arc<Mutex<Limiter>>,
+    /// Why a broker did not let this client in, or is not trusted: the last time.
+    refusal: Arc<Mutex<Option<String>>>,
     _alive: Arc<()>,
 }
 
@@ -118,8 +121,14 @@ impl Edge {
             client: client.to_owned(),
             numbers: registry.numbers(client),
             limiter: Arc::default(),
+            refusal: Arc::default(),
             _alive: Arc::clone(&registry.alive),
         }
+    }
+
+    /// Why no broker let this client in, if one was reached.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a complaint of the library may be logged now, and how many were not since the last.
@@ -152,10 +161,13 @@ impl ClientContext for Edge {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is an event, not an error.
-        if matches!(error, KafkaError::Global(rdkafka::types::RDKafkaErrorCode::PartitionEOF)) {
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
             return;
         }
         self.numbers.errors.fetch_add(1, Ordering::Relaxed);
+        if let KafkaError::Global(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error {
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
         // The library writes the same to its log, which comes to `log` above.
         tracing::debug!(target: "weir_stream::librdkafka", client = %self.client, %error, "{reason}");
     }

@@ -51,9 +51,12 @@ impl Lookup {
         let answer = self.client.client().fetch_metadata(Some("weir-check"), timeout);
         answer.map(drop).map_err(|error| match convert::code(&error) {
             Some(code) if convert::is_refusal(code) => convert::question("brokers", &error),
-            _ => StreamError::Timeout {
-                what: format!("the first answer of a broker ({error})"),
-                milliseconds: timeout.as_millis(),
+            _ => match self.client.client().context().refusal() {
+                Some(reason) => StreamError::Refused(reason),
+                None => StreamError::Timeout {
+                    what: format!("the first answer of a broker ({error})"),
+                    milliseconds: timeout.as_millis(),
+                },
             },
         })
     }
