@@ -19,7 +19,7 @@ use weir_flow::{Level, RecordSettings};
 
 /// Digest of everything that two windows of all four levels make.
 fn digest(keys_limit: u32, pods: u32) -> String {
-    let cluster = Cluster { name: "local".to_owned(), pods };
+    let cluster = Cluster { name: "local".to_owned(), pods, namespaces: false, policies: 0 };
     let levels = vec![Level::Zero, Level::One, Level::Two, Level::Three];
     let settings = RecordSettings {
         levels_allowed: levels.clone(),
