@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+mod alike;
 mod compile;
 mod judge;
 mod side;
@@ -144,6 +145,8 @@ struct Selected {
     known: Known,
     egress: Vec<u32>,
     ingress: Vec<u32>,
+    /// The first end of the same kind and namespace: where no policy selects one of them, the same is said of all.
+    plain: u32,
 }
 
 impl Selected {
@@ -172,6 +175,8 @@ pub struct Engine {
     networks: Networks,
     ends: Vec<Selected>,
     end_numbers: HashMap<Known, u32, FixedState>,
+    /// The first end of each kind and namespace.
+    plain: HashMap<(EndKind, Text), u32, FixedState>,
     /// Another one after each change of a policy, by which caches know whether they still hold.
     state: Arc<()>,
 }
@@ -194,6 +199,7 @@ impl Engine {
             networks: Networks::default(),
             ends: Vec::new(),
             end_numbers: HashMap::default(),
+            plain: HashMap::default(),
             state: Arc::new(()),
         }
     }
@@ -224,6 +230,7 @@ impl Engine {
     pub fn forget_ends(&mut self) {
         self.ends.clear();
         self.end_numbers.clear();
+        self.plain.clear();
         for selection in &mut self.selections {
             selection.yes.clear();
             selection.maybe.clear();
@@ -241,7 +248,8 @@ impl Engine {
         for selection in self.selections.iter_mut().filter(|selection| selection.uses > 0) {
             selection.see(new, &known);
         }
-        let mut selected = Selected { known: known.clone(), egress: Vec::new(), ingress: Vec::new() };
+        let plain = *self.plain.entry((known.kind, known.namespace)).or_insert(new);
+        let mut selected = Selected { known: known.clone(), egress: Vec::new(), ingress: Vec::new(), plain };
         for (at, compiled) in self.policies.iter().enumerate() {
             let Some(compiled) = compiled else { continue };
             if self.selects(compiled, new) {

@@ -109,6 +109,17 @@ impl<F> Timeline<F> {
         self.held(at, change).or_else(last)
     }
 
+    /// What held throughout a tick wherever its changes lie, and since when; nothing where that takes a closer look.
+    pub(crate) fn steady(&self, (begin, end): (Millis, Millis)) -> Option<(&Arc<F>, Millis)>
+    where
+        F: PartialEq,
+    {
+        let last = self.entries.last()?;
+        let throughout = last.from.1 <= begin && last.to.is_none_or(|(earliest, _)| end < earliest);
+        let since = || if self.entries.len() == 1 { Some(last.from.1) } else { self.since(end) };
+        throughout.then(since).flatten().map(|since| (&last.facts, since))
+    }
+
     /// When the last revision that had begun by then did.
     pub(crate) fn begun_at(&self, at: Millis, change: Change) -> Option<Millis> {
         let begun = self.entries.iter().rev().find(|entry| entry.has_begun(at, change));

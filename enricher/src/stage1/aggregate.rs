@@ -14,6 +14,7 @@ use crate::key::{Key, internal_partition};
 use crate::observe::Observation;
 use crate::pages::Pages;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, SharedSide, Verdict};
 use weir_schemas::partial::{Partial, PartialBatch};
@@ -81,7 +82,20 @@ pub(super) struct Batch {
     /// Numbers of what is known by conversation.
     numbers: Vec<[Option<u32>; 2]>,
     known: Vec<Known>,
+    /// How many conversations were looked up together with others; their numbers count from 0.
+    fetched: usize,
 }
+
+/// Where an observation is counted, as it was found before its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetched {
+    places: Places,
+    /// How often keys had been coarsened then.
+    rounds: u32,
+}
+
+/// How many records are read side by side before they are added to or taken.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Where a conversation is counted, and what was counted and is not in the records yet.
 #[derive(Debug)]
@@ -94,6 +108,7 @@ impl Batch {
     /// Begins with another batch.
     pub(super) fn begin(&mut self) {
         self.clear();
+        self.fetched = 0;
     }
 
     fn get_mut(&mut self, o: &Observation<'_, '_>) -> Option<&mut Known> {
@@ -158,7 +173,8 @@ impl Aggregate {
     }
 
     /// Counts an observation; [`Aggregate::flush`] adds what was counted to the records of each of its levels. The answer is
-    /// how many samples became coarse. `batch` is what is known of the batch's conversations.
+    /// how many samples became coarse. `batch` is what is known of the batch's conversations, and `fetched` what
+    /// [`Aggregate::fetch`] has found.
     pub(super) fn add(
         &mut self,
         observation: &Observation<'_, '_>,
@@ -166,15 +182,18 @@ impl Aggregate {
         names: &Names,
         batch: &mut Batch,
         ends: &mut Ends,
-        judged: Option<&Judged>,
+        (judged, fetched): (Option<&Judged>, Option<Fetched>),
     ) -> u64 {
         if let Some(known) = batch.get_mut(observation) {
             known.counts.count(observation, at, judged);
             return known.places.coarse;
         }
         let rounds = self.rounds();
-        let domains = Domains::of(observation, names);
-        let (places, coarsened) = self.place(observation, &At { domains, ..*at }, batch, ends, judged);
+        let known = fetched.filter(|fetched| fetched.rounds == rounds).map(|fetched| (fetched.places, 0));
+        let (places, coarsened) = known.unwrap_or_else(|| {
+            let domains = Domains::of(observation, names);
+            self.place(observation, &At { domains, ..*at }, batch, ends, judged)
+        });
         if rounds != self.rounds() {
             batch.clear();
         }
@@ -190,12 +209,59 @@ impl Aggregate {
         }
     }
 
+    /// Finds where observations are counted whose conversations are new in the batch, as far as the routes know it. Each step
+    /// is taken for all of them side by side, so that they wait for memory together. `denied` is whether policies denied them.
+    pub(super) fn fetch<'o, 'a: 'o>(
+        &self,
+        observations: impl Iterator<Item = (&'o Observation<'o, 'a>, bool)>,
+        at: &At<'_>,
+        names: &Names,
+        batch: &mut Batch,
+        ends: &Ends,
+    ) -> Vec<Option<Fetched>> {
+        let mut fetched = Vec::new();
+        let (mut new, mut asked) = (Vec::new(), Vec::new());
+        for (number, (observation, denied)) in observations.enumerate() {
+            fetched.push(None);
+            if let Some(conversation) = observation.conversation.filter(|number| *number >= batch.fetched) {
+                batch.fetched = conversation + 1;
+                new.push((number, observation, denied));
+                asked.extend([&*observation.initiator, &*observation.responder]);
+            }
+        }
+        let rounds = self.rounds();
+        let numbers = ends.numbers(&asked);
+        for ((number, observation, denied), ends) in new.into_iter().zip(numbers.chunks_exact(2)) {
+            let [Some(initiator), Some(responder)] = *ends else { continue };
+            let at = At { domains: Domains::of(observation, names), ..*at };
+            let route = Routes::between([initiator, responder], observation, &at, denied);
+            if let (Some(places), Some(fetched)) = (self.routes.get(&route), fetched.get_mut(number)) {
+                *fetched = Some(Fetched { places, rounds });
+            }
+        }
+        fetched
+    }
+
     /// Adds what was counted of a batch to the records.
     pub(super) fn flush(&mut self, batch: &mut Batch) {
-        for known in batch.known.iter_mut().filter(|known| !known.counts.is_empty()) {
-            self.add_known(known);
-            known.counts.clear();
+        for group in batch.known.chunks_mut(SIDE_BY_SIDE) {
+            self.read(group);
+            for known in group.iter_mut().filter(|known| !known.counts.is_empty()) {
+                self.add_known(known);
+                known.counts.clear();
+            }
         }
+    }
+
+    /// Reads from the records that are added to next, so that they are waited for together.
+    fn read(&self, group: &[Known]) {
+        let places = || group.iter().filter(|known| !known.counts.is_empty()).map(|known| known.places.records);
+        let records = || {
+            let each = places().flat_map(|places| self.levels.iter().zip(places));
+            each.filter_map(|(records, number)| records.get(number?))
+        };
+        black_box(records().fold(0, |all, record| all ^ record.touch()));
+        black_box(records().fold(0, |all, record| all ^ record.touch_judgements()));
     }
 
     fn add_known(&mut self, known: &Known) {
@@ -268,17 +334,22 @@ impl Aggregate {
         let partitions = usize::try_from(settings.internal_partitions).unwrap_or(1).max(1);
         for (number, mut level) in self.levels.into_iter().enumerate() {
             let room = level.numbers.len() / partitions + 16;
-            std::mem::take(&mut level.numbers).in_order(|bytes, number| {
-                let Some(record) = level.take(number) else { return };
-                let key = bytes.get(8..).unwrap_or_default();
-                let routing = key.get(..record.routing()).unwrap_or(key);
-                let internal = internal_partition(routing, settings.internal_partitions);
-                let mut partial = record.finish();
-                debug_assert!(is_key_of(&partial, bytes), "stage 2 would take {partial:?} for another record");
-                place(&mut partial.initiator, settings, join);
-                place(&mut partial.responder, settings, join);
-                by_internal.entry(internal).or_default().push(partial, room);
-            });
+            let order = std::mem::take(&mut level.numbers).into_order();
+            for group in order.groups(SIDE_BY_SIDE) {
+                let records = group.clone().filter_map(|(_, number)| level.get(number));
+                black_box(records.fold(0, |all, record| all ^ record.touch()));
+                for (bytes, number) in group {
+                    let Some(record) = level.take(number) else { continue };
+                    let key = bytes.get(8..).unwrap_or_default();
+                    let routing = key.get(..record.routing()).unwrap_or(key);
+                    let internal = internal_partition(routing, settings.internal_partitions);
+                    let mut partial = record.finish();
+                    debug_assert!(is_key_of(&partial, bytes), "stage 2 would take {partial:?} for another record");
+                    place(&mut partial.initiator, settings, join);
+                    place(&mut partial.responder, settings, join);
+                    by_internal.entry(internal).or_default().push(partial, room);
+                }
+            }
             announce(settings.internal_partitions, &mut by_internal, number);
         }
         for (internal, Messages(messages)) in by_internal {
@@ -348,6 +419,10 @@ fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Messages>,
 }
 
 impl Records {
+    fn get(&self, number: u32) -> Option<&Record> {
+        self.list.get(number)?.as_ref()
+    }
+
     fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
         self.list.get_mut(number)?.as_mut()
     }
@@ -357,6 +432,11 @@ impl Records {
     }
 
     fn insert(&mut self, key: &[u8], record: Record) -> u32 {
+        let hash = self.numbers.hash(key);
+        self.insert_hashed((hash, key), record)
+    }
+
+    fn insert_hashed(&mut self, key: (u64, &[u8]), record: Record) -> u32 {
         let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         self.list.push(Some(record));
         self.numbers.insert(key, number);
@@ -381,11 +461,17 @@ impl Records {
             responder: o.responder.key(instance),
             shape: Shape::Whole,
         };
-        write_key(bytes, at.window, &key);
-        if let Some(number) = self.numbers.get(bytes) {
+        let routing = write_key(bytes, at.window, &key);
+        let hash = self.numbers.hash(bytes);
+        if let Some(number) = self.numbers.get_hashed(hash, bytes) {
             return (number, false, 0);
         }
         let limit = limit(at.settings);
+        if self.counted < limit && self.coarse.is_empty() {
+            self.counted += 1;
+            let record = Record::new((level, Shape::Whole), o, ends, at, routing);
+            return (self.insert_hashed((hash, bytes), record), false, 0);
+        }
         let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
         let routing = write_key(bytes, at.window, &key.coarsened(shape));
         let known = self.numbers.get(bytes);

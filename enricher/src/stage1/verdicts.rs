@@ -1,7 +1,7 @@
 //! What policies say of the conversations of a batch, and what its samples show of it.
 
 use crate::join::Join;
-use crate::judge::{Connection, Judged};
+use crate::judge::{Connection, Judged, Parties};
 use crate::merge::product;
 use crate::observe::{Observation, Place};
 use weir_flow::{Millis, RecordSettings, protocol};
@@ -30,12 +30,13 @@ impl Verdicts {
     }
 
     /// Asks for the verdict on an observation's conversation, unless it is known. The observation must be as it was joined.
-    pub(super) fn ask(
+    pub(super) fn ask<'a>(
         &mut self,
-        o: &Observation<'_, '_>,
+        o: &Observation<'_, 'a>,
         place: &Place<'_>,
         settings: &RecordSettings,
-        join: &impl Join,
+        join: &'a impl Join,
+        parties: &mut Parties<'a>,
     ) {
         let Some(conversation) = o.conversation else { return };
         if self.known.len() <= conversation {
@@ -43,7 +44,7 @@ impl Verdicts {
         }
         if let Some(known) = self.known.get_mut(conversation).filter(|known| known.is_none()) {
             let last = place.tick.saturating_add(place.tick_length).saturating_sub(1);
-            let judged = join.judge(&Connection {
+            let connection = Connection {
                 initiator: (&o.initiator.found, o.initiator.ask.address),
                 responder: (&o.responder.found, o.responder.ask.address),
                 translated: translated(o),
@@ -51,9 +52,16 @@ impl Verdicts {
                 port: o.responder.ask.port.unwrap_or(0),
                 tick: (place.tick, last),
                 settings,
-            });
-            *known = Some(Known { judged, nameless: None });
+            };
+            *known = Some(Known { judged: join.judge(&connection, parties), nameless: None });
         }
+    }
+
+    /// Whether policies denied a conversation that was asked for.
+    pub(super) fn is_denied(&self, conversation: Option<usize>) -> bool {
+        let known = conversation.and_then(|conversation| self.known.get(conversation)?.as_ref());
+        let judged = known.and_then(|known| known.judged.as_ref());
+        judged.is_some_and(|judged| judged.answer.verdict == Verdict::Deny)
     }
 
     /// The verdict that was asked for; without the names of policies where a filter emptied something of the sample.
