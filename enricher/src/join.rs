@@ -27,6 +27,14 @@ pub trait Join {
     fn one_observer(&self, at: Millis) -> bool;
     /// The service that had an address and port.
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>>;
+    /// Finds out who ends are to policies, before connections of a tick, which is given with its last millisecond, are judged.
+    fn meet<'j>(
+        &'j self,
+        _ends: &[&Resolution<'j>],
+        _at: ((Millis, Millis), &RecordSettings),
+        _parties: &mut Parties<'j>,
+    ) {
+    }
     /// What policies said of a connection; nothing where nobody asks them. `parties` are the ends of the batch's connections.
     fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged>;
     /// Fills in where a side's public address is, by the databases that the settings name.
@@ -74,6 +82,18 @@ impl Join for Joined<'_> {
 
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>> {
         self.table.service(at, address, port, protocol).map(Cow::Borrowed)
+    }
+
+    fn meet<'j>(
+        &'j self,
+        ends: &[&Resolution<'j>],
+        at: ((Millis, Millis), &RecordSettings),
+        parties: &mut Parties<'j>,
+    ) {
+        let (policies, judge) = self.policies;
+        if self.table.cluster_known() {
+            judge.meet(policies, ends, at, parties);
+        }
     }
 
     fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged> {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_flow::time::NEVER;
 use weir_flow::{Address, Millis, RecordSettings};
 use weir_join::{Identity, IdentityKind, Resolution};
-use weir_policy::Profile;
+use weir_policy::{EndNumber, Profile};
 use weir_schemas::enriched::{Attribution, NoneReason, Verdict};
 use weir_schemas::partial::Answer;
 
@@ -138,6 +138,32 @@ type Why = &'static str;
 const GONE: Why = "the metadata no longer has a pod or its namespace";
 
 impl Judge {
+    /// Finds out who the ends of connections of one tick are to policies, before they are judged about. Each step is taken for
+    /// all of them side by side, so that they wait for memory together; what is found is what each alone would have found.
+    pub fn meet<'p>(
+        &self,
+        policies: &'p Policies,
+        ends: &[&Resolution<'p>],
+        (tick, settings): ((Millis, Millis), &RecordSettings),
+        parties: &mut Parties<'p>,
+    ) {
+        if settings.semantics < SEMANTICS {
+            return;
+        }
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.follow(policies);
+        let met = {
+            let settled = |namespace: &str| memory.settled(namespace, tick.1);
+            parties.begin(policies, tick, settled);
+            parties.meet(policies, ends, settled)
+        };
+        let [after, _] = memory.states_of_tick(policies, settings, tick);
+        if let Some(state) = memory.states.get_mut(after) {
+            let numbers: Vec<EndNumber> = met.filter_map(|end| parties.end(end, When::After, state)).collect();
+            state.fetch(&numbers);
+        }
+    }
+
     /// What policies said of a connection; nothing where no end is a pod's, or the cluster is older than verdicts on records.
     /// `parties` are the ends of the batch's connections: what is found out about them is not found out again.
     #[must_use]
@@ -177,10 +203,20 @@ impl Judge {
 /// A namespace that was what it is throughout a tick, and since when; nothing where that takes a closer look.
 type Steady<'p> = Option<(&'p Arc<LabelFacts>, Millis)>;
 
-/// Who an end is to policies. `namespaces` are those that were met before, by where their names are.
+/// A pod as it was looked up.
+type Pod<'p> = (ObjectKey, Option<&'p Timeline<PodFacts>>);
+
+fn look_up<'p>(policies: &'p Policies, identity: &Identity) -> Pod<'p> {
+    let object = ObjectKey::of(&identity.uid);
+    (object, policies.pod(object))
+}
+
+/// Who an end is to policies. `namespaces` are those that were met before, by where their names are; `found` is the pod, if it
+/// was looked up.
 fn see<'p>(
     policies: &'p Policies,
     end: &Resolution<'_>,
+    found: Option<Pod<'p>>,
     tick: (Millis, Millis),
     namespaces: &mut HashMap<usize, Steady<'p>>,
 ) -> Result<Seen<'p>, Why> {
@@ -188,8 +224,8 @@ fn see<'p>(
     match (end.attribution, end.identity.as_deref()) {
         (Attribution::Exact, Some(identity)) => match identity.kind {
             IdentityKind::Pod => {
-                let object = ObjectKey::of(&identity.uid);
-                let pod = policies.pod(object).ok_or(GONE)?;
+                let (object, pod) = found.unwrap_or_else(|| look_up(policies, identity));
+                let pod = pod.ok_or(GONE)?;
                 if let Some((facts, since)) = pod.steady(tick)
                     && !facts.host_network
                     && let Some((namespace, of_namespace)) = steady_namespace(policies, facts, tick, namespaces)
@@ -318,7 +354,7 @@ impl Memory {
         parties: &mut Parties<'p>,
         pair: [usize; 2],
     ) -> Arc<Answer> {
-        let [after, before] = self.states_of_tick(policies, of);
+        let [after, before] = self.states_of_tick(policies, of.settings, of.tick);
         let later = self.ask(after, of, parties, (pair, When::After));
         let same_policies = self.late.is_empty() || before == after;
         if same_policies && pair.iter().all(|end| parties.stayed(*end)) {
@@ -348,19 +384,19 @@ impl Memory {
         self.unknown.entry(why).or_insert_with(|| Arc::new(answer::unknown(why))).clone()
     }
 
-    /// The numbers of the sets of policies that held after and before a connection's tick.
-    fn states_of_tick(&mut self, policies: &Policies, of: &Connection<'_, '_>) -> [usize; 2] {
-        let profile = Profile::named(&of.settings.cni_profile).unwrap_or(Profile::NONE);
-        if let Some((name, tick, states)) = self.of_tick
+    /// The numbers of the sets of policies that held after and before a tick.
+    fn states_of_tick(&mut self, policies: &Policies, settings: &RecordSettings, tick: (Millis, Millis)) -> [usize; 2] {
+        let profile = Profile::named(&settings.cni_profile).unwrap_or(Profile::NONE);
+        if let Some((name, of, states)) = self.of_tick
             && name == profile.name()
-            && tick == of.tick
+            && of == tick
         {
             return states;
         }
-        let after = self.state(policies, profile, of.tick.1, Change::Early);
+        let after = self.state(policies, profile, tick.1, Change::Early);
         // Where this one has to make room it does not take that one's.
-        let before = self.state(policies, profile, of.tick.0, Change::Late);
-        self.of_tick = Some((profile.name(), of.tick, [after, before]));
+        let before = self.state(policies, profile, tick.0, Change::Late);
+        self.of_tick = Some((profile.name(), tick, [after, before]));
         [after, before]
     }
 

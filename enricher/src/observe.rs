@@ -115,7 +115,7 @@ pub(crate) fn observe_all<'a>(
     join: &'a impl Join,
     port: bool,
     conversations: &mut Conversations,
-    mut take: impl FnMut(&mut Vec<Observation<'_, 'a>>),
+    mut take: impl FnMut(Group<'_, 'a>),
 ) {
     let mut samples = samples.peekable();
     let one_observer = join.one_observer(place.tick);
@@ -139,9 +139,39 @@ pub(crate) fn observe_all<'a>(
         let mut found = asks.drain(..).zip(answers.drain(..));
         new.drain(..).for_each(|asker: Asker<'a>| ends.push(asker.ends(&mut found, join)));
         drop(found);
-        let of = |number: usize| u32::try_from(number).ok().and_then(|number| ends.get(number));
-        let observed = heard.drain(..).filter_map(|heard: Heard<'a>| Some(heard.observation(of(heard.conversation)?)));
-        take(&mut observed.collect());
+        take(Group { heard: &heard, ends: &ends });
+        heard.clear();
+    }
+}
+
+/// Some samples that were joined.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'o, 'a> {
+    heard: &'o [Heard<'a>],
+    /// By the conversation's number.
+    ends: &'o Pages<Ends<'a>>,
+}
+
+impl<'o, 'a> Group<'o, 'a> {
+    /// The observations, in order.
+    pub(crate) fn observations(self) -> impl Iterator<Item = Observation<'o, 'a>> {
+        self.heard.iter().filter_map(move |heard| self.observation(heard))
+    }
+
+    /// The first observation of each conversation from a number on. They have numbers in the order in which they were first
+    /// heard.
+    pub(crate) fn first_of_each(self, mut from: usize) -> impl Iterator<Item = Observation<'o, 'a>> {
+        let first = move |heard: &&Heard<'a>| {
+            let is_first = heard.conversation >= from;
+            from = from.max(heard.conversation.saturating_add(1));
+            is_first
+        };
+        self.heard.iter().filter(first).filter_map(move |heard| self.observation(heard))
+    }
+
+    fn observation(self, heard: &Heard<'a>) -> Option<Observation<'o, 'a>> {
+        let ends = u32::try_from(heard.conversation).ok().and_then(|number| self.ends.get(number));
+        ends.map(|ends| heard.observation(ends))
     }
 }
 

@@ -1,14 +1,16 @@
 //! Who the ends of connections are to policies. The connections of a batch have few ends, and each is found out once.
 
 use super::state::State;
-use super::{Party, Seen, Steady, Why, see};
-use crate::policies::Policies;
+use super::{Party, Pod, Seen, Steady, Why, look_up, see};
+use crate::policies::{Policies, Timeline};
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use std::borrow::Cow;
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use weir_flow::Millis;
-use weir_join::Resolution;
+use weir_join::{IdentityKind, Resolution};
 use weir_policy::EndNumber;
 use weir_schemas::enriched::Attribution;
 
@@ -67,18 +69,47 @@ impl<'p> Parties<'p> {
 
     /// The number of an end.
     pub(super) fn number(&mut self, end: &Resolution<'p>, settled: impl Fn(&str) -> Millis) -> usize {
-        // What is made for one answer may be elsewhere in the next.
-        let place = match (&end.identity, end.attribution) {
-            (Some(Cow::Borrowed(identity)), Attribution::Exact) => Some(std::ptr::from_ref(*identity).addr()),
-            _ => None,
-        };
+        self.number_found(end, None, settled)
+    }
+
+    /// Gives numbers to those ends that are pods and have none; the answer is their numbers.
+    pub(super) fn meet(
+        &mut self,
+        policies: &'p Policies,
+        ends: &[&Resolution<'p>],
+        settled: impl Fn(&str) -> Millis + Copy,
+    ) -> Range<usize> {
+        let is_new = |end: &&&Resolution<'p>| place(end).is_some_and(|place| !self.places.contains_key(&place));
+        let new: Vec<&Resolution<'p>> = ends.iter().filter(is_new).copied().collect();
+        let identities = || new.iter().filter_map(|end| end.identity.as_deref());
+        black_box(identities().fold(0, |all, identity| all ^ identity.uid.len()));
+        let pods =
+            identities().map(|identity| (identity.kind == IdentityKind::Pod).then(|| look_up(policies, identity)));
+        let pods: Vec<Option<Pod<'p>>> = pods.collect();
+        let timelines = || pods.iter().flatten().filter_map(|(_, pod)| pod.and_then(Timeline::last));
+        black_box(timelines().fold(0, |all, facts| all ^ Arc::as_ptr(facts).addr()));
+        black_box(timelines().fold(false, |all, facts| all ^ facts.host_network));
+        let first = self.known.len();
+        for (end, pod) in new.into_iter().zip(pods) {
+            self.number_found(end, pod, settled);
+        }
+        first..self.known.len()
+    }
+
+    fn number_found(
+        &mut self,
+        end: &Resolution<'p>,
+        found: Option<Pod<'p>>,
+        settled: impl Fn(&str) -> Millis,
+    ) -> usize {
+        let place = place(end);
         let known = place.and_then(|place| self.places.get(&place));
         if let Some(number) = known {
             return *number;
         }
         let number = self.known.len();
         let seen = self.of.ok_or("policies are not known").and_then(|(policies, tick)| {
-            let mut seen = see(policies, end, tick, &mut self.namespaces)?;
+            let mut seen = see(policies, end, found, tick, &mut self.namespaces)?;
             seen.since = seen.since.max(settled(seen.namespace));
             Ok(seen)
         });
@@ -129,6 +160,14 @@ impl<'p> Parties<'p> {
         let found = state.end(seen.as_ref().ok()?.at(when));
         *number = Some((state.numbers().clone(), found));
         Some(found)
+    }
+}
+
+/// Where an end's identity is. What was made for one answer may be elsewhere in the next, and has no place.
+fn place(end: &Resolution<'_>) -> Option<usize> {
+    match (&end.identity, end.attribution) {
+        (Some(Cow::Borrowed(identity)), Attribution::Exact) => Some(std::ptr::from_ref(*identity).addr()),
+        _ => None,
     }
 }
 

@@ -121,6 +121,11 @@ impl State {
         Some(answer)
     }
 
+    /// Reads what is asked first of ends that are judged about next.
+    pub(super) fn fetch(&self, ends: &[EndNumber]) {
+        self.engine.fetch(ends);
+    }
+
     /// Of whom numbers of ends are.
     pub(super) fn numbers(&self) -> &Arc<()> {
         &self.numbers

@@ -90,7 +90,7 @@ impl<F> Timeline<F> {
     }
 
     /// What the last revision says.
-    pub(super) fn last(&self) -> Option<&Arc<F>> {
+    pub(crate) fn last(&self) -> Option<&Arc<F>> {
         self.entries.last().map(|entry| &entry.facts)
     }
 

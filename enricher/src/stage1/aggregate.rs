@@ -11,7 +11,7 @@ use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::judge::Judged;
 use crate::key::{Key, internal_partition};
-use crate::observe::Observation;
+use crate::observe::{EndFound, Group, Observation};
 use crate::pages::Pages;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -82,14 +82,18 @@ pub(super) struct Batch {
     /// Numbers of what is known by conversation.
     numbers: Vec<[Option<u32>; 2]>,
     known: Vec<Known>,
-    /// How many conversations were looked up together with others; their numbers count from 0.
-    fetched: usize,
+    /// Where the last conversations are counted, as they were looked up together; their numbers begin here and end there.
+    fetched: Vec<Option<Fetched>>,
+    fetched_from: usize,
+    fetched_to: usize,
 }
 
 /// Where an observation is counted, as it was found before its turn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fetched {
+struct Fetched {
     places: Places,
+    /// Of observations with or without drops by a policy.
+    policy_drops: bool,
     /// How often keys had been coarsened then.
     rounds: u32,
 }
@@ -108,7 +112,15 @@ impl Batch {
     /// Begins with another batch.
     pub(super) fn begin(&mut self) {
         self.clear();
-        self.fetched = 0;
+        self.fetched.clear();
+        (self.fetched_from, self.fetched_to) = (0, 0);
+    }
+
+    /// Where an observation is counted, if that was looked up and has not changed since.
+    fn fetched(&self, o: &Observation<'_, '_>, rounds: u32) -> Option<Places> {
+        let number = o.conversation?.checked_sub(self.fetched_from)?;
+        let fetched = self.fetched.get(number)?.filter(|found| found.rounds == rounds);
+        fetched.filter(|found| found.policy_drops == o.policy_drops).map(|found| found.places)
     }
 
     fn get_mut(&mut self, o: &Observation<'_, '_>) -> Option<&mut Known> {
@@ -173,8 +185,7 @@ impl Aggregate {
     }
 
     /// Counts an observation; [`Aggregate::flush`] adds what was counted to the records of each of its levels. The answer is
-    /// how many samples became coarse. `batch` is what is known of the batch's conversations, and `fetched` what
-    /// [`Aggregate::fetch`] has found.
+    /// how many samples became coarse. `batch` is what is known of the batch's conversations.
     pub(super) fn add(
         &mut self,
         observation: &Observation<'_, '_>,
@@ -182,14 +193,14 @@ impl Aggregate {
         names: &Names,
         batch: &mut Batch,
         ends: &mut Ends,
-        (judged, fetched): (Option<&Judged>, Option<Fetched>),
+        judged: Option<&Judged>,
     ) -> u64 {
         if let Some(known) = batch.get_mut(observation) {
             known.counts.count(observation, at, judged);
             return known.places.coarse;
         }
         let rounds = self.rounds();
-        let known = fetched.filter(|fetched| fetched.rounds == rounds).map(|fetched| (fetched.places, 0));
+        let known = batch.fetched(observation, rounds).map(|places| (places, 0));
         let (places, coarsened) = known.unwrap_or_else(|| {
             let domains = Domains::of(observation, names);
             self.place(observation, &At { domains, ..*at }, batch, ends, judged)
@@ -209,37 +220,35 @@ impl Aggregate {
         }
     }
 
-    /// Finds where observations are counted whose conversations are new in the batch, as far as the routes know it. Each step
-    /// is taken for all of them side by side, so that they wait for memory together. `denied` is whether policies denied them.
-    pub(super) fn fetch<'o, 'a: 'o>(
+    /// Finds where conversations are counted that are new in the batch, as far as the routes know it. Each step is taken for all
+    /// of them side by side, so that they wait for memory together. `denied` is whether policies denied a conversation.
+    pub(super) fn fetch(
         &self,
-        observations: impl Iterator<Item = (&'o Observation<'o, 'a>, bool)>,
+        (heard, denied): (Group<'_, '_>, impl Fn(Option<usize>) -> bool),
         at: &At<'_>,
         names: &Names,
         batch: &mut Batch,
         ends: &Ends,
-    ) -> Vec<Option<Fetched>> {
-        let mut fetched = Vec::new();
-        let (mut new, mut asked) = (Vec::new(), Vec::new());
-        for (number, (observation, denied)) in observations.enumerate() {
-            fetched.push(None);
-            if let Some(conversation) = observation.conversation.filter(|number| *number >= batch.fetched) {
-                batch.fetched = conversation + 1;
-                new.push((number, observation, denied));
-                asked.extend([&*observation.initiator, &*observation.responder]);
-            }
-        }
-        let rounds = self.rounds();
+    ) {
+        let new: Vec<Observation<'_, '_>> = heard.first_of_each(batch.fetched_to).collect();
+        let asked: Vec<&EndFound<'_>> = new.iter().flat_map(|o| [&*o.initiator, &*o.responder]).collect();
         let numbers = ends.numbers(&asked);
-        for ((number, observation, denied), ends) in new.into_iter().zip(numbers.chunks_exact(2)) {
-            let [Some(initiator), Some(responder)] = *ends else { continue };
-            let at = At { domains: Domains::of(observation, names), ..*at };
-            let route = Routes::between([initiator, responder], observation, &at, denied);
-            if let (Some(places), Some(fetched)) = (self.routes.get(&route), fetched.get_mut(number)) {
-                *fetched = Some(Fetched { places, rounds });
-            }
+        let rounds = self.rounds();
+        batch.fetched.clear();
+        batch.fetched_from = batch.fetched_to;
+        for (observation, ends) in new.iter().zip(numbers.chunks_exact(2)) {
+            let places = match *ends {
+                [Some(initiator), Some(responder)] => {
+                    let at = At { domains: Domains::of(observation, names), ..*at };
+                    let denied = denied(observation.conversation);
+                    self.routes.get(&Routes::between([initiator, responder], observation, &at, denied))
+                }
+                _ => None,
+            };
+            let policy_drops = observation.policy_drops;
+            batch.fetched.push(places.map(|places| Fetched { places, policy_drops, rounds }));
         }
-        fetched
+        batch.fetched_to = batch.fetched_from + new.len();
     }
 
     /// Adds what was counted of a batch to the records.

@@ -194,24 +194,19 @@ impl Generation {
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             let port = !rules.is_empty() || has_initiators_port(settings);
             let mut conversations = std::mem::take(&mut ends.conversations);
-            observe_all(samples, &place, join, port, &mut conversations, |observations| {
+            observe_all(samples, &place, join, port, &mut conversations, |heard| {
                 // Before anything is emptied by a filter.
-                for observation in observations.iter() {
-                    self.verdicts.ask(observation, &place, settings, join, &mut parties);
-                }
-                let taken = observations.drain(..).filter_map(|observation| {
+                self.verdicts.ask_all(heard, &place, settings, join, &mut parties);
+                let denied = |conversation| self.verdicts.is_denied(conversation);
+                self.aggregate.fetch((heard, denied), &at, &self.names, &mut self.known, ends);
+                for observation in heard.observations() {
                     let conversation = observation.conversation;
-                    Some((crate::filter::apply(rules, observation, at.origin, &mut tally)?, conversation))
-                });
-                let taken: Vec<_> = taken.collect();
-                let denied = taken.iter().map(|(taken, conversation)| (taken, self.verdicts.is_denied(*conversation)));
-                let fetched = self.aggregate.fetch(denied, &at, &self.names, &mut self.known, ends);
-                for ((observation, conversation), fetched) in taken.iter().zip(fetched) {
-                    let judged = self.verdicts.of(*conversation, observation.conversation.is_some());
+                    let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
+                    let Some(observation) = taken else { continue };
+                    let judged = self.verdicts.of(conversation, observation.conversation.is_some());
                     counts.judge(judged);
                     let known = &mut self.known;
-                    counts.coarsened +=
-                        self.aggregate.add(observation, &at, &self.names, known, ends, (judged, fetched));
+                    counts.coarsened += self.aggregate.add(&observation, &at, &self.names, known, ends, judged);
                     self.samples += 1;
                 }
             });
