@@ -2,7 +2,7 @@
 
 use crate::history::SettingsHistory;
 use crate::join::Join;
-use crate::judge::{Connection, Judge, Judged};
+use crate::judge::{Connection, Judge, Judged, Parties};
 use crate::policies::Policies;
 use crate::stage1::{RawBatch, Sample};
 use std::borrow::Cow;
@@ -218,8 +218,8 @@ impl Default for Fake {
 impl Join for Fake {
     fn place(&self, _settings: &RecordSettings, _side: &mut weir_schemas::enriched::Side) {}
 
-    fn judge(&self, connection: &Connection<'_>) -> Option<Judged> {
-        self.judge.0.judge(self.policies.as_ref()?, connection)
+    fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged> {
+        self.judge.0.judge(self.policies.as_ref()?, connection, parties)
     }
 
     fn complete_to(&self) -> Millis {

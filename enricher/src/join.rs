@@ -1,6 +1,6 @@
 //! What stage 1 asks of the metadata, as of a time.
 
-use crate::judge::{Connection, Judge, Judged};
+use crate::judge::{Connection, Judge, Judged, Parties};
 use crate::policies::Policies;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,8 +27,16 @@ pub trait Join {
     fn one_observer(&self, at: Millis) -> bool;
     /// The service that had an address and port.
     fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<Cow<'_, Arc<str>>>;
-    /// What policies said of a connection; nothing where nobody asks them.
-    fn judge(&self, connection: &Connection<'_>) -> Option<Judged>;
+    /// Finds out who ends are to policies, before connections of a tick, which is given with its last millisecond, are judged.
+    fn meet<'j>(
+        &'j self,
+        _ends: &[&Resolution<'j>],
+        _at: ((Millis, Millis), &RecordSettings),
+        _parties: &mut Parties<'j>,
+    ) {
+    }
+    /// What policies said of a connection; nothing where nobody asks them. `parties` are the ends of the batch's connections.
+    fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged>;
     /// Fills in where a side's public address is, by the databases that the settings name.
     fn place(&self, settings: &RecordSettings, side: &mut Side);
 }
@@ -76,9 +84,21 @@ impl Join for Joined<'_> {
         self.table.service(at, address, port, protocol).map(Cow::Borrowed)
     }
 
-    fn judge(&self, connection: &Connection<'_>) -> Option<Judged> {
+    fn meet<'j>(
+        &'j self,
+        ends: &[&Resolution<'j>],
+        at: ((Millis, Millis), &RecordSettings),
+        parties: &mut Parties<'j>,
+    ) {
         let (policies, judge) = self.policies;
-        if self.table.cluster_known() { judge.judge(policies, connection) } else { None }
+        if self.table.cluster_known() {
+            judge.meet(policies, ends, at, parties);
+        }
+    }
+
+    fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged> {
+        let (policies, judge) = self.policies;
+        if self.table.cluster_known() { judge.judge(policies, connection, parties) } else { None }
     }
 
     fn place(&self, settings: &RecordSettings, side: &mut Side) {

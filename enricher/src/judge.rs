@@ -8,23 +8,26 @@
 //! A judge keeps one engine for each set of policies that was asked for lately. A set that is new is made of the one asked
 //! for last by what differs, so that a change of one policy compiles one policy.
 
-use crate::policies::{Change, LabelFacts, Labels, PodFacts, Policies};
-use foldhash::HashMap;
+use crate::policies::{Change, LabelFacts, Labels, ObjectKey, PodFacts, Policies, Timeline};
+use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use weir_flow::time::NEVER;
 use weir_flow::{Address, Millis, RecordSettings};
 use weir_join::{Identity, IdentityKind, Resolution};
-use weir_policy::Profile;
+use weir_policy::{EndNumber, Profile};
 use weir_schemas::enriched::{Attribution, NoneReason, Verdict};
 use weir_schemas::partial::Answer;
 
 mod answer;
+mod parties;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
+pub use parties::Parties;
+use parties::When;
 use state::{Held, State};
 
 /// From this version of the meaning of records on they say what policies said.
@@ -35,11 +38,11 @@ const STATES: usize = 8;
 
 /// A question about a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Connection<'c> {
+pub struct Connection<'c, 'p> {
     /// Who opened it, and by what address.
-    pub initiator: (&'c Resolution<'c>, Address),
+    pub initiator: (&'c Resolution<'p>, Address),
     /// To whom.
-    pub responder: (&'c Resolution<'c>, Address),
+    pub responder: (&'c Resolution<'p>, Address),
     /// The initiator's address as the responder's end saw it, if that is another one.
     pub translated: Option<Address>,
     /// IANA protocol number.
@@ -84,6 +87,12 @@ struct Memory {
     states: Vec<State>,
     /// Which was asked for last.
     last: usize,
+    /// Which hold after and before the tick that was asked about last, by profile: connections of a batch are of one tick.
+    of_tick: Option<(&'static str, (Millis, Millis), [usize; 2])>,
+    /// Answers that nothing can be said, by why: records share them.
+    unknown: BTreeMap<Why, Arc<Answer>>,
+    /// The other answers that were given, each once: what says the same is at the same place, and need not be compared.
+    answers: HashSet<Arc<Answer>>,
 }
 
 /// An end as policies see it, at one time.
@@ -95,11 +104,14 @@ enum Party<'p> {
 }
 
 /// An end, and since when it is what it is.
+#[derive(Debug)]
 struct Seen<'p> {
     before: Party<'p>,
     after: Party<'p>,
     since: Millis,
     namespace: &'p str,
+    /// Which object it is; nothing of what is outside.
+    object: Option<ObjectKey>,
 }
 
 impl Party<'_> {
@@ -123,49 +135,113 @@ impl Party<'_> {
 /// Why nothing can be said.
 type Why = &'static str;
 
+const GONE: Why = "the metadata no longer has a pod or its namespace";
+
 impl Judge {
-    /// What policies said of a connection; nothing where no end is a pod's, or the cluster is older than verdicts on records.
-    #[must_use]
-    pub fn judge(&self, policies: &Policies, connection: &Connection<'_>) -> Option<Judged> {
-        if connection.settings.semantics < SEMANTICS {
-            return None;
+    /// Finds out who the ends of connections of one tick are to policies, before they are judged about. Each step is taken for
+    /// all of them side by side, so that they wait for memory together; what is found is what each alone would have found.
+    pub fn meet<'p>(
+        &self,
+        policies: &'p Policies,
+        ends: &[&Resolution<'p>],
+        (tick, settings): ((Millis, Millis), &RecordSettings),
+        parties: &mut Parties<'p>,
+    ) {
+        if settings.semantics < SEMANTICS {
+            return;
         }
-        let ends = [connection.initiator.0, connection.responder.0];
-        let seen = ends.map(|end| see(policies, end, connection.tick));
-        let unknown = |why: &str| Some(Judged { answer: Arc::new(answer::unknown(why)), since: NEVER });
-        let [initiator, responder] = match seen {
-            [Ok(initiator), Ok(responder)] => [initiator, responder],
-            // Nobody is judged where there is no cluster.
-            [Err(""), _] | [_, Err("")] => return None,
-            [Err(why), _] | [_, Err(why)] => return unknown(why),
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.follow(policies);
+        let met = {
+            let settled = |namespace: &str| memory.settled(namespace, tick.1);
+            parties.begin(policies, tick, settled);
+            parties.meet(policies, ends, settled)
         };
-        let is_pod = |seen: &Seen<'_>| matches!(seen.after, Party::Pod { .. });
-        if !is_pod(&initiator) && !is_pod(&responder) {
+        let [after, _] = memory.states_of_tick(policies, settings, tick);
+        if let Some(state) = memory.states.get_mut(after) {
+            let numbers: Vec<EndNumber> = met.filter_map(|end| parties.end(end, When::After, state)).collect();
+            state.fetch(&numbers);
+        }
+    }
+
+    /// What policies said of a connection; nothing where no end is a pod's, or the cluster is older than verdicts on records.
+    /// `parties` are the ends of the batch's connections: what is found out about them is not found out again.
+    #[must_use]
+    pub fn judge<'p>(
+        &self,
+        policies: &'p Policies,
+        connection: &Connection<'_, 'p>,
+        parties: &mut Parties<'p>,
+    ) -> Option<Judged> {
+        if connection.settings.semantics < SEMANTICS {
             return None;
         }
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.follow(policies);
-        let since = initiator.since.max(responder.since);
-        let since = ["", initiator.namespace, responder.namespace]
-            .into_iter()
-            .map(|namespace| memory.settled(namespace, connection.tick.1))
-            .fold(since, Millis::max);
-        let answer = memory.answer(policies, connection, [&initiator, &responder]);
+        let settled = |namespace: &str| memory.settled(namespace, connection.tick.1);
+        parties.begin(policies, connection.tick, settled);
+        let ends = [connection.initiator.0, connection.responder.0];
+        let pair = ends.map(|end| parties.number(end, settled));
+        let mut unknown = |why: Why| Some(Judged { answer: memory.unknown(why), since: NEVER });
+        let since = match pair.map(|end| parties.seen(end)) {
+            [Ok(initiator), Ok(responder)] => {
+                let is_pod = |seen: &Seen<'_>| matches!(seen.after, Party::Pod { .. });
+                if !is_pod(initiator) && !is_pod(responder) {
+                    return None;
+                }
+                initiator.since.max(responder.since).max(parties.cluster_since())
+            }
+            // Nobody is judged where there is no cluster.
+            [Err(""), _] | [_, Err("")] => return None,
+            [Err(why), _] | [_, Err(why)] => return unknown(why),
+        };
+        let answer = memory.answer(policies, connection, parties, pair);
         Some(Judged { answer, since })
     }
 }
 
-/// Who an end is to policies.
-fn see<'p>(policies: &'p Policies, end: &'p Resolution<'_>, tick: (Millis, Millis)) -> Result<Seen<'p>, Why> {
-    let outside = Seen { before: Party::Outside, after: Party::Outside, since: NEVER, namespace: "" };
+/// A namespace that was what it is throughout a tick, and since when; nothing where that takes a closer look.
+type Steady<'p> = Option<(&'p Arc<LabelFacts>, Millis)>;
+
+/// A pod as it was looked up.
+type Pod<'p> = (ObjectKey, Option<&'p Timeline<PodFacts>>);
+
+fn look_up<'p>(policies: &'p Policies, identity: &Identity) -> Pod<'p> {
+    let object = ObjectKey::of(&identity.uid);
+    (object, policies.pod(object))
+}
+
+/// Who an end is to policies. `namespaces` are those that were met before, by where their names are; `found` is the pod, if it
+/// was looked up.
+fn see<'p>(
+    policies: &'p Policies,
+    end: &Resolution<'_>,
+    found: Option<Pod<'p>>,
+    tick: (Millis, Millis),
+    namespaces: &mut HashMap<usize, Steady<'p>>,
+) -> Result<Seen<'p>, Why> {
+    let outside = Seen { before: Party::Outside, after: Party::Outside, since: NEVER, namespace: "", object: None };
     match (end.attribution, end.identity.as_deref()) {
         (Attribution::Exact, Some(identity)) => match identity.kind {
-            IdentityKind::Pod => see_pod(policies, identity, tick),
+            IdentityKind::Pod => {
+                let (object, pod) = found.unwrap_or_else(|| look_up(policies, identity));
+                let pod = pod.ok_or(GONE)?;
+                if let Some((facts, since)) = pod.steady(tick)
+                    && !facts.host_network
+                    && let Some((namespace, of_namespace)) = steady_namespace(policies, facts, tick, namespaces)
+                {
+                    let party = || Party::Pod { facts, namespace: Some(namespace), node: None };
+                    let (before, after, namespace) = (party(), party(), &*facts.namespace);
+                    return Ok(Seen { before, after, since: since.max(of_namespace), namespace, object: Some(object) });
+                }
+                see_pod(policies, identity, (object, pod), tick)
+            }
             IdentityKind::Node => {
                 let node = |at, change| Party::Node(labels(policies.node(&identity.name, at, change), at, change));
                 let (before, after) = (node(tick.0, Change::Late), node(tick.1, Change::Early));
                 let since = policies.node(&identity.name, tick.1, Change::Early).and_then(|node| node.since(tick.1));
-                Ok(Seen { before, after, since: since.unwrap_or(NEVER), namespace: "" })
+                let object = Some(ObjectKey::of(&identity.uid));
+                Ok(Seen { before, after, since: since.unwrap_or(NEVER), namespace: "", object })
             }
             IdentityKind::Service => Err("the address is a service's, and its endpoint is not known"),
         },
@@ -186,9 +262,24 @@ fn labels(timeline: Option<&Labels>, at: Millis, change: Change) -> Option<&Arc<
     timeline.and_then(|timeline| timeline.held_or_last(at, change))
 }
 
-fn see_pod<'p>(policies: &'p Policies, identity: &Identity, tick: (Millis, Millis)) -> Result<Seen<'p>, Why> {
-    const GONE: Why = "the metadata no longer has a pod or its namespace";
-    let pod = policies.pod(&identity.uid).ok_or(GONE)?;
+fn steady_namespace<'p>(
+    policies: &'p Policies,
+    facts: &'p PodFacts,
+    tick: (Millis, Millis),
+    known: &mut HashMap<usize, Steady<'p>>,
+) -> Steady<'p> {
+    // Names are kept once.
+    *known
+        .entry(facts.namespace.as_ptr().addr())
+        .or_insert_with(|| policies.only_namespace(&facts.namespace).and_then(|namespace| namespace.steady(tick)))
+}
+
+fn see_pod<'p>(
+    policies: &'p Policies,
+    identity: &Identity,
+    (object, pod): (ObjectKey, &'p Timeline<PodFacts>),
+    tick: (Millis, Millis),
+) -> Result<Seen<'p>, Why> {
     // Who came only within the tick is what it was at its end.
     let after = pod.held_or_last(tick.1, Change::Early).ok_or(GONE)?;
     let before = pod.held_or_last(tick.0, Change::Late).unwrap_or(after);
@@ -213,6 +304,7 @@ fn see_pod<'p>(policies: &'p Policies, identity: &Identity, tick: (Millis, Milli
         after: Party::Pod { facts: after, namespace, node: later },
         since,
         namespace: &after.namespace,
+        object: Some(object),
     })
 }
 
@@ -224,6 +316,7 @@ impl Memory {
         }
         self.of = Some(policies.state().clone());
         self.known.clear();
+        self.of_tick = None;
         self.settled.clear();
         (self.late, self.early) = (Vec::new(), Vec::new());
         for ((_, namespace, _), policy) in policies.policies() {
@@ -254,29 +347,57 @@ impl Memory {
         begun.checked_sub(1).and_then(|last| changes.get(last)).map_or(NEVER, |(_, latest)| *latest)
     }
 
-    fn answer(&mut self, policies: &Policies, of: &Connection<'_>, ends: [&Seen<'_>; 2]) -> Arc<Answer> {
-        let profile = Profile::named(&of.settings.cni_profile).unwrap_or(Profile::NONE);
-        let after = self.state(policies, profile, of.tick.1, Change::Early);
-        let [initiator, responder] = ends;
-        let later = self.ask(after, of, [&initiator.after, &responder.after]);
-        let before = self.state(policies, profile, of.tick.0, Change::Late);
-        // The first may have had to make room for the second.
+    fn answer<'p>(
+        &mut self,
+        policies: &Policies,
+        of: &Connection<'_, 'p>,
+        parties: &mut Parties<'p>,
+        pair: [usize; 2],
+    ) -> Arc<Answer> {
+        let [after, before] = self.states_of_tick(policies, of.settings, of.tick);
+        let later = self.ask(after, of, parties, (pair, When::After));
         let same_policies = self.late.is_empty() || before == after;
-        if same_policies && initiator.before.is(&initiator.after) && responder.before.is(&responder.after) {
+        if same_policies && pair.iter().all(|end| parties.stayed(*end)) {
             return later;
         }
-        let earlier = self.ask(before, of, [&initiator.before, &responder.before]);
+        let earlier = self.ask(before, of, parties, (pair, When::Before));
         if earlier.verdict == later.verdict && earlier.reason == later.reason {
             return later;
         }
-        Arc::new(answer::unknown("policies or labels changed within the tick"))
+        self.unknown("policies or labels changed within the tick")
     }
 
-    fn ask(&mut self, state: usize, of: &Connection<'_>, parties: [&Party<'_>; 2]) -> Arc<Answer> {
-        match self.states.get_mut(state) {
-            Some(state) => state.ask(of, parties),
-            None => Arc::new(answer::unknown("policies are not known")),
+    fn ask<'p>(
+        &mut self,
+        state: usize,
+        of: &Connection<'_, 'p>,
+        parties: &mut Parties<'p>,
+        pair: ([usize; 2], When),
+    ) -> Arc<Answer> {
+        let Self { states, answers, .. } = self;
+        let answer = states.get_mut(state).and_then(|state| state.ask(of, parties, pair, answers));
+        answer.unwrap_or_else(|| self.unknown("policies are not known"))
+    }
+
+    /// That nothing can be said, and why.
+    fn unknown(&mut self, why: Why) -> Arc<Answer> {
+        self.unknown.entry(why).or_insert_with(|| Arc::new(answer::unknown(why))).clone()
+    }
+
+    /// The numbers of the sets of policies that held after and before a tick.
+    fn states_of_tick(&mut self, policies: &Policies, settings: &RecordSettings, tick: (Millis, Millis)) -> [usize; 2] {
+        let profile = Profile::named(&settings.cni_profile).unwrap_or(Profile::NONE);
+        if let Some((name, of, states)) = self.of_tick
+            && name == profile.name()
+            && of == tick
+        {
+            return states;
         }
+        let after = self.state(policies, profile, tick.1, Change::Early);
+        // Where this one has to make room it does not take that one's.
+        let before = self.state(policies, profile, tick.0, Change::Late);
+        self.of_tick = Some((profile.name(), tick, [after, before]));
+        [after, before]
     }
 
     /// The number of the set of policies that held at a time.
@@ -309,6 +430,7 @@ impl Memory {
             self.states.push(new);
             return self.states.len() - 1;
         }
+        self.of_tick = None;
         // In turn, but never the one asked for last.
         let place = (self.last + 1) % STATES;
         self.known.retain(|_, state| *state != place);

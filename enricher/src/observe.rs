@@ -3,9 +3,11 @@
 
 use crate::join::Join;
 use crate::key::EndKey;
+use crate::pages::Pages;
 use crate::stage1::Sample;
 use std::borrow::Cow;
 use std::fmt::{Debug, Formatter};
+use std::hint::black_box;
 use std::ops::Deref;
 use std::sync::Arc;
 use weir_flow::{Address, Millis, protocol};
@@ -18,7 +20,8 @@ mod conversations;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use conversations::{Conversations, Ends, Spoken};
+pub(crate) use conversations::Conversations;
+use conversations::{Ends, Spoken};
 
 /// Where and when a sample was taken.
 #[derive(Clone, Copy, Debug)]
@@ -101,22 +104,26 @@ pub(crate) fn stands_for_an_end(point: Point) -> bool {
 }
 
 /// How many samples are joined side by side.
-const SIDE_BY_SIDE: usize = 64;
+const SIDE_BY_SIDE: usize = 128;
 
-/// Orients and joins samples, which must stand for an end, and gives each in order. Look-ups that wait for memory wait
-/// together, and what was asked in the batch is not asked again; what is found is what each sample alone would have found.
-/// `port` is whether the port of an initiator may decide anything; otherwise it may be that of another sample.
+/// Orients and joins samples, which must stand for an end, and gives them in order, some at a time. Look-ups that wait for
+/// memory wait together, and what was asked in the batch is not asked again; what is found is what each sample alone would
+/// have found. `port` is whether the port of an initiator may decide anything; otherwise it may be that of another sample.
 pub(crate) fn observe_all<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     place: &Place<'a>,
     join: &'a impl Join,
     port: bool,
-    mut take: impl FnMut(Observation<'_, 'a>),
+    conversations: &mut Conversations,
+    mut take: impl FnMut(Group<'_, 'a>),
 ) {
     let mut samples = samples.peekable();
     let one_observer = join.one_observer(place.tick);
-    let mut conversations = Conversations::default();
-    let (mut heard, mut new, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    conversations.begin();
+    // By the conversation's number.
+    let mut ends: Pages<Ends<'a>> = Pages::default();
+    let (mut heard, mut new) = (Vec::with_capacity(SIDE_BY_SIDE), Vec::with_capacity(SIDE_BY_SIDE));
+    let (mut asks, mut answers) = (Vec::with_capacity(2 * SIDE_BY_SIDE), Vec::with_capacity(2 * SIDE_BY_SIDE));
     while samples.peek().is_some() {
         for sample in samples.by_ref().take(SIDE_BY_SIDE) {
             let asker = Asker::new(sample, place, one_observer);
@@ -128,15 +135,50 @@ pub(crate) fn observe_all<'a>(
             }
         }
         resolve(&asks, place, join, &mut answers);
+        fetch(&answers);
         let mut found = asks.drain(..).zip(answers.drain(..));
-        new.drain(..).for_each(|asker: Asker<'a>| conversations.answer(asker.ends(&mut found, join)));
+        new.drain(..).for_each(|asker: Asker<'a>| ends.push(asker.ends(&mut found, join)));
         drop(found);
-        for heard in heard.drain(..) {
-            if let Some(ends) = conversations.ends(heard.conversation) {
-                take(heard.observation(ends));
-            }
-        }
+        take(Group { heard: &heard, ends: &ends });
+        heard.clear();
     }
+}
+
+/// Some samples that were joined.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'o, 'a> {
+    heard: &'o [Heard<'a>],
+    /// By the conversation's number.
+    ends: &'o Pages<Ends<'a>>,
+}
+
+impl<'o, 'a> Group<'o, 'a> {
+    /// The observations, in order.
+    pub(crate) fn observations(self) -> impl Iterator<Item = Observation<'o, 'a>> {
+        self.heard.iter().filter_map(move |heard| self.observation(heard))
+    }
+
+    /// The first observation of each conversation from a number on. They have numbers in the order in which they were first
+    /// heard.
+    pub(crate) fn first_of_each(self, mut from: usize) -> impl Iterator<Item = Observation<'o, 'a>> {
+        let first = move |heard: &&Heard<'a>| {
+            let is_first = heard.conversation >= from;
+            from = from.max(heard.conversation.saturating_add(1));
+            is_first
+        };
+        self.heard.iter().filter(first).filter_map(move |heard| self.observation(heard))
+    }
+
+    fn observation(self, heard: &Heard<'a>) -> Option<Observation<'o, 'a>> {
+        let ends = u32::try_from(heard.conversation).ok().and_then(|number| self.ends.get(number));
+        ends.map(|ends| heard.observation(ends))
+    }
+}
+
+/// Reads from each identity, so that what is asked about them next need not wait for one after the other.
+fn fetch(answers: &[Resolution<'_>]) {
+    let read = answers.iter().filter_map(|found| found.identity.as_deref());
+    black_box(read.fold(0, |all, identity| all ^ Arc::as_ptr(&identity.entity).addr()));
 }
 
 /// A sample whose conversation is known.

@@ -100,8 +100,8 @@ pub(crate) type PolicyName = (Arc<str>, Arc<str>, Arc<str>);
 /// Objects that are asked for by name, of which there may be several one after the other.
 #[derive(Debug, Default)]
 struct Named {
-    by_uid: HashMap<u128, (Arc<str>, Labels)>,
-    by_name: HashMap<Arc<str>, Vec<u128>>,
+    by_uid: HashMap<ObjectKey, (Arc<str>, Labels)>,
+    by_name: HashMap<Arc<str>, Vec<ObjectKey>>,
 }
 
 /// Everything of one cluster.
@@ -111,16 +111,22 @@ pub struct Policies {
     texts: Interner,
     facts: HashSet<Arc<PodFacts>>,
     sweep_at: usize,
-    pods: HashMap<u128, Timeline<PodFacts>>,
+    pods: HashMap<ObjectKey, Timeline<PodFacts>>,
     namespaces: Named,
     nodes: Named,
-    policies: BTreeMap<u128, (PolicyName, Timeline<Rules>)>,
+    policies: BTreeMap<ObjectKey, (PolicyName, Timeline<Rules>)>,
     /// Another one after each change of a policy.
     state: Arc<()>,
 }
 
-fn key(uid: &str) -> u128 {
-    xxh3_128(uid.as_bytes())
+/// An object by its UID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectKey(u128);
+
+impl ObjectKey {
+    pub(crate) fn of(uid: &str) -> Self {
+        Self(xxh3_128(uid.as_bytes()))
+    }
 }
 
 impl Policies {
@@ -146,7 +152,7 @@ impl Policies {
         if *revision.cluster.as_ref() != *self.cluster {
             return;
         }
-        let uid = key(revision.uid.as_ref());
+        let uid = ObjectKey::of(revision.uid.as_ref());
         match &revision.object {
             Object::Pod(pod) => {
                 let facts = self.pod_facts(revision, pod);
@@ -181,7 +187,7 @@ impl Policies {
     /// Takes a tombstone: forgets the revision with key `<cluster>/<kind>/<uid>/<revision>`. Other keys are ignored.
     pub fn forget(&mut self, of: &str) {
         let Some((kind, uid, revision)) = parse_revision_key(of, &self.cluster) else { return };
-        let uid = key(uid);
+        let uid = ObjectKey::of(uid);
         match kind {
             "Pod" => self.forget_pod(uid, revision),
             "Namespace" => self.namespaces.forget(uid, revision),
@@ -196,7 +202,7 @@ impl Policies {
         }
     }
 
-    fn forget_pod(&mut self, uid: u128, revision: u64) {
+    fn forget_pod(&mut self, uid: ObjectKey, revision: u64) {
         if self.pods.get_mut(&uid).is_some_and(|pod| pod.remove(revision)) {
             self.pods.remove(&uid);
         }
@@ -232,14 +238,19 @@ impl Policies {
         (self.texts.text(revision.name.as_ref()), Arc::new(facts))
     }
 
-    /// A pod by its UID.
-    pub(crate) fn pod(&self, uid: &str) -> Option<&Timeline<PodFacts>> {
-        self.pods.get(&key(uid))
+    /// A pod.
+    pub(crate) fn pod(&self, pod: ObjectKey) -> Option<&Timeline<PodFacts>> {
+        self.pods.get(&pod)
     }
 
     /// The namespace of a name, at a time.
     pub(crate) fn namespace(&self, name: &str, at: Millis, change: Change) -> Option<&Labels> {
         self.namespaces.at(name, at, change)
+    }
+
+    /// The namespace of a name, where only one ever had it.
+    pub(crate) fn only_namespace(&self, name: &str) -> Option<&Labels> {
+        self.namespaces.only(name)
     }
 
     /// The node of a name, at a time.
@@ -265,7 +276,7 @@ impl Policies {
 }
 
 impl Named {
-    fn put<T, R>(&mut self, uid: u128, name: Arc<str>, revision: &Revision<T, R>, facts: Arc<LabelFacts>) {
+    fn put<T, R>(&mut self, uid: ObjectKey, name: Arc<str>, revision: &Revision<T, R>, facts: Arc<LabelFacts>) {
         let (_, timeline) = self.by_uid.entry(uid).or_insert_with(|| (name.clone(), Timeline::default()));
         // Facts that were known already stay where they are.
         let same = timeline.last().filter(|last| **last == facts).cloned();
@@ -276,7 +287,7 @@ impl Named {
         }
     }
 
-    fn forget(&mut self, uid: u128, revision: u64) {
+    fn forget(&mut self, uid: ObjectKey, revision: u64) {
         let Some((name, timeline)) = self.by_uid.get_mut(&uid) else { return };
         if !timeline.remove(revision) {
             return;
@@ -291,6 +302,12 @@ impl Named {
         }
     }
 
+    /// The one that had the name, if there was one only.
+    fn only(&self, name: &str) -> Option<&Labels> {
+        let [uid] = self.by_name.get(name)?.as_slice() else { return None };
+        self.by_uid.get(uid).map(|(_, timeline)| timeline)
+    }
+
     /// The one that held the name, else the one that had it last before. Which is first does not depend on the order in
     /// which they were told.
     fn at(&self, name: &str, at: Millis, change: Change) -> Option<&Labels> {
@@ -299,7 +316,7 @@ impl Named {
         if let ([_], Some((_, only))) = (uids.as_slice(), timelines().next()) {
             return Some(only);
         }
-        let place = |(uid, timeline): &(u128, &Labels)| {
+        let place = |(uid, timeline): &(ObjectKey, &Labels)| {
             (timeline.held(at, change).is_some(), timeline.begun_at(at, change), *uid)
         };
         timelines().max_by_key(place).map(|(_, timeline)| timeline)

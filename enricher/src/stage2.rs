@@ -12,7 +12,7 @@ use std::sync::Arc;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::SharedSide;
+use weir_schemas::enriched::{SharedSide, Sides};
 use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::{DnsBatch, MissingTicks, Partial, PartialBatch, PartialMessage};
 
@@ -36,6 +36,9 @@ const DNS: usize = 1_200;
 
 /// The most bytes of ends that are kept from generation to generation, roughly. Beyond, all are forgotten.
 const ENDS: usize = 64 << 20;
+
+/// How many partial records, or their ends, are looked up side by side.
+const SIDE_BY_SIDE: usize = 64;
 
 /// What is written when generations are closed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,19 +172,16 @@ impl InternalPartition {
         let mut ends = std::mem::take(&mut self.ends);
         let mut refused = 0;
         let held = self.hold(batch.generation, offset);
-        // A message has each of its ends once.
-        let mut shared: HashMap<usize, SharedSide> = HashMap::default();
-        for mut partial in batch.partials {
-            for side in [&mut partial.initiator, &mut partial.responder] {
-                let known = shared.entry(side.bytes().as_ptr().addr());
-                let known = known.or_insert_with(|| ends.merges.sides.share(side));
-                *side = known.with_port(side.port());
-            }
-            let memory = memory_of(&partial);
-            if held.slots.insert(batch.partition, partial, &mut ends.of_keys) {
-                held.memory += memory;
-            } else {
-                refused += 1;
+        let mut partials = batch.partials;
+        share(&mut partials, &mut ends.merges.sides);
+        let mut partials = partials.into_iter().peekable();
+        while partials.peek().is_some() {
+            let some: Vec<Partial> = partials.by_ref().take(SIDE_BY_SIDE).collect();
+            let memory: Vec<usize> = some.iter().map(memory_of).collect();
+            let taken = held.slots.insert_all(batch.partition, some, &mut ends.of_keys);
+            for (taken, memory) in taken.into_iter().zip(memory) {
+                held.memory += if taken { memory } else { 0 };
+                refused += u64::from(!taken);
             }
         }
         self.ends = ends;
@@ -284,6 +284,32 @@ impl InternalPartition {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+/// Puts ends that are known already in the place of those of a message, which has each of its ends once.
+fn share(partials: &mut [Partial], sides: &mut Sides) {
+    let mut places: HashMap<usize, usize> = HashMap::default();
+    let mut ends: Vec<SharedSide> = Vec::new();
+    let mut numbers = Vec::with_capacity(partials.len());
+    for partial in &*partials {
+        numbers.push([&partial.initiator, &partial.responder].map(|side| {
+            *places.entry(side.bytes().as_ptr().addr()).or_insert_with(|| {
+                ends.push(side.with_port(None));
+                ends.len() - 1
+            })
+        }));
+    }
+    for some in ends.chunks_mut(SIDE_BY_SIDE) {
+        sides.fetch(some);
+        some.iter_mut().for_each(|side| *side = sides.share(side));
+    }
+    for (partial, [initiator, responder]) in partials.iter_mut().zip(numbers) {
+        for (side, number) in [(&mut partial.initiator, initiator), (&mut partial.responder, responder)] {
+            if let Some(known) = ends.get(number) {
+                *side = known.with_port(side.port());
+            }
+        }
     }
 }
 

@@ -17,9 +17,11 @@ use path::Path;
 use traffic::{Mix, Timing, Window};
 use weir_flow::{Level, RecordSettings};
 
-/// Digest of everything that two windows of all four levels make.
-fn digest(keys_limit: u32, pods: u32) -> String {
-    let cluster = Cluster { name: "local".to_owned(), pods };
+/// Digest of everything that two windows of all four levels make; of a cluster with as many policies, or without namespaces,
+/// of whose pods policies then say nothing.
+fn digest(keys_limit: u32, pods: u32, policies: Option<u32>) -> String {
+    let namespaces = policies.is_some();
+    let cluster = Cluster { name: "local".to_owned(), pods, namespaces, policies: policies.unwrap_or_default() };
     let levels = vec![Level::Zero, Level::One, Level::Two, Level::Three];
     let settings = RecordSettings {
         levels_allowed: levels.clone(),
@@ -45,7 +47,8 @@ fn digest(keys_limit: u32, pods: u32) -> String {
 
 #[test]
 fn the_same_bytes_are_written_as_ever() {
-    let found = digest(1_000_000, 400) + &digest(700, 400) + &digest(1_000_000, 40);
+    let mut found = digest(1_000_000, 400, None) + &digest(700, 400, None) + &digest(1_000_000, 40, None);
+    found += &(digest(1_000_000, 400, Some(0)) + &digest(1_000_000, 400, Some(70)));
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
     if std::env::var_os("WEIR_BLESS").is_some() {
         std::fs::write(file, &found).unwrap();

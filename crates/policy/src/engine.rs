@@ -12,8 +12,10 @@ use crate::profile::Profile;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hint::black_box;
 use std::sync::Arc;
 
+mod alike;
 mod compile;
 mod judge;
 mod side;
@@ -144,6 +146,8 @@ struct Selected {
     known: Known,
     egress: Vec<u32>,
     ingress: Vec<u32>,
+    /// The first end of the same kind and namespace: where no policy selects one of them, the same is said of all.
+    plain: u32,
 }
 
 impl Selected {
@@ -172,6 +176,8 @@ pub struct Engine {
     networks: Networks,
     ends: Vec<Selected>,
     end_numbers: HashMap<Known, u32, FixedState>,
+    /// The first end of each kind and namespace.
+    plain: HashMap<(EndKind, Text), u32, FixedState>,
     /// Another one after each change of a policy, by which caches know whether they still hold.
     state: Arc<()>,
 }
@@ -194,6 +200,7 @@ impl Engine {
             networks: Networks::default(),
             ends: Vec::new(),
             end_numbers: HashMap::default(),
+            plain: HashMap::default(),
             state: Arc::new(()),
         }
     }
@@ -224,6 +231,7 @@ impl Engine {
     pub fn forget_ends(&mut self) {
         self.ends.clear();
         self.end_numbers.clear();
+        self.plain.clear();
         for selection in &mut self.selections {
             selection.yes.clear();
             selection.maybe.clear();
@@ -241,7 +249,8 @@ impl Engine {
         for selection in self.selections.iter_mut().filter(|selection| selection.uses > 0) {
             selection.see(new, &known);
         }
-        let mut selected = Selected { known: known.clone(), egress: Vec::new(), ingress: Vec::new() };
+        let plain = *self.plain.entry((known.kind, known.namespace)).or_insert(new);
+        let mut selected = Selected { known: known.clone(), egress: Vec::new(), ingress: Vec::new(), plain };
         for (at, compiled) in self.policies.iter().enumerate() {
             let Some(compiled) = compiled else { continue };
             if self.selects(compiled, new) {
@@ -287,6 +296,12 @@ impl Engine {
 
     fn selected(&self, end: u32) -> Option<&Selected> {
         self.ends.get(index(end))
+    }
+
+    /// Reads what is asked first of ends that are judged about next, so that they wait for memory together.
+    pub fn fetch(&self, ends: &[EndNumber]) {
+        let selected = ends.iter().filter_map(|end| self.selected(end.0));
+        black_box(selected.fold(0, |all, end| all ^ end.plain ^ number(end.egress.len() ^ end.ingress.len())));
     }
 
     /// Whether a policy selects any of the ends that are known.

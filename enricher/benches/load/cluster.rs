@@ -2,12 +2,15 @@
 //!
 //! 100 pods a node, 20 a workload, one service a workload; pods of a workload are spread over the nodes. Every pod has one
 //! revision, one address and eight labels, of which one is its own. The address of one pod in fifty may still be held by a
-//! pod that is going, so that it is ambiguous to others. Every node has a ready agent.
+//! pod that is going, so that it is ambiguous to others. Every node has a ready agent. Policies, if there are any, select
+//! the workloads in turn: each takes connections from one team more, and every other one lets go to the cluster and to a
+//! part of the outside only.
 
 use std::net::Ipv4Addr;
 use weir_flow::{Address, time};
 use weir_schemas::metadata::{
-    Agent, Bound, BoundSource, Container, Heartbeat, Metadata, Node, Object, Pod, Proof, Revision, Service, ServicePort,
+    Agent, Bound, BoundSource, Container, Heartbeat, Metadata, Namespace, Node, Object, Pod, Policy, Proof, Revision,
+    Service, ServicePort,
 };
 
 /// Pods of a node.
@@ -20,7 +23,14 @@ pub(crate) const PODS_OF_WORKLOAD: u32 = 20;
 pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) pods: u32,
+    /// Whether its metadata has namespaces; without them nothing can be said of policies.
+    pub(crate) namespaces: bool,
+    /// How many policies it has.
+    pub(crate) policies: u32,
 }
+
+/// Workloads of a namespace.
+const WORKLOADS_OF_NAMESPACE: u32 = 8;
 
 /// A well-mixed number (splitmix64).
 pub(crate) fn mix(n: u64) -> u64 {
@@ -47,6 +57,10 @@ impl Cluster {
 
     pub(crate) fn workloads(&self) -> u32 {
         self.pods.div_ceil(PODS_OF_WORKLOAD)
+    }
+
+    fn teams(&self) -> u32 {
+        self.workloads().div_ceil(WORKLOADS_OF_NAMESPACE)
     }
 
     /// The node that a pod is on.
@@ -82,13 +96,16 @@ impl Cluster {
         let nodes = (0..self.nodes()).flat_map(|node| [self.node(node), self.agent(node)]);
         let services = (0..self.workloads()).map(|workload| self.service(workload));
         let pods = (0..self.pods).map(|pod| self.pod(pod)).chain(self.going());
+        let namespaces = (0..self.teams()).filter(|_| self.namespaces).map(|team| self.team(team));
+        let policies = (0..self.policies).map(|policy| self.policy(policy));
         let heartbeat = Metadata::Heartbeat(Heartbeat {
             cluster: self.name.clone(),
             complete_to: time::FOR_EVER,
             proof: Proof::Closed,
             cluster_known: true,
         });
-        nodes.chain(services).chain(pods).map(Metadata::Revision).chain([heartbeat])
+        let named = namespaces.chain(policies);
+        nodes.chain(services).chain(pods).chain(named).map(Metadata::Revision).chain([heartbeat])
     }
 
     fn revision(&self, uid: String, namespace: String, name: String, object: Object) -> Revision {
@@ -124,7 +141,42 @@ impl Cluster {
     }
 
     fn namespace(workload: u32) -> String {
-        format!("team-{:03}-production", workload / 8)
+        format!("team-{:03}-production", workload / WORKLOADS_OF_NAMESPACE)
+    }
+
+    /// The namespace of a team.
+    fn team(&self, team: u32) -> Revision {
+        let name = Self::namespace(team * WORKLOADS_OF_NAMESPACE);
+        let labels = vec![format!("kubernetes.io/metadata.name={name}"), format!("team=team-{team:03}")];
+        let object = Object::Namespace(Namespace::default());
+        Revision { labels, ..self.revision(uid(6, team), String::new(), name, object) }
+    }
+
+    fn policy(&self, number: u32) -> Revision {
+        let (workload, turn) = (number % self.workloads(), number / self.workloads());
+        let team = (workload / WORKLOADS_OF_NAMESPACE + turn) % self.teams();
+        let name = Self::workload_name(workload);
+        let ports = ["TCP", "UDP"]
+            .map(|protocol| format!(r#"{{"endPort":65535,"port":1024,"protocol":"{protocol}"}}"#))
+            .into_iter()
+            .take(if turn % 3 == 0 { 2 } else { 1 })
+            .collect::<Vec<_>>();
+        let egress = if number.is_multiple_of(2) {
+            r#""egress":[{"to":[{"namespaceSelector":{}},{"ipBlock":{"cidr":"45.0.0.0/9"}}]}],"#
+        } else {
+            ""
+        };
+        let spec = format!(
+            r#"{{{egress}"ingress":[{{"from":[{{"namespaceSelector":{{"matchLabels":{{"team":"team-{team:03}"}}}}}}],"ports":[{}]}}],"podSelector":{{"matchLabels":{{"app.kubernetes.io/name":"{name}"}}}}}}"#,
+            ports.join(",")
+        );
+        let object = Object::Policy(Policy {
+            api_version: "networking.k8s.io/v1".to_owned(),
+            kind: "NetworkPolicy".to_owned(),
+            spec,
+            staged: false,
+        });
+        self.revision(uid(7, number), Self::namespace(workload), format!("{name}-{turn}"), object)
     }
 
     fn workload_name(workload: u32) -> String {
@@ -178,7 +230,7 @@ impl Cluster {
             format!("app.kubernetes.io/version=4.{}.0", workload % 9),
             format!("apps.kubernetes.io/pod-index={}", pod % PODS_OF_WORKLOAD),
             format!("pod-template-hash={hash:010x}"),
-            format!("team=team-{:03}", workload / 8),
+            format!("team=team-{:03}", workload / WORKLOADS_OF_NAMESPACE),
         ];
         let pod_name = format!("{name}-{hash:010x}-{:05x}", mix(u64::from(pod)) >> 44);
         Revision { labels, ..self.revision(Self::pod_uid(pod), namespace, pod_name, object) }

@@ -84,6 +84,9 @@ struct Load {
     /// Pods of the cluster; a multiple of 20
     #[arg(long, default_value_t = 1_000)]
     pods: u32,
+    /// Network policies of the cluster
+    #[arg(long, default_value_t = 0)]
+    policies: u32,
     /// Records of level 1 in a window
     #[arg(long, default_value_t = 30_000)]
     keys: u32,
@@ -116,7 +119,7 @@ impl Load {
     }
 
     fn cluster(&self, name: &str) -> Cluster {
-        Cluster { name: name.to_owned(), pods: self.pods }
+        Cluster { name: name.to_owned(), pods: self.pods, namespaces: true, policies: self.policies }
     }
 
     fn settings(&self, cluster: &str) -> RecordSettings {
@@ -157,8 +160,9 @@ fn show(load: &Load, outcome: &Outcome) {
     let flows = outcome.flows;
     let of = |time: Duration| ratio(u64::try_from(time.as_nanos()).unwrap(), flows);
     println!(
-        "{} pods, {} keys a window, {} flows in {} windows, zipf {}, levels {:?}, {} partitions, {:.1} B a flow raw",
+        "{} pods, {} policies, {} keys a window, {} flows in {} windows, zipf {}, levels {:?}, {} partitions, {:.1} B a flow raw",
         load.pods,
+        load.policies,
         load.keys,
         flows,
         load.windows,

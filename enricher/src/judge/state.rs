@@ -1,9 +1,10 @@
 //! One set of policies, compiled, and what was asked of it.
 
 use super::answer::answer;
+use super::parties::{Parties, When};
 use super::{Connection, Party};
 use crate::policies::{LabelFacts, PodFacts, PolicyName, Rules};
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_policy::{Ask, Cache, End, EndNumber, Engine, Judgement, PodEnd, Profile};
@@ -27,6 +28,8 @@ pub(super) struct State {
     engine: Engine,
     cache: Cache,
     ends: HashMap<Place, (EndNumber, [Option<Facts>; 3])>,
+    /// Another one where the numbers of ends are others.
+    numbers: Arc<()>,
     /// By where the engine's judgement is, which is held here too.
     answers: HashMap<usize, (Arc<Judgement>, Arc<Answer>)>,
 }
@@ -61,7 +64,7 @@ impl State {
             }
         }
         let ends = near.map(|near| near.ends.clone()).unwrap_or_default();
-        Self { held, engine, cache: Cache::new(ANSWERS), ends, answers: HashMap::default() }
+        Self { held, engine, cache: Cache::new(ANSWERS), ends, numbers: Arc::new(()), answers: HashMap::default() }
     }
 
     pub(super) fn profile(&self) -> Profile {
@@ -74,41 +77,62 @@ impl State {
         self.held.len() == held.len() && pairs.all(|((name, a), (other, b))| name == other && Arc::ptr_eq(a, b))
     }
 
-    /// What it says of a connection.
-    pub(super) fn ask(&mut self, of: &Connection<'_>, [source, destination]: [&Party<'_>; 2]) -> Arc<Answer> {
+    /// What it says of a connection between two ends; nothing if they are not known.
+    pub(super) fn ask<'p>(
+        &mut self,
+        of: &Connection<'_, 'p>,
+        parties: &mut Parties<'p>,
+        ([initiator, responder], when): ([usize; 2], When),
+        answers: &mut HashSet<Arc<Answer>>,
+    ) -> Option<Arc<Answer>> {
         if self.ends.len() + 2 > ENDS {
             // Names and labels that nobody has any more are forgotten with the engine.
             *self = Self::of(None, self.engine.profile(), std::mem::take(&mut self.held));
         }
-        let (initiator, responder) = (of.initiator.0.identity.as_deref(), of.responder.0.identity.as_deref());
-        let both = initiator.zip(responder);
-        let nodes = both.filter(|(a, b)| !a.node.is_empty() && !b.node.is_empty());
+        let (source, destination) = (parties.end(initiator, when, self)?, parties.end(responder, when, self)?);
+        let is_host = |end: usize| parties.party(end, when).is_some_and(Party::is_host);
+        // It matters only where one end is a node itself, and is not read otherwise.
+        let both = of.initiator.0.identity.as_deref().zip(of.responder.0.identity.as_deref());
+        let nodes = both.filter(|_| is_host(initiator) || is_host(responder));
+        let nodes = nodes.filter(|(a, b)| !a.node.is_empty() && !b.node.is_empty());
         let ask = Ask {
-            source: self.end(source),
+            source,
             source_address: Some(of.initiator.1),
             translated_source: of.translated,
-            destination: self.end(destination),
+            destination,
             destination_address: Some(of.responder.1),
             protocol: of.protocol,
             port: of.port,
             same_node: nodes.map(|(a, b)| a.node == b.node),
-            same_pod: both.is_some_and(|(a, b)| a.uid == b.uid),
+            same_pod: parties.are_one([initiator, responder]),
         };
         let judgement = self.engine.judge(&mut self.cache, &ask);
         let place = Arc::as_ptr(&judgement).addr();
         if let Some((_, answer)) = self.answers.get(&place) {
-            return answer.clone();
+            return Some(answer.clone());
         }
         // A judgement is of two ends that policies tell apart, and so of two namespaces.
-        let answer = Arc::new(answer(&self.engine, &judgement, [source, destination].map(|party| party.namespace())));
+        let namespaces = [initiator, responder].map(|end| parties.party(end, when).map_or("", Party::namespace));
+        let answer = one_of(answers, answer(&self.engine, &judgement, namespaces));
         if self.answers.len() >= ANSWERS {
             self.answers.clear();
         }
         self.answers.insert(place, (judgement, answer.clone()));
-        answer
+        Some(answer)
     }
 
-    fn end(&mut self, party: &Party<'_>) -> EndNumber {
+    /// Reads what is asked first of ends that are judged about next.
+    pub(super) fn fetch(&self, ends: &[EndNumber]) {
+        self.engine.fetch(ends);
+    }
+
+    /// Of whom numbers of ends are.
+    pub(super) fn numbers(&self) -> &Arc<()> {
+        &self.numbers
+    }
+
+    /// The number of an end.
+    pub(super) fn end(&mut self, party: &Party<'_>) -> EndNumber {
         let place = party.place();
         if let Some((number, _)) = self.ends.get(&place) {
             return *number;
@@ -134,7 +158,29 @@ impl State {
     }
 }
 
+/// The one copy of an answer.
+fn one_of(answers: &mut HashSet<Arc<Answer>>, answer: Answer) -> Arc<Answer> {
+    if let Some(known) = answers.get(&answer) {
+        return known.clone();
+    }
+    if answers.len() >= ANSWERS {
+        answers.clear();
+    }
+    let new = Arc::new(answer);
+    answers.insert(new.clone());
+    new
+}
+
 impl Party<'_> {
+    /// Whether it has a node's address.
+    fn is_host(&self) -> bool {
+        match self {
+            Self::Pod { facts, .. } => facts.host_network,
+            Self::Node(_) => true,
+            Self::Outside => false,
+        }
+    }
+
     fn namespace(&self) -> &str {
         match self {
             Self::Pod { facts, .. } => &facts.namespace,

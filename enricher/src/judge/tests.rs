@@ -36,6 +36,7 @@ fn judge_with(
             tick,
             settings: &settings,
         },
+        &mut Parties::default(),
     )
 }
 
@@ -182,6 +183,7 @@ fn an_end_that_is_not_certain_is_not_judged_about() {
                 tick: TICK,
                 settings: &settings,
             },
+            &mut Parties::default(),
         )
     };
     let outside = Resolution::none(Some(NoneReason::Outside));
@@ -228,4 +230,54 @@ fn many_changes_are_each_compiled_from_what_was_there() {
         let judged = judge_with(&judge, &world, (tick, tick + 999), |_| ()).unwrap();
         assert_eq!((judged.answer.verdict, judged.since), (wanted, number * 10_000), "{number}");
     }
+}
+
+#[test]
+fn what_was_found_out_about_an_end_holds_for_its_tick_alone() {
+    let relabelled = pod(2, "web-1", &["app=other"], at(150_000));
+    let mut names = vec![db(1, "web", at(0), None), relabelled];
+    names.push(policy(2, "later", &from_pods(&json!({"app": "other"})), at(250_000), None));
+    let world = policies(&names);
+    let (judge, settings) = (Judge::default(), settings(1, 1));
+    let (web, db) = (end("web-1", "web"), end("db-1", "db"));
+    let [web, db] = [&web, &db].map(|who| Resolution::exact(Cow::Borrowed(who), IdentifiedBy::Uid));
+    let mut shared = Parties::default();
+    let mut seen = Vec::new();
+    // To and fro, as when partitions are behind each other, in both directions and to itself.
+    for tick in [100_000, 100_000, 200_000, 149_500, 300_000, 100_000] {
+        for (initiator, responder) in [(&web, &db), (&db, &web), (&web, &web)] {
+            let connection = Connection {
+                initiator: (initiator, address("10.0.0.1")),
+                responder: (responder, address("10.0.0.2")),
+                translated: None,
+                protocol: 6,
+                port: 80,
+                tick: (tick, tick + 999),
+                settings: &settings,
+            };
+            let alone = judge.judge(&world, &connection, &mut Parties::default());
+            let together = judge.judge(&world, &connection, &mut shared);
+            assert_eq!(together, alone, "{tick}");
+            seen.push(together.unwrap().answer.verdict);
+        }
+    }
+    let kinds = [Verdict::Allow, Verdict::Deny, Verdict::Unknown];
+    assert!(kinds.iter().all(|kind| seen.contains(kind)), "{seen:?}");
+}
+
+#[test]
+fn answers_that_say_the_same_are_at_one_place() {
+    let world = policies(&[db(1, "web", at(0), None)]);
+    let judge = Judge::default();
+    let of = |tick| judge_with(&judge, &world, (tick, tick + 999), |_| ()).unwrap().answer;
+    let mut changed = policies(&[db(1, "web", at(0), None)]);
+    changed.take(&weir_schemas::metadata::Metadata::<String>::Revision(policy(
+        2,
+        "another",
+        &json!({"podSelector": {"matchLabels": {"app": "none"}}}),
+        at(0),
+        None,
+    )));
+    let again = judge_with(&judge, &changed, TICK, |_| ()).unwrap().answer;
+    assert!(Arc::ptr_eq(&of(100_000), &again), "of two sets of policies");
 }

@@ -2,17 +2,18 @@
 //! who the ends were is compared, and they are asked for once.
 
 use super::{Asker, EndFound};
-use crate::pages::Pages;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 use weir_flow::Address;
 use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{Point, Tuple};
 
-/// All of a sample that decides who its ends were, in one tick of one node.
+/// All of a sample that decides who its ends were, in one tick of one node. Samples of a batch share their texts, so that
+/// those are told apart by where they are; the same text at two places makes two conversations, of which the same is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spoken<'a> {
+pub(super) struct Spoken {
     initiator: (Address, u16),
     responder: (Address, u16),
     protocol: u8,
@@ -20,14 +21,15 @@ pub(super) struct Spoken<'a> {
     local_is_initiator: bool,
     /// Where addresses were translated: both ends as seen, and the responder as in the other tuple.
     translated: Option<[(Address, u16); 3]>,
-    pod_uid: Option<&'a str>,
-    container: Option<&'a str>,
-    process: Option<&'a str>,
+    pod_uid: Option<usize>,
+    container: Option<usize>,
+    process: Option<usize>,
 }
 
-impl<'a> Spoken<'a> {
+impl Spoken {
     /// Of a sample; `port` is whether the initiator's port decides anything.
-    pub(super) fn of(asker: &Asker<'a>, port: bool) -> Self {
+    pub(super) fn of(asker: &Asker<'_>, port: bool) -> Self {
+        let place = |text: &Option<Arc<str>>| text.as_ref().map(|text| text.as_ptr().addr());
         let sample = asker.sample;
         let (initiator, initiator_port) = asker.ends_of(&asker.tuple, true);
         let without_port = |(address, number)| (address, if port { number } else { 0 });
@@ -47,9 +49,9 @@ impl<'a> Spoken<'a> {
             point: sample.point,
             local_is_initiator: asker.local_is_initiator(),
             translated,
-            pod_uid: sample.pod_uid.as_deref(),
-            container: sample.container.as_deref(),
-            process: sample.process.as_deref(),
+            pod_uid: place(&sample.pod_uid),
+            container: place(&sample.container),
+            process: place(&sample.process),
         }
     }
 }
@@ -64,30 +66,24 @@ pub(super) struct Ends<'a> {
     pub(super) untranslated: bool,
 }
 
-/// Everything that was spoken of in one batch.
+/// The numbers of what was spoken of in one batch. What it holds is void with the next; its room is used again.
 #[derive(Debug, Default)]
-pub(super) struct Conversations<'a> {
+pub(crate) struct Conversations {
     numbers: HashTable<u32>,
-    spoken: Vec<(u64, Spoken<'a>)>,
-    /// Of those that were asked for; the others follow.
-    ends: Pages<Ends<'a>>,
+    spoken: Vec<(u64, Spoken)>,
     hasher: RandomState,
 }
 
-impl<'a> Conversations<'a> {
-    /// Takes what was found out about the next conversation that was new.
-    pub(super) fn answer(&mut self, ends: Ends<'a>) {
-        self.ends.push(ends);
-    }
-
-    /// What was found out about a conversation.
-    pub(super) fn ends(&self, number: usize) -> Option<&Ends<'a>> {
-        self.ends.get(u32::try_from(number).ok()?)
+impl Conversations {
+    /// Begins with another batch.
+    pub(super) fn begin(&mut self) {
+        self.numbers.clear();
+        self.spoken.clear();
     }
 
     /// The number of a conversation, and whether nobody has spoken of it before. Numbers count from 0.
-    pub(super) fn number(&mut self, of: &Spoken<'a>) -> (usize, bool) {
-        let Self { numbers, spoken, hasher, .. } = self;
+    pub(super) fn number(&mut self, of: &Spoken) -> (usize, bool) {
+        let Self { numbers, spoken, hasher } = self;
         let hash = hasher.hash_one((of.initiator, of.responder, of.protocol));
         let index = |number: &u32| usize::try_from(*number).unwrap_or(usize::MAX);
         let same = |number: &u32| spoken.get(index(number)).is_some_and(|(known, is)| *known == hash && is == of);

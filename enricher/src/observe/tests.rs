@@ -6,7 +6,8 @@ use weir_schemas::enriched::IdentifiedBy;
 /// One sample alone.
 pub(crate) fn observe<'a>(sample: &'a Sample, place: &Place<'a>, join: &'a impl Join) -> Observation<'a, 'a> {
     let mut found = None;
-    observe_all(std::iter::once(sample), place, join, true, |observation| {
+    observe_all(std::iter::once(sample), place, join, true, &mut Conversations::default(), |heard| {
+        let Some(observation) = heard.observations().next() else { return };
         let own = |end: &EndFound<'a>| EndSeen::Own(Box::new(end.clone()));
         let (initiator, responder) = (own(&observation.initiator), own(&observation.responder));
         found = Some(Observation { initiator, responder, ..observation });
@@ -161,8 +162,9 @@ fn samples_side_by_side_are_joined_as_each_alone() {
     let join = crate::join::Joined { table: &table, places: &places, policies: (&policies, &judge) };
     let alone: Vec<String> = samples.iter().map(|sample| format!("{:?}", observe(sample, &PLACE, &join))).collect();
     let mut together = Vec::new();
-    observe_all(samples.iter(), &PLACE, &join, true, |observation| {
-        together.push(format!("{:?}", Observation { conversation: Some(0), ..observation }));
+    observe_all(samples.iter(), &PLACE, &join, true, &mut Conversations::default(), |heard| {
+        let some = heard.observations().map(|o| format!("{:?}", Observation { conversation: Some(0), ..o }));
+        together.extend(some);
     });
     assert_eq!(together, alone);
     let (exact, ambiguous) = (Attribution::Exact, Attribution::Ambiguous);

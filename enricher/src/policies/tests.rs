@@ -86,7 +86,7 @@ pub(crate) fn policies(more: &[Revision]) -> Policies {
 #[test]
 fn a_change_in_doubt_is_taken_early_or_late() {
     let policies = policies(&[pod(2, "web-1", &["app=new"], between(1_000, 2_000))]);
-    let pod = policies.pod("uid-web-1").unwrap();
+    let pod = policies.pod(ObjectKey::of("uid-web-1")).unwrap();
     let labels = |at, change| pod.held_or_last(at, change).map(|facts| facts.labels[0].to_string());
     assert_eq!(labels(1_500, Change::Early).as_deref(), Some("app=new"));
     assert_eq!(labels(1_500, Change::Late).as_deref(), Some("app=web"));
@@ -105,7 +105,7 @@ fn a_revision_that_says_the_same_of_a_pod_changes_nothing() {
         last.take(&Metadata::Revision(revision));
     }
     for policies in [&first, &last] {
-        assert_eq!(policies.pod("uid-web-1").unwrap().since(9_000), Some(0));
+        assert_eq!(policies.pod(ObjectKey::of("uid-web-1")).unwrap().since(9_000), Some(0));
     }
     let relabelled = [namespace(2, &[], at(3_000)), namespace(3, &["a=b"], at(4_000))];
     let policies = policies(&relabelled);
@@ -143,6 +143,6 @@ fn what_is_forgotten_is_gone() {
         policies.forget(key);
     }
     assert_eq!(policies.policy_revisions(), 0);
-    assert!(policies.pod("uid-web-1").is_none() && policies.pod("uid-db-1").is_some());
+    assert!(policies.pod(ObjectKey::of("uid-web-1")).is_none() && policies.pod(ObjectKey::of("uid-db-1")).is_some());
     assert!(policies.namespace("shop", 0, Change::Late).is_none());
 }

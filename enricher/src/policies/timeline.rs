@@ -90,7 +90,7 @@ impl<F> Timeline<F> {
     }
 
     /// What the last revision says.
-    pub(super) fn last(&self) -> Option<&Arc<F>> {
+    pub(crate) fn last(&self) -> Option<&Arc<F>> {
         self.entries.last().map(|entry| &entry.facts)
     }
 
@@ -107,6 +107,17 @@ impl<F> Timeline<F> {
     pub(crate) fn held_or_last(&self, at: Millis, change: Change) -> Option<&Arc<F>> {
         let last = || self.entries.iter().rev().find(|entry| entry.has_begun(at, change)).map(|entry| &entry.facts);
         self.held(at, change).or_else(last)
+    }
+
+    /// What held throughout a tick wherever its changes lie, and since when; nothing where that takes a closer look.
+    pub(crate) fn steady(&self, (begin, end): (Millis, Millis)) -> Option<(&Arc<F>, Millis)>
+    where
+        F: PartialEq,
+    {
+        let last = self.entries.last()?;
+        let throughout = last.from.1 <= begin && last.to.is_none_or(|(earliest, _)| end < earliest);
+        let since = || if self.entries.len() == 1 { Some(last.from.1) } else { self.since(end) };
+        throughout.then(since).flatten().map(|since| (&last.facts, since))
     }
 
     /// When the last revision that had begun by then did.

@@ -11,9 +11,10 @@ use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::judge::Judged;
 use crate::key::{Key, internal_partition};
-use crate::observe::Observation;
+use crate::observe::{EndFound, Group, Observation};
 use crate::pages::Pages;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, SharedSide, Verdict};
 use weir_schemas::partial::{Partial, PartialBatch};
@@ -81,7 +82,24 @@ pub(super) struct Batch {
     /// Numbers of what is known by conversation.
     numbers: Vec<[Option<u32>; 2]>,
     known: Vec<Known>,
+    /// Where the last conversations are counted, as they were looked up together; their numbers begin here and end there.
+    fetched: Vec<Option<Fetched>>,
+    fetched_from: usize,
+    fetched_to: usize,
 }
+
+/// Where an observation is counted, as it was found before its turn.
+#[derive(Clone, Copy, Debug)]
+struct Fetched {
+    places: Places,
+    /// Of observations with or without drops by a policy.
+    policy_drops: bool,
+    /// How often keys had been coarsened then.
+    rounds: u32,
+}
+
+/// How many records are read side by side before they are added to or taken.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Where a conversation is counted, and what was counted and is not in the records yet.
 #[derive(Debug)]
@@ -94,6 +112,15 @@ impl Batch {
     /// Begins with another batch.
     pub(super) fn begin(&mut self) {
         self.clear();
+        self.fetched.clear();
+        (self.fetched_from, self.fetched_to) = (0, 0);
+    }
+
+    /// Where an observation is counted, if that was looked up and has not changed since.
+    fn fetched(&self, o: &Observation<'_, '_>, rounds: u32) -> Option<Places> {
+        let number = o.conversation?.checked_sub(self.fetched_from)?;
+        let fetched = self.fetched.get(number)?.filter(|found| found.rounds == rounds);
+        fetched.filter(|found| found.policy_drops == o.policy_drops).map(|found| found.places)
     }
 
     fn get_mut(&mut self, o: &Observation<'_, '_>) -> Option<&mut Known> {
@@ -173,8 +200,11 @@ impl Aggregate {
             return known.places.coarse;
         }
         let rounds = self.rounds();
-        let domains = Domains::of(observation, names);
-        let (places, coarsened) = self.place(observation, &At { domains, ..*at }, batch, ends, judged);
+        let known = batch.fetched(observation, rounds).map(|places| (places, 0));
+        let (places, coarsened) = known.unwrap_or_else(|| {
+            let domains = Domains::of(observation, names);
+            self.place(observation, &At { domains, ..*at }, batch, ends, judged)
+        });
         if rounds != self.rounds() {
             batch.clear();
         }
@@ -190,12 +220,57 @@ impl Aggregate {
         }
     }
 
+    /// Finds where conversations are counted that are new in the batch, as far as the routes know it. Each step is taken for all
+    /// of them side by side, so that they wait for memory together. `denied` is whether policies denied a conversation.
+    pub(super) fn fetch(
+        &self,
+        (heard, denied): (Group<'_, '_>, impl Fn(Option<usize>) -> bool),
+        at: &At<'_>,
+        names: &Names,
+        batch: &mut Batch,
+        ends: &Ends,
+    ) {
+        let new: Vec<Observation<'_, '_>> = heard.first_of_each(batch.fetched_to).collect();
+        let asked: Vec<&EndFound<'_>> = new.iter().flat_map(|o| [&*o.initiator, &*o.responder]).collect();
+        let numbers = ends.numbers(&asked);
+        let rounds = self.rounds();
+        batch.fetched.clear();
+        batch.fetched_from = batch.fetched_to;
+        for (observation, ends) in new.iter().zip(numbers.chunks_exact(2)) {
+            let places = match *ends {
+                [Some(initiator), Some(responder)] => {
+                    let at = At { domains: Domains::of(observation, names), ..*at };
+                    let denied = denied(observation.conversation);
+                    self.routes.get(&Routes::between([initiator, responder], observation, &at, denied))
+                }
+                _ => None,
+            };
+            let policy_drops = observation.policy_drops;
+            batch.fetched.push(places.map(|places| Fetched { places, policy_drops, rounds }));
+        }
+        batch.fetched_to = batch.fetched_from + new.len();
+    }
+
     /// Adds what was counted of a batch to the records.
     pub(super) fn flush(&mut self, batch: &mut Batch) {
-        for known in batch.known.iter_mut().filter(|known| !known.counts.is_empty()) {
-            self.add_known(known);
-            known.counts.clear();
+        for group in batch.known.chunks_mut(SIDE_BY_SIDE) {
+            self.read(group);
+            for known in group.iter_mut().filter(|known| !known.counts.is_empty()) {
+                self.add_known(known);
+                known.counts.clear();
+            }
         }
+    }
+
+    /// Reads from the records that are added to next, so that they are waited for together.
+    fn read(&self, group: &[Known]) {
+        let places = || group.iter().filter(|known| !known.counts.is_empty()).map(|known| known.places.records);
+        let records = || {
+            let each = places().flat_map(|places| self.levels.iter().zip(places));
+            each.filter_map(|(records, number)| records.get(number?))
+        };
+        black_box(records().fold(0, |all, record| all ^ record.touch()));
+        black_box(records().fold(0, |all, record| all ^ record.touch_judgements()));
     }
 
     fn add_known(&mut self, known: &Known) {
@@ -268,17 +343,22 @@ impl Aggregate {
         let partitions = usize::try_from(settings.internal_partitions).unwrap_or(1).max(1);
         for (number, mut level) in self.levels.into_iter().enumerate() {
             let room = level.numbers.len() / partitions + 16;
-            std::mem::take(&mut level.numbers).in_order(|bytes, number| {
-                let Some(record) = level.take(number) else { return };
-                let key = bytes.get(8..).unwrap_or_default();
-                let routing = key.get(..record.routing()).unwrap_or(key);
-                let internal = internal_partition(routing, settings.internal_partitions);
-                let mut partial = record.finish();
-                debug_assert!(is_key_of(&partial, bytes), "stage 2 would take {partial:?} for another record");
-                place(&mut partial.initiator, settings, join);
-                place(&mut partial.responder, settings, join);
-                by_internal.entry(internal).or_default().push(partial, room);
-            });
+            let order = std::mem::take(&mut level.numbers).into_order();
+            for group in order.groups(SIDE_BY_SIDE) {
+                let records = group.clone().filter_map(|(_, number)| level.get(number));
+                black_box(records.fold(0, |all, record| all ^ record.touch()));
+                for (bytes, number) in group {
+                    let Some(record) = level.take(number) else { continue };
+                    let key = bytes.get(8..).unwrap_or_default();
+                    let routing = key.get(..record.routing()).unwrap_or(key);
+                    let internal = internal_partition(routing, settings.internal_partitions);
+                    let mut partial = record.finish();
+                    debug_assert!(is_key_of(&partial, bytes), "stage 2 would take {partial:?} for another record");
+                    place(&mut partial.initiator, settings, join);
+                    place(&mut partial.responder, settings, join);
+                    by_internal.entry(internal).or_default().push(partial, room);
+                }
+            }
             announce(settings.internal_partitions, &mut by_internal, number);
         }
         for (internal, Messages(messages)) in by_internal {
@@ -348,6 +428,10 @@ fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Messages>,
 }
 
 impl Records {
+    fn get(&self, number: u32) -> Option<&Record> {
+        self.list.get(number)?.as_ref()
+    }
+
     fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
         self.list.get_mut(number)?.as_mut()
     }
@@ -357,6 +441,11 @@ impl Records {
     }
 
     fn insert(&mut self, key: &[u8], record: Record) -> u32 {
+        let hash = self.numbers.hash(key);
+        self.insert_hashed((hash, key), record)
+    }
+
+    fn insert_hashed(&mut self, key: (u64, &[u8]), record: Record) -> u32 {
         let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         self.list.push(Some(record));
         self.numbers.insert(key, number);
@@ -381,11 +470,17 @@ impl Records {
             responder: o.responder.key(instance),
             shape: Shape::Whole,
         };
-        write_key(bytes, at.window, &key);
-        if let Some(number) = self.numbers.get(bytes) {
+        let routing = write_key(bytes, at.window, &key);
+        let hash = self.numbers.hash(bytes);
+        if let Some(number) = self.numbers.get_hashed(hash, bytes) {
             return (number, false, 0);
         }
         let limit = limit(at.settings);
+        if self.counted < limit && self.coarse.is_empty() {
+            self.counted += 1;
+            let record = Record::new((level, Shape::Whole), o, ends, at, routing);
+            return (self.insert_hashed((hash, bytes), record), false, 0);
+        }
         let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
         let routing = write_key(bytes, at.window, &key.coarsened(shape));
         let known = self.numbers.get(bytes);

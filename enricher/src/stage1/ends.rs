@@ -4,7 +4,7 @@
 
 use super::record::{labels, side_of};
 use crate::merge::Merges;
-use crate::observe::EndFound;
+use crate::observe::{Conversations, EndFound};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
@@ -31,7 +31,8 @@ pub(super) type EndNumber = u64;
 /// Ends by what is known of them, but for their ports.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    kept: HashTable<Box<Kept>>,
+    /// With their hashes.
+    kept: HashTable<(u64, Box<Kept>)>,
     /// The number of the next one.
     next: EndNumber,
     hasher: RandomState,
@@ -39,12 +40,13 @@ pub(super) struct Ends {
     pub(super) merges: Merges,
     /// Which labels records carry.
     labels_keep: Vec<String>,
+    /// Room for the conversations of a batch.
+    pub(super) conversations: Conversations,
 }
 
 /// One end.
 #[derive(Debug)]
 struct Kept {
-    hash: u64,
     number: EndNumber,
     address: Address,
     without_address: bool,
@@ -87,9 +89,8 @@ pub(super) struct KnownEnd<'k> {
 }
 
 impl Kept {
-    fn new(hash: u64, number: EndNumber, end: &EndFound<'_>) -> Self {
+    fn new(number: EndNumber, end: &EndFound<'_>) -> Self {
         Self {
-            hash,
             number,
             address: end.ask.address,
             without_address: end.without_address,
@@ -156,17 +157,31 @@ impl Ends {
         SaidAt { side: self.merges.sides.take(&side), labels: labels.into_iter().cloned().collect() }
     }
 
+    fn hash(&self, end: &EndFound<'_>) -> u64 {
+        self.hasher.hash_one((end.ask.address, end.ask.process))
+    }
+
     fn keep(&mut self, end: &EndFound<'_>) -> &mut Kept {
-        let Self { kept, next, hasher, .. } = self;
-        let hash = hasher.hash_one((end.ask.address, end.ask.process));
-        let entry = kept.entry(hash, |kept| kept.hash == hash && kept.is(end), |kept| kept.hash);
-        entry
-            .or_insert_with(|| {
-                let number = *next;
-                *next = next.saturating_add(1);
-                Box::new(Kept::new(hash, number, end))
-            })
-            .into_mut()
+        let hash = self.hash(end);
+        let Self { kept, next, .. } = self;
+        let entry = kept.entry(hash, |(known, kept)| *known == hash && kept.is(end), |(hash, _)| *hash);
+        let entry = entry.or_insert_with(|| {
+            let number = *next;
+            *next = next.saturating_add(1);
+            (hash, Box::new(Kept::new(number, end)))
+        });
+        &mut entry.into_mut().1
+    }
+
+    /// The numbers of ends that are kept. Each step is taken for all of them side by side, so that they wait for memory
+    /// together.
+    pub(super) fn numbers(&self, ends: &[&EndFound<'_>]) -> Vec<Option<EndNumber>> {
+        let hashes: Vec<u64> = ends.iter().map(|end| self.hash(end)).collect();
+        let first = |hash: &u64| self.kept.find(*hash, |(known, _)| known == hash);
+        let kept: Vec<Option<&Kept>> = hashes.iter().map(|hash| first(hash).map(|(_, kept)| &**kept)).collect();
+        let number =
+            |(kept, end): (Option<&Kept>, &&EndFound<'_>)| kept.filter(|kept| kept.is(end)).map(|it| it.number);
+        kept.into_iter().zip(ends).map(number).collect()
     }
 
     /// Bytes held, roughly.

@@ -9,6 +9,7 @@ use super::verdicts::Verdicts;
 use super::{Closed, Counts};
 use crate::filter::{Decided, FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
+use crate::judge::Parties;
 use crate::merge::{add_totals, sum};
 use crate::observe::{Place, observe_all, stands_for_an_end};
 use crate::stage1::{RawBatch, Sample};
@@ -27,6 +28,9 @@ const TOO_LATE: &str = "too_late";
 const TRANSIT: &str = "outside_transit";
 /// Reason in the ledger: a tunnel's outer headers, outside totals.
 const UNDERLAY: &str = "outside_underlay";
+
+/// For how many ends of a batch there is room at first.
+const ENDS: usize = 1_024;
 
 /// Memory that a decoded sample takes per byte of its message, roughly.
 const DECODED: usize = 8;
@@ -186,19 +190,27 @@ impl Generation {
             let mut tally = Tally::default();
             self.known.begin();
             self.verdicts.begin();
+            let mut parties = Parties::with_room(next.batch.samples.len().min(ENDS));
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             let port = !rules.is_empty() || has_initiators_port(settings);
-            observe_all(samples, &place, join, port, |observation| {
+            let mut conversations = std::mem::take(&mut ends.conversations);
+            observe_all(samples, &place, join, port, &mut conversations, |heard| {
                 // Before anything is emptied by a filter.
-                self.verdicts.ask(&observation, &place, settings, join);
-                let conversation = observation.conversation;
-                let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
-                let Some(observation) = taken else { return };
-                let judged = self.verdicts.of(conversation, observation.conversation.is_some());
-                counts.judge(judged);
-                counts.coarsened += self.aggregate.add(&observation, &at, &self.names, &mut self.known, ends, judged);
-                self.samples += 1;
+                self.verdicts.ask_all(heard, &place, settings, join, &mut parties);
+                let denied = |conversation| self.verdicts.is_denied(conversation);
+                self.aggregate.fetch((heard, denied), &at, &self.names, &mut self.known, ends);
+                for observation in heard.observations() {
+                    let conversation = observation.conversation;
+                    let taken = crate::filter::apply(rules, observation, at.origin, &mut tally);
+                    let Some(observation) = taken else { continue };
+                    let judged = self.verdicts.of(conversation, observation.conversation.is_some());
+                    counts.judge(judged);
+                    let known = &mut self.known;
+                    counts.coarsened += self.aggregate.add(&observation, &at, &self.names, known, ends, judged);
+                    self.samples += 1;
+                }
             });
+            ends.conversations = conversations;
             self.aggregate.flush(&mut self.known);
             self.book_filtered(&next.batch, &tally, counts);
         }

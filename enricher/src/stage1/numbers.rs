@@ -40,15 +40,22 @@ impl Numbers {
         self.table.len()
     }
 
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
+        self.get_hashed(self.hash(key), key)
+    }
+
+    /// The same with the key's hash.
+    pub(super) fn get_hashed(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let same = |entry: &Entry| entry.hash == hash && entry.key(&self.keys) == key;
         self.table.find(hash, same).map(|entry| entry.number)
     }
 
-    /// Enters a key that is not there.
-    pub(super) fn insert(&mut self, key: &[u8], number: u32) {
-        let hash = self.hasher.hash_one(key);
+    /// Enters a key that is not there, with its hash.
+    pub(super) fn insert(&mut self, (hash, key): (u64, &[u8]), number: u32) {
         let (start, length) = (self.keys.len(), u32::try_from(key.len()).unwrap_or(u32::MAX));
         self.keys.extend_from_slice(key);
         self.table.insert_unique(hash, Entry { hash, start, length, number }, |entry| entry.hash);
@@ -67,12 +74,26 @@ impl Numbers {
         self.table.iter().map(|entry| (entry.key(&self.keys), entry.number))
     }
 
-    /// Gives all keys in order.
-    pub(super) fn in_order(self, mut take: impl FnMut(&[u8], u32)) {
+    /// All keys in order.
+    pub(super) fn into_order(self) -> Order {
         let Self { table, keys, .. } = self;
         let mut order: Vec<((u64, u128), Entry)> =
             table.into_iter().map(|entry| (head(entry.key(&keys)), entry)).collect();
         order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.key(&keys).cmp(y.key(&keys))));
-        order.iter().for_each(|(_, entry)| take(entry.key(&keys), entry.number));
+        Order { entries: order.into_iter().map(|(_, entry)| entry).collect(), keys }
+    }
+}
+
+/// Keys in order.
+#[derive(Debug)]
+pub(super) struct Order {
+    entries: Vec<Entry>,
+    keys: Vec<u8>,
+}
+
+impl Order {
+    /// Keys and numbers of records, so many at a time.
+    pub(super) fn groups(&self, many: usize) -> impl Iterator<Item = impl Iterator<Item = (&[u8], u32)> + Clone> {
+        self.entries.chunks(many).map(|group| group.iter().map(|entry| (entry.key(&self.keys), entry.number)))
     }
 }

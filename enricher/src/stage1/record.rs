@@ -12,7 +12,7 @@ use foldhash::HashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
 use weir_flow::{Address, Level, Millis};
-use weir_schemas::enriched::{Attribution, Counters, SharedSide, Side};
+use weir_schemas::enriched::{Attribution, Counters, Report, SharedSide, Side};
 use weir_schemas::partial::Partial;
 
 /// A record of one key, with what stands beside it until it is written.
@@ -164,6 +164,23 @@ impl Record {
             members += responder.name(at.domains.responder());
         }
         members
+    }
+
+    /// Reads from what is written when samples are added.
+    pub(super) fn touch(&self) -> u64 {
+        let report = |report: &Option<Report>| {
+            report
+                .as_ref()
+                .map_or(0, |report| report.counters.forward_bytes ^ report.retransmits ^ u64::from(report.sampling))
+        };
+        let Partial { totals, by_initiator, by_responder, samples, judgements, .. } = &self.partial;
+        let judgements = u64::from(judgements.is_empty());
+        totals.ended ^ report(by_initiator) ^ report(by_responder) ^ samples ^ judgements
+    }
+
+    /// The same of what stands apart.
+    pub(super) fn touch_judgements(&self) -> u64 {
+        self.partial.judgements.first().map_or(0, |judged| judged.samples)
     }
 
     /// Adds what samples count.

@@ -51,9 +51,14 @@ impl Routes {
         if self.known.len() >= LIMIT {
             self.known.clear();
         }
+        Self::between([ends.number(&o.initiator), ends.number(&o.responder)], o, at, denied)
+    }
+
+    /// The route of an observation between ends of these numbers.
+    pub(super) fn between(ends: [EndNumber; 2], o: &Observation<'_, '_>, at: &At<'_>, denied: bool) -> Route {
         let zero = [&at.settings.levels_allowed, &at.settings.levels_denied].iter().any(|l| l.contains(&Level::Zero));
         Route {
-            ends: [ends.number(&o.initiator), ends.number(&o.responder)],
+            ends,
             ports: [o.initiator.ask.port.filter(|_| zero), o.responder.ask.port],
             protocol: o.sample.protocol,
             policy_drops: o.policy_drops,

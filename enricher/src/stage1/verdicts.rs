@@ -1,10 +1,11 @@
 //! What policies say of the conversations of a batch, and what its samples show of it.
 
 use crate::join::Join;
-use crate::judge::{Connection, Judged};
+use crate::judge::{Connection, Judged, Parties};
 use crate::merge::product;
-use crate::observe::{Observation, Place};
+use crate::observe::{Group, Observation, Place};
 use weir_flow::{Millis, RecordSettings, protocol};
+use weir_join::Resolution;
 use weir_schemas::enriched::Verdict;
 use weir_schemas::ledger::Reporter;
 use weir_schemas::raw::{DropClass, Point};
@@ -29,31 +30,57 @@ impl Verdicts {
         self.known.clear();
     }
 
-    /// Asks for the verdict on an observation's conversation, unless it is known. The observation must be as it was joined.
-    pub(super) fn ask(
+    /// Asks for the verdicts on conversations that are new. The observations must be as they were joined.
+    pub(super) fn ask_all<'a>(
         &mut self,
-        o: &Observation<'_, '_>,
+        heard: Group<'_, 'a>,
         place: &Place<'_>,
         settings: &RecordSettings,
-        join: &impl Join,
+        join: &'a impl Join,
+        parties: &mut Parties<'a>,
+    ) {
+        let new: Vec<Observation<'_, 'a>> = heard.first_of_each(self.known.len()).collect();
+        if new.is_empty() {
+            return;
+        }
+        let ends: Vec<&Resolution<'a>> = new.iter().flat_map(|o| [&o.initiator.found, &o.responder.found]).collect();
+        join.meet(&ends, (tick(place), settings), parties);
+        for observation in &new {
+            self.ask(observation, place, settings, join, parties);
+        }
+    }
+
+    fn ask<'a>(
+        &mut self,
+        o: &Observation<'_, 'a>,
+        place: &Place<'_>,
+        settings: &RecordSettings,
+        join: &'a impl Join,
+        parties: &mut Parties<'a>,
     ) {
         let Some(conversation) = o.conversation else { return };
         if self.known.len() <= conversation {
             self.known.resize_with(conversation + 1, || None);
         }
         if let Some(known) = self.known.get_mut(conversation).filter(|known| known.is_none()) {
-            let last = place.tick.saturating_add(place.tick_length).saturating_sub(1);
-            let judged = join.judge(&Connection {
+            let connection = Connection {
                 initiator: (&o.initiator.found, o.initiator.ask.address),
                 responder: (&o.responder.found, o.responder.ask.address),
                 translated: translated(o),
                 protocol: o.sample.protocol,
                 port: o.responder.ask.port.unwrap_or(0),
-                tick: (place.tick, last),
+                tick: tick(place),
                 settings,
-            });
-            *known = Some(Known { judged, nameless: None });
+            };
+            *known = Some(Known { judged: join.judge(&connection, parties), nameless: None });
         }
+    }
+
+    /// Whether policies denied a conversation that was asked for.
+    pub(super) fn is_denied(&self, conversation: Option<usize>) -> bool {
+        let known = conversation.and_then(|conversation| self.known.get(conversation)?.as_ref());
+        let judged = known.and_then(|known| known.judged.as_ref());
+        judged.is_some_and(|judged| judged.answer.verdict == Verdict::Deny)
     }
 
     /// The verdict that was asked for; without the names of policies where a filter emptied something of the sample.
@@ -65,6 +92,11 @@ impl Verdicts {
         }
         Some(known.nameless.get_or_insert_with(|| judged.without_names()))
     }
+}
+
+/// First and last millisecond of the tick.
+fn tick(place: &Place<'_>) -> (Millis, Millis) {
+    (place.tick, place.tick.saturating_add(place.tick_length).saturating_sub(1))
 }
 
 /// The initiator's address as the responder's end saw it, where that is not its own.

@@ -6,8 +6,10 @@ use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
+use std::hint::black_box;
+use std::ops::Range;
 use weir_flow::Level;
-use weir_schemas::enriched::SharedSide;
+use weir_schemas::enriched::{Report, SharedSide};
 use weir_schemas::partial::Partial;
 
 #[cfg(test)]
@@ -15,6 +17,9 @@ mod tests;
 
 /// Memory of an end whose part of keys is known, roughly.
 const KNOWN: usize = 112;
+
+/// How many keys are read side by side when a generation is closed.
+const SIDE_BY_SIDE: usize = 8;
 
 /// No number.
 const NONE: u32 = u32::MAX;
@@ -99,6 +104,15 @@ struct Slot {
     first: u32,
 }
 
+/// The key of a partial record that is looked up.
+#[derive(Debug)]
+struct Found {
+    /// Where it stands.
+    key: Range<usize>,
+    hash: u64,
+    routing: usize,
+}
+
 /// What one raw partition knows of a record; a repeat replaces it.
 #[derive(Debug)]
 struct Twin {
@@ -119,22 +133,49 @@ impl Slot {
 }
 
 impl Slots {
-    /// Takes what a raw partition knows of a record; whether its level exists.
-    pub(super) fn insert(&mut self, partition: i32, partial: Partial, ends: &mut Ends) -> bool {
+    /// Takes what a raw partition knows of records; for each whether its level exists. Records are looked up side by side, so
+    /// that they wait for memory together.
+    pub(super) fn insert_all(&mut self, partition: i32, partials: Vec<Partial>, ends: &mut Ends) -> Vec<bool> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        bytes.extend_from_slice(&partial.window.to_be_bytes());
-        let routing = ends.write_key(&partial, &mut bytes);
-        if let Some(routing) = routing {
-            self.put(&bytes, routing, partition, partial);
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(partials.len());
+        for partial in &partials {
+            let start = bytes.len();
+            bytes.extend_from_slice(&partial.window.to_be_bytes());
+            let routing = ends.write_key(partial, &mut bytes);
+            let key = start..bytes.len();
+            let hash = self.hasher.hash_one(bytes.get(key.clone()).unwrap_or_default());
+            found.push(routing.map(|routing| Found { key, hash, routing }));
+        }
+        self.read(found.iter().flatten());
+        let mut taken = Vec::with_capacity(partials.len());
+        for (partial, found) in partials.into_iter().zip(found) {
+            taken.push(found.is_some());
+            if let Some(Found { key, hash, routing }) = found {
+                let key = bytes.get(key).unwrap_or_default();
+                self.put((hash, key), routing, partition, partial);
+            }
         }
         self.bytes = bytes;
-        routing.is_some()
+        taken
     }
 
-    fn put(&mut self, key: &[u8], routing: usize, partition: i32, partial: Partial) {
-        let Self { numbers, slots, keys, twins, hasher, .. } = self;
-        let hash = hasher.hash_one(key);
+    /// Reads what records are compared with.
+    fn read<'f>(&self, found: impl Iterator<Item = &'f Found> + Clone) {
+        let numbers = found.filter_map(|found| {
+            let of = |slot: &&u32| self.slots.get(**slot).is_some_and(|slot| slot.hash == found.hash);
+            self.numbers.find(found.hash, |slot| of(&slot))
+        });
+        let slots: Vec<&Slot> = numbers.filter_map(|number| self.slots.get(*number)).collect();
+        let keys = slots.iter().map(|slot| slot.key(&self.keys));
+        let read = keys.map(|key| key.first().copied().unwrap_or_default() ^ key.last().copied().unwrap_or_default());
+        black_box(read.fold(0, |all, one| all ^ one));
+        let twins = slots.iter().filter_map(|slot| self.twins.get(slot.first));
+        black_box(twins.fold(0, |all, twin| all ^ twin.partition));
+    }
+
+    fn put(&mut self, (hash, key): (u64, &[u8]), routing: usize, partition: i32, partial: Partial) {
+        let Self { numbers, slots, keys, twins, .. } = self;
         let same = |slot: &u32| slots.get(*slot).is_some_and(|slot| slot.hash == hash && slot.key(keys) == key);
         let found = numbers.find(hash, same).copied();
         let slot = found.unwrap_or_else(|| {
@@ -182,15 +223,37 @@ impl Slots {
         let key = |at: u32| slots.get(at).map_or(&[][..], |slot| slot.key(&keys));
         order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(key(*y))));
         let mut found: Vec<(i32, Box<Partial>)> = Vec::new();
-        for (_, at) in order {
-            let Some(slot) = slots.get(at) else { continue };
-            let mut next = slot.first;
-            while let Some(twin) = twins.get_mut(next) {
-                found.extend(twin.partial.take().map(|partial| (twin.partition, partial)));
-                next = twin.next;
+        for group in order.chunks(SIDE_BY_SIDE) {
+            read_twins(group.iter().filter_map(|(_, at)| slots.get(*at)), &twins);
+            for (_, at) in group {
+                let Some(slot) = slots.get(*at) else { continue };
+                let mut next = slot.first;
+                while let Some(twin) = twins.get_mut(next) {
+                    found.extend(twin.partial.take().map(|partial| (twin.partition, partial)));
+                    next = twin.next;
+                }
+                found.sort_by_key(|(partition, _)| *partition);
+                take(slot.key(&keys), slot.routing, &mut found.drain(..).map(|(_, partial)| partial));
             }
-            found.sort_by_key(|(partition, _)| *partition);
-            take(slot.key(&keys), slot.routing, &mut found.drain(..).map(|(_, partial)| partial));
         }
     }
+}
+
+/// Reads from the partial records of some keys, so that they are waited for together.
+fn read_twins<'s>(slots: impl Iterator<Item = &'s Slot>, twins: &Pages<Twin>) {
+    let mut partials: Vec<&Partial> = Vec::with_capacity(2 * SIDE_BY_SIDE);
+    for slot in slots {
+        let mut next = slot.first;
+        while let Some(twin) = twins.get(next) {
+            partials.extend(twin.partial.as_deref());
+            next = twin.next;
+        }
+    }
+    let report = |report: &Option<Report>| report.as_ref().map_or(0, |report| report.counters.ended ^ report.resets);
+    let read = partials.iter().map(|partial| {
+        let Partial { by_initiator, by_responder, totals, samples, judgements, initiator_pods, .. } = partial;
+        let lists = u64::from(judgements.is_empty()) ^ u64::from(initiator_pods.is_empty());
+        report(by_initiator) ^ report(by_responder) ^ totals.ended ^ samples ^ lists
+    });
+    black_box(read.fold(0, |all, one| all ^ one));
 }

@@ -130,12 +130,18 @@ impl<'de> Input<'de> {
 
     #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
-        // Nearly all numbers are of one byte.
-        if let [byte @ 0..=0x7F, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(signed(u64::from(*byte)));
+        // Nearly all numbers are of one byte, and most others of two.
+        match self.rest {
+            [byte @ 0..=0x7F, rest @ ..] => {
+                self.rest = rest;
+                Ok(signed(u64::from(*byte)))
+            }
+            [first, second @ 0..=0x7F, rest @ ..] => {
+                self.rest = rest;
+                Ok(signed(u64::from(first & 0x7F) | u64::from(*second) << 7))
+            }
+            _ => self.long_of_several_bytes(),
         }
-        self.long_of_several_bytes()
     }
 
     fn long_of_several_bytes(&mut self) -> Result<i64, Malformed> {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{Debug, Formatter};
 use std::hash::BuildHasher as _;
+use std::hint::black_box;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use weir_flow::{Address, AddressScope};
 
 #[cfg(test)]
@@ -30,7 +31,16 @@ pub struct SharedSide {
     /// How many bytes stand before the port.
     before: u32,
     port: Option<u16>,
+    /// Of the bytes, in this process: they are long, and are looked up in several places.
+    hash: u64,
     side: OnceLock<Box<Side>>,
+}
+
+/// By which bytes are hashed.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    HASHER.hash_one(bytes)
 }
 
 impl SharedSide {
@@ -42,7 +52,8 @@ impl SharedSide {
     }
 
     fn from_parts(bytes: Arc<[u8]>, before: usize, port: Option<u16>) -> Self {
-        Self { bytes, before: u32::try_from(before).unwrap_or(u32::MAX), port, side: OnceLock::new() }
+        let (hash, before) = (hash_of(&bytes), u32::try_from(before).unwrap_or(u32::MAX));
+        Self { bytes, before, port, hash, side: OnceLock::new() }
     }
 
     /// What stands before and behind the port.
@@ -73,13 +84,19 @@ impl SharedSide {
     /// The same end with another port.
     #[must_use]
     pub fn with_port(&self, port: Option<u16>) -> Self {
-        Self { bytes: Arc::clone(&self.bytes), before: self.before, port, side: OnceLock::new() }
+        let Self { before, hash, .. } = *self;
+        Self { bytes: Arc::clone(&self.bytes), before, port, hash, side: OnceLock::new() }
     }
 
     /// Whether both are the same but for the port.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.bytes, &other.bytes) || self.bytes == other.bytes
+        Arc::ptr_eq(&self.bytes, &other.bytes) || self.hash == other.hash && self.bytes == other.bytes
+    }
+
+    /// A hash of the encoded fields without the port; of this process alone.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// The side with texts that stay where they are.
@@ -141,7 +158,6 @@ pub struct Sides {
     /// With their hashes.
     known: HashTable<(u64, SharedSide)>,
     output: Output,
-    hasher: RandomState,
     bytes: usize,
 }
 
@@ -159,8 +175,8 @@ impl Sides {
     fn keep<T: Put + Element>(&mut self, side: &Side<T>) -> SharedSide {
         self.output.bytes.clear();
         let before = put_apart(side, &mut self.output);
-        let Self { known, output, hasher, bytes } = self;
-        let hash = hasher.hash_one(output.bytes.as_slice());
+        let Self { known, output, bytes } = self;
+        let hash = hash_of(&output.bytes);
         let found = known.find(hash, |(other, known)| *other == hash && *known.bytes == *output.bytes);
         let found = found.map(|(_, known)| known.with_port(side.port));
         found.unwrap_or_else(|| {
@@ -173,8 +189,8 @@ impl Sides {
 
     /// The same side with bytes that are shared.
     pub fn share(&mut self, side: &SharedSide) -> SharedSide {
-        let Self { known, hasher, bytes, .. } = self;
-        let hash = hasher.hash_one(&*side.bytes);
+        let Self { known, bytes, .. } = self;
+        let hash = side.hash;
         let found = known.find(hash, |(other, known)| *other == hash && known.is(side));
         let found = found.map(|(_, known)| known.with_port(side.port));
         found.unwrap_or_else(|| {
@@ -182,6 +198,13 @@ impl Sides {
             known.insert_unique(hash, (hash, side.with_port(None)), |(hash, _)| *hash);
             side.clone()
         })
+    }
+
+    /// Reads what [`Sides::share`] compares sides with, of all of them side by side, so that the memory is waited for together.
+    pub fn fetch(&self, sides: &[SharedSide]) {
+        let known = |side: &SharedSide| self.known.find(side.hash, |(other, _)| *other == side.hash);
+        let found: Vec<&SharedSide> = sides.iter().filter_map(|side| known(side).map(|(_, known)| known)).collect();
+        black_box(found.iter().fold(0, |all, side| all ^ side.bytes.last().copied().unwrap_or_default()));
     }
 
     /// Bytes held, roughly.

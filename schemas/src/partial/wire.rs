@@ -7,7 +7,8 @@
 use super::{Answer, Judged, Partial, PartialBatch};
 use crate::enriched::{Counters, Report, SharedSide, Side};
 use crate::raw::Origin;
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
@@ -132,12 +133,21 @@ impl<'a> Dictionary<'a> {
     /// Of these records. What decides is what ends say, not whether their bytes are shared.
     pub(crate) fn of(partials: &'a [Partial]) -> Self {
         let mut sides: Vec<&SharedSide> = Vec::new();
-        let mut known: HashMap<&[u8], u32> = HashMap::with_capacity(partials.len());
+        // With what is compared, so that it need not be read where it was not found.
+        let mut known: HashTable<(u64, u32)> = HashTable::with_capacity(partials.len());
         let mut number = |side: &'a SharedSide| {
-            *known.entry(side.bytes()).or_insert_with(|| {
-                sides.push(side);
-                u32::try_from(sides.len() - 1).unwrap_or(u32::MAX)
-            })
+            let hash = side.hash();
+            let is = |(other, number): &(u64, u32)| {
+                let known = usize::try_from(*number).ok().and_then(|number| sides.get(number));
+                *other == hash && known.is_some_and(|known| known.is(side))
+            };
+            if let Some((_, number)) = known.find(hash, is) {
+                return *number;
+            }
+            let new = u32::try_from(sides.len()).unwrap_or(u32::MAX);
+            sides.push(side);
+            known.insert_unique(hash, (hash, new), |(hash, _)| *hash);
+            new
         };
         let numbers = partials.iter().map(|partial| [number(&partial.initiator), number(&partial.responder)]).collect();
         let mut answers = Answers::default();

@@ -1,5 +1,6 @@
 //! Asking.
 
+use super::alike::Alike;
 use super::side::{Possible, Side, Walk};
 use super::{Arc, CompiledPorts, Engine};
 use crate::ends::EndNumber;
@@ -94,12 +95,15 @@ struct Key {
     same_node: Option<bool>,
     same_pod: bool,
     translated: bool,
+    /// Whether the ends stand for all that no policy selects.
+    unselected: bool,
 }
 
 /// Answers that were given. It belongs to one thread; after a change of policies it empties itself.
 #[derive(Clone, Debug)]
 pub struct Cache {
     answers: HashMap<Key, Arc<Judgement>, FixedState>,
+    alike: Alike,
     state: Option<Arc<()>>,
     most: usize,
     hits: u64,
@@ -110,7 +114,14 @@ impl Cache {
     /// A cache of at most so many answers; where one more comes it is emptied first.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { answers: HashMap::default(), state: None, most: most.max(1), hits: 0, misses: 0 }
+        Self {
+            answers: HashMap::default(),
+            alike: Alike::default(),
+            state: None,
+            most: most.max(1),
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// How many answers it holds.
@@ -143,28 +154,61 @@ impl Engine {
     pub fn judge(&self, cache: &mut Cache, ask: &Ask) -> Arc<Judgement> {
         if !cache.state.as_ref().is_some_and(|state| Arc::ptr_eq(state, &self.state)) {
             cache.answers.clear();
+            cache.alike = Alike::default();
             cache.state = Some(self.state.clone());
         }
-        let class = |address: Option<Address>| address.map_or(UNKNOWN, |address| self.networks.class(address));
-        let key = Key {
-            ends: (ask.source, ask.destination),
-            classes: (class(ask.source_address), class(ask.destination_address), class(ask.translated_source)),
-            port: (ask.protocol, ask.port),
-            same_node: ask.same_node,
-            same_pod: ask.same_pod,
-            translated: ask.translated_source.is_some(),
-        };
+        let key = self.key(&mut cache.alike, ask);
         if let Some(known) = cache.answers.get(&key) {
             cache.hits = cache.hits.saturating_add(1);
             return known.clone();
         }
         cache.misses = cache.misses.saturating_add(1);
-        let judgement = Arc::new(self.answer(ask, key.classes));
+        let judgement = Arc::new(self.answer(ask, self.classes(ask)));
         if cache.answers.len() >= cache.most {
             cache.answers.clear();
         }
         cache.answers.insert(key, judgement.clone());
         judgement
+    }
+
+    /// All of a question that may decide its answer.
+    fn key(&self, alike: &mut Alike, ask: &Ask) -> Key {
+        if let Some(ends) = self.unselected(ask) {
+            let (classes, port) = ((UNKNOWN, UNKNOWN, UNKNOWN), (0, 0));
+            return Key {
+                ends,
+                classes,
+                port,
+                same_node: None,
+                same_pod: ask.same_pod,
+                translated: false,
+                unselected: true,
+            };
+        }
+        Key {
+            ends: (alike.first(self, ask.source), alike.first(self, ask.destination)),
+            classes: self.classes(ask),
+            port: (ask.protocol, ask.port),
+            same_node: ask.same_node,
+            same_pod: ask.same_pod,
+            translated: ask.translated_source.is_some(),
+            unselected: false,
+        }
+    }
+
+    fn classes(&self, ask: &Ask) -> (Class, Class, Class) {
+        let class = |address: Option<Address>| address.map_or(UNKNOWN, |address| self.networks.class(address));
+        (class(ask.source_address), class(ask.destination_address), class(ask.translated_source))
+    }
+
+    /// Where no policy may select either end: two ends of which the same is said, whatever the addresses and ports.
+    fn unselected(&self, ask: &Ask) -> Option<(EndNumber, EndNumber)> {
+        let plain = |end: EndNumber, direction: Direction| {
+            let selected = self.selected(end.0).filter(|selected| selected.policies(direction).is_empty());
+            selected.map(|selected| EndNumber(selected.plain))
+        };
+        let ends = plain(ask.source, Direction::Egress).zip(plain(ask.destination, Direction::Ingress));
+        ends.filter(|_| self.foreign.is_empty())
     }
 
     /// The number of the policies' networks that an address lies in: addresses with the same number are told apart by no policy.

@@ -115,7 +115,7 @@ fn a_staged_policy_takes_the_place_of_the_enforced_one_of_its_name() {
 
 #[test]
 fn a_cache_forgets_what_it_knew_when_a_policy_changes_and_is_no_larger_than_it_may_be() {
-    let mut engine = engine(&[]);
+    let mut engine = engine(&[("NetworkPolicy", "any", json!({"podSelector": {}, "ingress": [{}]}))]);
     let mut cache = Cache::new(2);
     let (source, destination) = (pod(&mut engine, "front", &[]), pod(&mut engine, "shop", &[]));
     assert_eq!(engine.judge(&mut cache, &ask(source, destination, 1)).enforced.outcome, Outcome::Allow);
@@ -129,13 +129,52 @@ fn a_cache_forgets_what_it_knew_when_a_policy_changes_and_is_no_larger_than_it_m
         api_version: "networking.k8s.io/v1",
         kind: "NetworkPolicy",
         namespace: "shop",
-        name: "deny",
+        name: "any",
         staged: false,
     };
     let Parsed::Policy(policy, _) = parse(object, &json!({"podSelector": {}})) else { panic!() };
     engine.insert(*policy);
     assert_eq!(engine.judge(&mut cache, &ask(source, destination, 1)).enforced.outcome, Outcome::Deny);
     assert_eq!(engine.clone().judge(&mut cache, &ask(source, destination, 1)).enforced.outcome, Outcome::Deny);
+}
+
+#[test]
+fn ends_that_no_policy_tells_apart_are_judged_about_once() {
+    let web = json!({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]});
+    let mut engine = engine(&[("NetworkPolicy", "web", web)]);
+    let mut cache = Cache::new(100);
+    let mut judge = |engine: &mut Engine, source: &str, destination: &str, port: u16| {
+        let pod_of = |engine: &mut Engine, app: &str, number: u16| {
+            pod(engine, "shop", &[&format!("app={app}"), &format!("number={number}")])
+        };
+        let (source, destination) = (pod_of(engine, source, port), pod_of(engine, destination, port + 1));
+        let asked = Ask { port: 80, ..ask(source, destination, 80) };
+        let judged = engine.judge(&mut cache, &asked).enforced.outcome;
+        assert_eq!(judged, engine.judge(&mut Cache::new(1), &asked).enforced.outcome);
+        (judged, cache.misses())
+    };
+    // The labels of each pod alone matter to nobody.
+    assert_eq!(judge(&mut engine, "web", "db", 1), (Outcome::Allow, 1));
+    assert_eq!(judge(&mut engine, "web", "db", 3), (Outcome::Allow, 1));
+    assert_eq!(judge(&mut engine, "other", "db", 5), (Outcome::Deny, 2));
+    assert_eq!(judge(&mut engine, "another", "db", 7), (Outcome::Deny, 2));
+    // Who is not selected is all one, though a peer of the policy.
+    assert_eq!(judge(&mut engine, "web", "web", 9), (Outcome::Allow, 3));
+    assert_eq!(judge(&mut engine, "other", "web", 11), (Outcome::Allow, 3));
+}
+
+#[test]
+fn what_is_said_of_ends_that_no_policy_selects_is_not_said_of_others() {
+    let mut engine = engine(&[("NetworkPolicy", "deny", json!({"podSelector": {"matchLabels": {"app": "db"}}}))]);
+    let mut cache = Cache::new(100);
+    // The selected end is the first of its namespace, by which the others go, and nothing is known of the connection.
+    let (db, web) = (pod(&mut engine, "shop", &["app=db"]), pod(&mut engine, "shop", &["app=web"]));
+    let nothing = Ask { source_address: None, destination_address: None, protocol: 0, ..ask(web, web, 0) };
+    assert_eq!(engine.judge(&mut cache, &nothing).enforced.outcome, Outcome::Allow);
+    let selected = Ask { source: db, destination: db, ..nothing };
+    let alone = engine.judge(&mut Cache::new(1), &selected).enforced.outcome;
+    assert_ne!(alone, Outcome::Allow);
+    assert_eq!(engine.judge(&mut cache, &selected).enforced.outcome, alone);
 }
 
 #[test]

@@ -61,7 +61,7 @@ proptest! {
         for (number, (window, level, host, partition)) in (1..).zip(list) {
             let partial = partial(window, level, host, number);
             model.entry(key(&partial)).or_default().insert(partition, number);
-            prop_assert!(slots.insert(partition, partial, &mut ends));
+            prop_assert_eq!(slots.insert_all(partition, vec![partial], &mut ends), [true]);
         }
         prop_assert_eq!(slots.keys(), model.len());
         prop_assert_eq!(slots.len(), model.values().map(BTreeMap::len).sum::<usize>());
@@ -76,6 +76,6 @@ proptest! {
 #[test]
 fn what_has_no_level_has_no_place() {
     let mut slots = Slots::default();
-    assert!(!slots.insert(0, partial(0, 9, 1, 1), &mut Ends::default()));
+    assert_eq!(slots.insert_all(0, vec![partial(0, 9, 1, 1)], &mut Ends::default()), [false]);
     assert_eq!((slots.len(), slots.keys()), (0, 0));
 }
