@@ -35,6 +35,8 @@ pub struct Identity {
 pub struct Accounting {
     identity: Identity,
     sequence: u64,
+    /// Batches of the running tick that are made already: it came in parts.
+    begun: u32,
     published: Totals,
     lost: BTreeMap<String, Totals>,
 }
@@ -43,7 +45,7 @@ impl Accounting {
     /// Begins at sequence 0 with nothing seen.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        Self { identity, sequence: 0, published: Totals::default(), lost: BTreeMap::new() }
+        Self { identity, sequence: 0, begun: 0, published: Totals::default(), lost: BTreeMap::new() }
     }
 
     /// All that was put into batches so far.
@@ -52,8 +54,9 @@ impl Accounting {
         self.published
     }
 
-    /// The batches of one tick: one, or as many as keep each encoded value within `limit` bytes. Each part's `seen` and
-    /// `published` include the parts up to itself, so that the sum holds in every batch; the last part's are the tick's.
+    /// The batches of one tick, or of a part of one: one, or as many as keep each encoded value within `limit` bytes. Each
+    /// part's `seen` and `published` include the parts up to itself, so that the sum holds in every batch; the last part's
+    /// are the tick's. How many parts there are is certain in the last; those before say that at least one more follows.
     ///
     /// # Errors
     /// When a batch cannot be encoded. Nothing is counted then.
@@ -77,7 +80,10 @@ impl Accounting {
     #[must_use]
     pub fn batch(&mut self, tick: &Tick) -> RawBatch {
         self.take_losses(tick);
-        self.part(tick, tick.samples.clone(), tick.dns.clone(), 0, 1)
+        let parts = self.begun.saturating_add(1).saturating_add(u32::from(tick.more));
+        let batch = self.part(tick, tick.samples.clone(), tick.dns.clone(), parts);
+        self.end(tick);
+        batch
     }
 
     fn split(&self, tick: &Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
@@ -86,14 +92,22 @@ impl Accounting {
         let size = |all: usize| all.div_ceil(count.max(1)).max(1);
         let mut chunks = tick.samples.chunks(size(tick.samples.len()));
         let mut questions = tick.dns.chunks(size(tick.dns.len()));
-        let parts = u32::try_from(chunks.len().max(questions.len()).max(1)).unwrap_or(u32::MAX);
+        let here = u32::try_from(chunks.len().max(questions.len()).max(1)).unwrap_or(u32::MAX);
+        let parts = after.begun.saturating_add(here).saturating_add(u32::from(tick.more));
         let mut encoded = Vec::new();
-        for part in 0..parts {
+        for _ in 0..here {
             let (samples, dns) = (chunks.next().unwrap_or_default(), questions.next().unwrap_or_default());
-            let batch = after.part(tick, samples.to_vec(), dns.to_vec(), part, parts);
+            let batch = after.part(tick, samples.to_vec(), dns.to_vec(), parts);
             encoded.push(Encoded { value: encode(&batch)?, sequence: batch.sequence });
         }
+        after.end(tick);
         Ok((after, encoded))
+    }
+
+    fn end(&mut self, tick: &Tick) {
+        if !tick.more {
+            self.begun = 0;
+        }
     }
 
     fn take_losses(&mut self, tick: &Tick) {
@@ -105,14 +119,15 @@ impl Accounting {
         }
     }
 
-    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, dns: Vec<DnsSample>, part: u32, parts: u32) -> RawBatch {
+    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, dns: Vec<DnsSample>, parts: u32) -> RawBatch {
         add(&mut self.published, totals(&samples));
         let mut seen = self.published;
         for lost in self.lost.values() {
             add(&mut seen, *lost);
         }
-        let sequence = self.sequence;
+        let (sequence, part) = (self.sequence, self.begun);
         self.sequence += 1;
+        self.begun = self.begun.saturating_add(1);
         RawBatch {
             dns,
             cluster: self.identity.cluster.clone(),

@@ -100,6 +100,7 @@ type Delivery = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 struct Sending {
     delivery: Delivery,
     contents: Totals,
+    /// The tick's mark, with its last part, if the parts before are on the topic.
     mark: Option<Mark>,
 }
 
@@ -191,7 +192,9 @@ fn begin(
     producer: &Producer,
     stats: &Stats,
 ) -> Option<Sending> {
-    let (contents, mark) = (totals(&tick.samples), tick.mark);
+    let contents = totals(&tick.samples);
+    // Until then something of the tick is still to come.
+    let mark = tick.mark.filter(|_| !tick.more);
     let encoded = accounting.batches(&tick, MESSAGE_LIMIT).or_else(|error| {
         tracing::error!(%error, "samples of a tick cannot be encoded: counted as lost");
         let mut empty = Tick { samples: Vec::new(), dns: Vec::new(), ..tick };

@@ -92,9 +92,15 @@ const SUITES: &[Suite] = &[
         kubernetes: false,
     },
     Suite {
-        name: "kill -9 of the agent",
+        name: "kill -9 and restarts of the agent",
         arguments: &["--test", "kills"],
-        environment: &[("WEIR_TEST_AGENT_KILLS", "50")],
+        environment: &[("WEIR_TEST_AGENT_KILLS", "50"), ("WEIR_TEST_AGENT_RESTARTS", "20")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "damaged packets in the kernel",
+        arguments: &["--test", "kernel", "damaged"],
+        environment: &[("WEIR_TEST_PACKETS", "1000000")],
         kubernetes: false,
     },
     Suite {

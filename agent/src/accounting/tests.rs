@@ -45,6 +45,27 @@ fn an_idle_tick_is_a_heartbeat() {
 }
 
 #[test]
+fn a_tick_that_comes_in_parts_is_numbered_through_and_its_last_batch_says_how_many_there_are() {
+    let mut accounting = Accounting::new(identity());
+    let whole = decode(&mut accounting.clone(), &tick(0, 40), MESSAGE_LIMIT);
+    let limit = weir_schemas::encode(&whole[0]).unwrap().len();
+    let mut batches = Vec::new();
+    for (samples, more) in [(40, true), (80, true), (10, false)] {
+        batches.extend(decode(&mut accounting, &Tick { more, ..tick(0, samples) }, limit));
+    }
+    let count = u32::try_from(batches.len()).unwrap();
+    assert!(count > 3, "the one in the middle is split: {count}");
+    for (number, batch) in (0..).zip(&batches) {
+        assert_eq!((batch.part, batch.sequence), (number, u64::from(number)));
+        assert!(batch.part < batch.parts && batch.parts <= count && balances(batch));
+        assert!(batch.parts > number + 1 || number + 1 == count, "at least one more follows");
+    }
+    assert_eq!(batches.last().unwrap().parts, count);
+    let next = decode(&mut accounting, &tick(1_000, 1), limit);
+    assert_eq!((next[0].part, next[0].parts), (0, 1));
+}
+
+#[test]
 fn what_turns_up_later_is_no_longer_unaccounted() {
     let mut accounting = Accounting::new(identity());
     let missing = Totals { packets: 3, bytes: 300, samples: 0 };
