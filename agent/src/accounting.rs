@@ -59,8 +59,9 @@ impl Accounting {
     /// are the tick's. How many parts there are is certain in the last; those before say that at least one more follows.
     ///
     /// # Errors
-    /// When a batch cannot be encoded. Nothing is counted then.
-    pub fn batches(&mut self, tick: &Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
+    /// When a batch cannot be encoded. Nothing is counted then. The tick's samples are moved while it is encoded, since they
+    /// are many, and are back afterwards.
+    pub fn batches(&mut self, tick: &mut Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
         let mut count = 1;
         loop {
             let (after, encoded) = self.split(tick, count)?;
@@ -86,22 +87,31 @@ impl Accounting {
         batch
     }
 
-    fn split(&self, tick: &Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
+    fn split(&self, tick: &mut Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
         let mut after = self.clone();
         after.take_losses(tick);
         let size = |all: usize| all.div_ceil(count.max(1)).max(1);
-        let mut chunks = tick.samples.chunks(size(tick.samples.len()));
-        let mut questions = tick.dns.chunks(size(tick.dns.len()));
-        let here = u32::try_from(chunks.len().max(questions.len()).max(1)).unwrap_or(u32::MAX);
-        let parts = after.begun.saturating_add(here).saturating_add(u32::from(tick.more));
-        let mut encoded = Vec::new();
+        let (each, questions) = (size(tick.samples.len()), size(tick.dns.len()));
+        let here = tick.samples.len().div_ceil(each).max(tick.dns.len().div_ceil(questions)).max(1);
+        let parts = u32::try_from(here).unwrap_or(u32::MAX);
+        let parts = after.begun.saturating_add(parts).saturating_add(u32::from(tick.more));
+        let (mut samples, mut dns) = (std::mem::take(&mut tick.samples), std::mem::take(&mut tick.dns));
+        let mut encoded = Ok(Vec::with_capacity(here));
         for _ in 0..here {
-            let (samples, dns) = (chunks.next().unwrap_or_default(), questions.next().unwrap_or_default());
-            let batch = after.part(tick, samples.to_vec(), dns.to_vec(), parts);
-            encoded.push(Encoded { value: encode(&batch)?, sequence: batch.sequence });
+            let later = (samples.split_off(each.min(samples.len())), dns.split_off(questions.min(dns.len())));
+            let batch = after.part(tick, samples, dns, parts);
+            if let Ok(all) = &mut encoded {
+                match encode(&batch) {
+                    Ok(value) => all.push(Encoded { value, sequence: batch.sequence }),
+                    Err(error) => encoded = Err(error),
+                }
+            }
+            (samples, dns) = later;
+            give_back(&mut tick.samples, batch.samples);
+            give_back(&mut tick.dns, batch.dns);
         }
         after.end(tick);
-        Ok((after, encoded))
+        encoded.map(|encoded| (after, encoded))
     }
 
     fn end(&mut self, tick: &Tick) {
@@ -155,4 +165,13 @@ pub struct Encoded {
     pub value: Vec<u8>,
     /// The batch's sequence number.
     pub sequence: u64,
+}
+
+/// Appends what was taken; nothing is copied where it is all that there is.
+fn give_back<T>(to: &mut Vec<T>, mut taken: Vec<T>) {
+    if to.is_empty() {
+        *to = taken;
+    } else {
+        to.append(&mut taken);
+    }
 }

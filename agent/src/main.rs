@@ -13,6 +13,10 @@ use weir_schemas::topics;
 use weir_service::{Context, HintExt as _, ProcessSettings, ServiceSettings};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
+/// Gives the kernel back what reading its type information at the start took, and what a burst of flows did.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long an answer of the log is awaited.
 const ANSWER: Duration = Duration::from_secs(30);
 

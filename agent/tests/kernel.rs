@@ -215,7 +215,7 @@ fn damaged_and_cut_packets_are_read_alike_too() {
         not_ip += of_reference.1;
         broken += of_reference.2;
     }
-    println!("{compared} packets read alike, WEIR_TEST_SEED={seed}: {flows} flows, {not_ip} not IP, {broken} broken");
+    println!("packets: {compared} read alike, WEIR_TEST_SEED={seed}, {flows} flows, {not_ip} not IP, {broken} broken");
     assert!(not_ip * 20 > compared && broken * 20 > compared, "the damage does no harm");
     assert!((not_ip + broken) * 2 < compared, "hardly a packet is read");
 }

@@ -277,7 +277,7 @@ async fn agents_that_are_stopped_in_order_hand_over_without_a_gap_until_one_is_t
 
     let (published, lost) = accounts(&kafka.batches().await);
     let seen = (gained.0 - before.0, gained.1 - before.1);
-    println!("stopped {restarts} times: passed {seen:?}, published {published:?}, lost {lost:?}");
+    println!("restart {restarts} times in order: passed {seen:?}, published {published:?}, lost {lost:?}");
     assert_eq!(published, seen);
     assert!(lost.is_empty(), "{lost:?}");
 }

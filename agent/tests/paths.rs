@@ -14,7 +14,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use weir_agent::AgentSettings;
-use weir_schemas::raw::{End, Point, Sample};
+use weir_schemas::raw::{End, OpenedBy, Point, Sample};
 use world::{Agent, Seen, World, counter, is_root, sh};
 
 fn settings(interfaces: &[&str]) -> AgentSettings {
@@ -471,4 +471,36 @@ async fn ip_in_ip_that_a_program_makes_where_there_is_no_device_is_the_underlays
     assert_eq!(sum(Point::Underlay, "wi-h1", 4), (10, 1_200), "outside");
     assert_eq!(sum(Point::Underlay, "wi-h1", 4), passed[&("wi-h1".to_owned(), End::Source)]);
     assert_eq!(seen.samples().filter(|s| s.point == Point::Underlay).map(|s| s.packets).sum::<u64>(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_tries_and_its_own_policy_drops_before_any_interface_is_an_attempt() {
+    if !is_root() {
+        return;
+    }
+    let _world = World::new("wo", 237, "nft delete table ip wo-out");
+    sh(
+        "nft 'table ip wo-out { chain out { type filter hook output priority 0; meta l4proto { tcp, udp } th dport 7788 drop; }; }'",
+    );
+    // All interfaces, since where some are left out a drop that no flow tells of may be theirs.
+    let agent = Agent::start(settings(&[])).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let to = "10.237.2.2:7788".parse().unwrap();
+    let tried = tokio::task::spawn_blocking(move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        // Refused at once, as the kernel tells the sender of a datagram that was dropped.
+        (0..3).for_each(|_| assert!(socket.send_to(&[7; 72], to).is_err()));
+        // Sent, and sent again after a second.
+        TcpStream::connect_timeout(&to, Duration::from_millis(1_500))
+    });
+    assert!(tried.await.unwrap().is_err());
+    let seen = agent.stop().await;
+    for (protocol, packets) in [(6, 2), (17, 3)] {
+        let all: Vec<&Sample> =
+            seen.samples().filter(|s| s.protocol == protocol && s.destination_port == 7_788).collect();
+        assert!(all.iter().all(|s| (s.point, s.end, s.packets) == (Point::Host, End::Source, 0)), "{all:?}");
+        assert!(all.iter().all(|s| s.opened_by == OpenedBy::Source && s.opened_at.is_some()), "{all:?}");
+        assert_eq!(all.iter().flat_map(|s| &s.drops).map(|drop| drop.packets).sum::<u64>(), packets);
+        assert_eq!(all.iter().map(|s| s.started).sum::<u64>(), 1, "{all:?}");
+    }
 }

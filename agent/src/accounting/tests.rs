@@ -23,7 +23,7 @@ fn tick(start: i64, samples: u16) -> Tick {
 }
 
 fn decode(accounting: &mut Accounting, tick: &Tick, limit: usize) -> Vec<RawBatch> {
-    let encoded = accounting.batches(tick, limit).unwrap();
+    let encoded = accounting.batches(&mut tick.clone(), limit).unwrap();
     encoded.iter().map(|part| weir_schemas::decode(&part.value).unwrap()).collect()
 }
 
@@ -84,7 +84,7 @@ proptest! {
         for (number, size) in (0_i64..).zip(sizes) {
             let tick = tick(number * 1_000, size);
             let expected = tick.samples.clone();
-            let encoded = accounting.clone().batches(&tick, limit).unwrap();
+            let encoded = accounting.clone().batches(&mut tick.clone(), limit).unwrap();
             prop_assert!(encoded.len() == 1 || encoded.iter().all(|part| part.value.len() <= limit));
             let batches = decode(&mut accounting, &tick, limit);
             let mut samples = Vec::new();

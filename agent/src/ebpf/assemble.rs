@@ -133,8 +133,14 @@ impl Assembler {
     ) {
         let returned = forwarded_tuples(&drained.flows);
         let beside = Beside::of(drained, &returned, node);
-        let mut parts =
-            Parts { when, size, samples: Vec::new(), sums: Totals::default(), before: self.unaccounted, each };
+        let mut parts = Parts {
+            when,
+            size,
+            samples: Vec::with_capacity(size.min(drained.flows.len() + 1)),
+            sums: Totals::default(),
+            before: self.unaccounted,
+            each,
+        };
         let mut second_reports = Totals::default();
         for (index, (key, flow)) in drained.flows.iter().enumerate() {
             let (interface, bridged) = node.interface(flow.ifindex);

@@ -35,6 +35,7 @@ impl<E: FnMut(Tick)> Parts<E> {
         if self.samples.len() >= self.size {
             let part = self.take();
             (self.each)(Tick { more: true, unaccounted: self.before, ..part });
+            self.samples.reserve(self.size);
         }
         self.samples.push(sample);
     }

@@ -62,10 +62,12 @@ impl Pins {
             let found = entry.file_name();
             let found = found.to_string_lossy();
             if found != name && is_ours(&found) {
+                let unpublished = unpublished(&entry.path(), &found).unwrap_or_default();
                 remove(&entry.path())?;
                 if !found.starts_with(GONE) {
                     tracing::warn!(
                         folder = %entry.path().display(),
+                        packets = unpublished.packets,
                         "pins of another version or size removed: what they had counted is lost"
                     );
                 }
@@ -158,8 +160,8 @@ fn detach_folder(
         let interface = interfaces.get(&index).map_or("a nameless interface", String::as_str);
         said.push(format!("detached {program} from {interface} ({index})"));
     }
-    // Once nothing counts any more. Another version's cannot be read.
-    let unpublished = name.starts_with(&format!("v{}-", abi::VERSION)).then(|| ledger::unpublished(folder).ok());
+    // Once nothing counts any more.
+    let unpublished = unpublished(folder, name);
     let gone = folder.with_file_name(format!("{GONE}{name}"));
     if name.starts_with(GONE) {
         remove(folder)?;
@@ -168,10 +170,15 @@ fn detach_folder(
         remove(&gone)?;
     }
     said.push(format!("removed {maps} maps of {}", folder.display()));
-    if let Some(Some(count)) = unpublished {
+    if let Some(count) = unpublished {
         said.push(format!("given up: {} packets, {} bytes that no agent published", count.packets, count.bytes));
     }
     Ok(())
+}
+
+/// What was counted and is not published; nothing where that cannot be read, since another version pinned it.
+fn unpublished(folder: &Path, name: &str) -> Option<abi::Count> {
+    name.starts_with(&format!("v{}-", abi::VERSION)).then(|| ledger::unpublished(folder).ok()).flatten()
 }
 
 /// The folder's lock, waited for as long as `patience`.
