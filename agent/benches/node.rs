@@ -4,7 +4,7 @@
 //! * flood: packets of 18 bytes that one sender gets over a veth pair in a second, without and with an agent, in turn.
 //! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
 //!
-//! `-- flood` or `-- flows` alone runs one of them. `--peer COMMAND` runs another agent in the flood's place of ours; the
+//! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent in the flood's place of ours; the
 //! command is given to a shell, and ended when it is done.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: prints a table, ends at the first surprise")]
 
@@ -299,7 +299,8 @@ fn main() {
     let _world = World::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if everything || only("flows") {
-        for number in [300, 30_000, 100_000] {
+        let only: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+        for number in if only.is_empty() { vec![300, 30_000, 100_000] } else { only } {
             runtime.block_on(flows(number));
         }
     }

@@ -1,4 +1,5 @@
-//! The border to the kernel: what `bpf/flow_abi.h` says, and the few system calls that no crate in use wraps.
+//! The border to the kernel: what `bpf/flow_abi.h` says, the few system calls that no crate in use wraps, and what the C
+//! library's allocator is told.
 //!
 //! This is the only module with `unsafe`. Everything that it gives out is a plain value.
 
@@ -7,6 +8,7 @@
 use aya::Pod;
 
 mod kernel;
+pub mod memory;
 mod netlink;
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,6 @@ use weir_schemas::topics;
 use weir_service::{Context, HintExt as _, ProcessSettings, ServiceSettings};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
-/// Gives the kernel back what reading its type information at the start took, and what a burst of flows did.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long an answer of the log is awaited.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -54,6 +50,7 @@ impl ServiceSettings for Settings {
 }
 
 fn main() -> ExitCode {
+    weir_agent::abi::memory::keep_little();
     // While there is one thread: capabilities are each thread's own, and threads begin with those of who starts them.
     privileges::reduce();
     weir_service::run("weir-agent", env!("CARGO_PKG_VERSION"), run)

@@ -240,7 +240,7 @@ async fn agents_that_are_stopped_in_order_hand_over_without_a_gap_until_one_is_t
     let before = passed();
     let mut traffic = world::within_of("wk", "a", "steady");
     for restart in 1..=restarts {
-        let after = Duration::from_millis(random.random_range(0..2_500));
+        let after = Duration::from_millis(random.random_range(500..2_500));
         tokio::time::sleep(after).await;
         // The next one may come while this one still publishes.
         sh(&format!("kill {}", running.id()));

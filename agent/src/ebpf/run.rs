@@ -209,6 +209,8 @@ impl<'a> Cycle<'a> {
         let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
         let when = When { start: ended.start, ticks: ended.ticks, offset: self.offset, now };
         self.assemble(when, &drained, asked, each);
+        drop(drained);
+        abi::memory::give_back();
         self.stats.dns(self.dns.counts());
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.end_tick();
