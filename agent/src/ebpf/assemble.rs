@@ -4,8 +4,8 @@ use super::capture::Drained;
 use super::conntrack::Direction;
 use super::reasons::{self, Reasons};
 use crate::abi::{
-    self, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SEEN, ConnectionKey, Count, DropKey, Dropped, Flow, HOOK_HOST_IN,
-    HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key,
+    self, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SEEN, COUNTERS, ConnectionKey, Count, DropKey, Dropped, Flow,
+    HOOK_HOST_IN, HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key,
 };
 use crate::tick::{Tick, add};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,12 +24,14 @@ use beside::{Beside, Told};
 use parts::Parts;
 pub use parts::When;
 pub(super) use sample::{address, end};
-use sample::{process, sample, times, undelivered};
+use sample::{other_end, sample, times, undelivered};
 use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
 
+/// Flows of which samples are made before their memory is given back.
+const CHUNK: usize = 4_096;
 /// So many flows are remembered without giving memory back.
 const KEPT: usize = 4_096;
 
@@ -118,7 +120,7 @@ impl Assembler {
     ) -> Tick {
         let mut whole = Tick::default();
         let when = When { start, ticks, offset, now };
-        self.parts(when, drained, node, usize::MAX, |part| whole = part);
+        self.parts(when, drained.clone(), node, usize::MAX, |part| whole = part);
         whole
     }
 
@@ -126,13 +128,13 @@ impl Assembler {
     pub fn parts(
         &mut self,
         when: When,
-        drained: &Drained,
+        mut drained: Drained,
         node: &impl Surroundings,
         size: usize,
         each: impl FnMut(Tick),
     ) {
         let returned = forwarded_tuples(&drained.flows);
-        let beside = Beside::of(drained, &returned, node);
+        let beside = Beside::of(&drained, &returned, node);
         let mut parts = Parts {
             when,
             size,
@@ -142,47 +144,54 @@ impl Assembler {
             each,
         };
         let mut second_reports = Totals::default();
-        for (index, (key, flow)) in drained.flows.iter().enumerate() {
-            let (interface, bridged) = node.interface(flow.ifindex);
-            let host = is_host(key, flow, bridged, &returned, node);
-            let known = self.remember(key, flow, host);
-            let mut sample = sample(key, flow, &known, interface, when.offset);
-            sample.translated = node.other_side(&direction(key)).map(translated);
-            if host && has_second_report(key) {
-                // No other interface sees what goes between a pod and the host itself: one packet, two ends, two reports.
-                let mut other = sample.clone();
-                other.point = Point::Host;
-                other.end = opposite(sample.end);
-                other.process = process(&known.process);
-                add(&mut second_reports, Totals { packets: flow.packets, bytes: flow.bytes, samples: 1 });
-                self.push(&mut parts, other, beside.of_flow(key, index, true), drained);
+        let mut flows = std::mem::take(&mut drained.flows);
+        while !flows.is_empty() {
+            // From the end, so that what is reported goes back to the kernel before the rest is.
+            let begin = flows.len().saturating_sub(CHUNK);
+            let chunk = flows.split_off(begin);
+            flows.shrink_to_fit();
+            for (index, (key, flow)) in (begin..).zip(&chunk) {
+                let (interface, bridged) = node.interface(flow.ifindex);
+                let host = is_host(key, flow, bridged, &returned, node);
+                let known = self.remember(key, flow, host);
+                let mut sample = sample(key, flow, &known, interface, when.offset);
+                sample.translated = node.other_side(&direction(key)).map(translated);
+                if host && has_second_report(key) {
+                    let other = other_end(&sample, &known);
+                    add(&mut second_reports, Totals { packets: flow.packets, bytes: flow.bytes, samples: 1 });
+                    self.push(&mut parts, other, beside.of_flow(key, index, true), &drained);
+                }
+                self.push(&mut parts, sample, beside.of_flow(key, index, false), &drained);
             }
-            self.push(&mut parts, sample, beside.of_flow(key, index, false), drained);
         }
-        self.add_lonely_drops(&mut parts, &beside, drained, node);
+        self.add_lonely_drops(&mut parts, &beside, &drained, node);
         self.end_idle(&mut parts, node);
 
-        let seen = of_count(drained.counters[COUNT_SEEN]);
+        let (mut last, mut each) = parts.finish(&mut self.drained);
+        last.lost = self.account(&drained.counters, second_reports);
+        last.unaccounted = self.unaccounted;
+        each(last);
+    }
+
+    /// Adds up what the kernel saw and lost, and says what it lost.
+    fn account(&mut self, counters: &[Count; COUNTERS], second_reports: Totals) -> BTreeMap<String, Totals> {
         let mut lost = BTreeMap::new();
         for index in [COUNT_PARSE, COUNT_MAP_FULL, abi::COUNT_FILTERED, abi::COUNT_SAMPLED_OUT] {
-            let count = of_count(drained.counters[index]);
+            let count = of_count(counters[index]);
             if count != Totals::default() {
                 lost.insert(abi::COUNTER_NAMES[index].to_owned(), count);
                 add(&mut self.lost, count);
             }
         }
-        add(&mut self.seen, seen);
+        add(&mut self.seen, of_count(counters[COUNT_SEEN]));
         add(&mut self.seen, Totals { samples: 0, ..second_reports });
-        let (mut last, mut each) = parts.finish(&mut self.drained);
         let rest = |seen: u64, drained: u64, lost: u64| seen.saturating_sub(drained).saturating_sub(lost);
         self.unaccounted = Totals {
             packets: rest(self.seen.packets, self.drained.packets, self.lost.packets),
             bytes: rest(self.seen.bytes, self.drained.bytes, self.lost.bytes),
             samples: 0,
         };
-        last.lost = lost;
-        last.unaccounted = self.unaccounted;
-        each(last);
+        lost
     }
 
     /// Puts a sample into the running part, with what is told of its tuple beside it.

@@ -26,7 +26,7 @@ const NAP: Duration = Duration::from_millis(20);
 /// So many times the kernel's limit of flows is held here when flows are read before their tick ends.
 const HELD: usize = 8;
 /// A tick is handed on in parts of so many samples: one takes a few MB here, and far less than a message may have.
-const PART: usize = 16_384;
+const PART: usize = 12_288;
 /// Nanoseconds in a millisecond.
 pub(super) const NANOS: i128 = 1_000_000;
 
@@ -208,8 +208,7 @@ impl<'a> Cycle<'a> {
         let drained = self.held.with(self.capture.drain(idle)?);
         let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
         let when = When { start: ended.start, ticks: ended.ticks, offset: self.offset, now };
-        self.assemble(when, &drained, asked, each);
-        drop(drained);
+        self.assemble(when, drained, asked, each);
         abi::memory::give_back();
         self.stats.dns(self.dns.counts());
         if let Some(conntrack) = &mut self.conntrack {
@@ -232,12 +231,12 @@ impl<'a> Cycle<'a> {
         take_messages(&mut self.capture, &mut self.dns, u64::MAX);
         let asked = self.dns.finish();
         let when = When { start: self.schedule.start, ticks: 1, offset: self.offset, now: abi::monotonic() };
-        self.assemble(when, &drained, asked, each);
+        self.assemble(when, drained, asked, each);
         self.stats.dns(self.dns.counts());
         Ok(())
     }
 
-    fn assemble(&mut self, when: When, drained: &Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
+    fn assemble(&mut self, when: When, drained: Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
         note(self.stats, &drained.counters);
         let mark = self.capture.mark();
         let Self { capture, conntrack, assembler, local, stats, .. } = self;

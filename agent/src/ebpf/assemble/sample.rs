@@ -1,6 +1,6 @@
 //! One sample of what the kernel counted of one flow. Pure.
 
-use super::Remembered;
+use super::{Remembered, opposite};
 use crate::abi::{self, Dropped, Flow, HOOK_HOST_OUT, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key, Times};
 use std::net::{IpAddr, Ipv6Addr};
 use weir_flow::{Address, Millis};
@@ -61,7 +61,13 @@ pub(super) fn undelivered(seen: &Sample, dropped: &Dropped, offset: i128) -> Opt
     })
 }
 
-pub(super) fn process(name: &[u8; 16]) -> Option<String> {
+/// The host's report of what goes between a pod and the host itself, which no other interface sees: one packet, two ends,
+/// two reports.
+pub(super) fn other_end(sample: &Sample, known: &Remembered) -> Sample {
+    Sample { point: Point::Host, end: opposite(sample.end), process: process(&known.process), ..sample.clone() }
+}
+
+fn process(name: &[u8; 16]) -> Option<String> {
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }

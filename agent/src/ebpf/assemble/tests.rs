@@ -255,7 +255,7 @@ fn a_tick_in_parts_is_what_it_is_as_a_whole() {
     let whole = assembler.tick(0, 1, &all, 0, 7_000_000, &NODE);
     let (mut assembler, mut parts) = (Assembler::new(100, Reasons::default(), true), Vec::new());
     let when = super::When { start: 0, ticks: 1, offset: 0, now: 7_000_000 };
-    assembler.parts(when, &all, &NODE, 32, |part| parts.push(part));
+    assembler.parts(when, all.clone(), &NODE, 32, |part| parts.push(part));
     assert_eq!(
         parts.iter().map(|part| (part.samples.len(), part.more)).collect::<Vec<_>>(),
         [(32, true), (32, true), (32, true), (5, false)]
