@@ -1,10 +1,11 @@
 //! What an agent costs a node: `cargo bench --bench node` as root. A network namespace as a pod, the embedded broker in this
 //! process, the agent in one of its own.
 //!
-//! * flood: packets of 18 bytes that one sender gets over a veth pair in a second, without and with an agent, in turn.
+//! * flood: packets of 18 bytes that one sender gets over a veth pair in a second of processor time, without and with an agent,
+//!   in turn.
 //! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
 //!
-//! `-- flood` or `-- flows` alone runs one of them. `--peer COMMAND` runs another agent in the flood's place of ours; the
+//! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent in the flood's place of ours; the
 //! command is given to a shell, and ended when it is done.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: prints a table, ends at the first surprise")]
 
@@ -187,19 +188,26 @@ impl Agent {
         Self(child)
     }
 
-    /// User and system time, s.
-    fn time(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks = |place: usize| fields[place].parse::<f64>().unwrap();
-        (ticks(11) + ticks(12)) / 100.0
-    }
-
-    /// Resident memory, MB.
+    /// Resident memory of its own, MB.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_000
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1_024 / 1_000_000
+    }
+
+    /// Resident memory of files, MB: of the program itself, but not of the maps that it shares with the kernel.
+    fn files(&self) -> u64 {
+        let all = std::fs::read_to_string(format!("/proc/{}/smaps", self.0.id())).unwrap();
+        let (mut sum, mut is_file) = (0, false);
+        for line in all.lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields[0].contains('-') {
+                is_file = fields.get(5).is_some_and(|name| name.starts_with('/'));
+            } else if fields[0] == "Rss:" && is_file {
+                sum += fields[1].parse::<u64>().unwrap();
+            }
+        }
+        sum * 1_024 / 1_000_000
     }
 }
 
@@ -210,12 +218,20 @@ impl Drop for Agent {
     }
 }
 
-/// Packets a second over the veth pair.
-fn rate() -> f64 {
-    let (begun, before) = (Instant::now(), received());
+/// Packets over the veth pair for each second of the sender's processor time, in which the receiving end is, too: as many as
+/// in a second where nothing else wants the processor.
+fn rate(sender: &Child) -> f64 {
+    let (time, packets) = (processor_time(sender), received());
     std::thread::sleep(FLOOD);
-    let packets = u32::try_from(received() - before).unwrap();
-    f64::from(packets) / begun.elapsed().as_secs_f64()
+    f64::from(u32::try_from(received() - packets).unwrap()) / (processor_time(sender) - time)
+}
+
+/// User and system time of a process, s.
+fn processor_time(process: &Child) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |place: usize| fields[place].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 fn flood(kafka: &str, peer: Option<&str>) {
@@ -223,16 +239,16 @@ fn flood(kafka: &str, peer: Option<&str>) {
     std::thread::sleep(Duration::from_secs(1));
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let alone = rate();
+        let alone = rate(&sender);
         let with = match peer {
             None => {
                 let _agent = Agent::start(kafka, 0);
-                rate()
+                rate(&sender)
             }
             Some(command) => {
                 let mut child = Command::new("bash").args(["-c", &format!("exec {command}")]).spawn().unwrap();
                 std::thread::sleep(Duration::from_secs(3));
-                let rate = rate();
+                let rate = rate(&sender);
                 let _ = Command::new("kill").arg(child.id().to_string()).status();
                 let _ = child.wait();
                 rate
@@ -255,14 +271,18 @@ async fn flows(number: usize) {
     let agent = Agent::start(&kafka.address, number);
     let mut sender = World::within(&format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
-    let before = agent.time();
+    let before = processor_time(&agent.0);
     let (bytes_before, batches_before) = kafka.raw().await;
-    let mut most = 0;
-    for _ in 0..TICKS {
-        tokio::time::sleep(TICK).await;
-        most = most.max(agent.memory());
+    // A tick takes the most of it for some tens of milliseconds only.
+    let (begun, mut memory) = (Instant::now(), Vec::new());
+    while begun.elapsed() < TICK * TICKS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        memory.push(agent.memory());
     }
-    let time = agent.time() - before;
+    memory.sort_unstable();
+    let (most, files) = (memory[memory.len() - 1], agent.files());
+    let usual = memory[memory.len() / 2];
+    let time = processor_time(&agent.0) - before;
     let (bytes, batches) = kafka.raw().await;
     let new = &batches[batches_before.len()..];
     let samples: usize = new.iter().map(|batch| batch.samples.len()).sum();
@@ -270,7 +290,7 @@ async fn flows(number: usize) {
     #[allow(clippy::cast_precision_loss, reason = "counts of a benchmark")]
     let (each, size) = (time * 1e6 / samples as f64, (bytes - bytes_before) as f64 / samples as f64);
     println!(
-        "{number} flows a tick: {samples} samples in {} batches, {each:.2} µs of processor time and {size:.1} B a flow, {most} MB resident, {lost} packets lost",
+        "{number} flows a tick: {samples} samples in {} batches, {each:.2} µs of processor time and {size:.1} B a flow, {usual} MB of its own resident, at most {most}, and {files} of files, {lost} packets lost",
         new.len()
     );
     drop(sender.stdin.take());
@@ -288,7 +308,8 @@ fn main() {
     let _world = World::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if everything || only("flows") {
-        for number in [300, 30_000, 100_000] {
+        let only: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+        for number in if only.is_empty() { vec![300, 30_000, 100_000] } else { only } {
             runtime.block_on(flows(number));
         }
     }

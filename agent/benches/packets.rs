@@ -113,6 +113,7 @@ fn main() {
     let mut nothing = own("weir_nothing", &[]);
     let call = (0..TIMES).map(|_| nothing.run(&packet(0), HOT)).min().unwrap();
     measure("nothing", &mut nothing, call);
+    measure("one look-up, two additions", &mut own("weir_least", &[]), call);
     measure("weir, pod, ingress", &mut own("weir_pod_in", &[]), call);
     measure("weir, host, egress", &mut own("weir_host_out", &[]), call);
     measure("weir, pod, 3 rules", &mut own("weir_pod_in", &["drop port 1", "sample 9 port 2", "keep"]), call);

@@ -4,6 +4,7 @@
 #define WEIR_DROPS_H
 
 #include "kernel.h"
+#include "connection.h"
 #include "kinds.h"
 
 /* The packet of `skb` from its network header on; non-zero when it is not readable IP. */
@@ -78,13 +79,63 @@ INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packe
 	return 0;
 }
 
+/*
+ * What is known of a dropped packet's connection. What a socket of this host itself tries to open is opened here, where it
+ * ends before any program at an interface sees it; what others send has been seen on its way in, or is looked at from the
+ * middle of a translation, where it would be a second connection.
+ */
+GLOBAL int weir_attempt(const struct weir_key *k, const struct packet *p, __u64 now, __u32 own, struct weir_drop *out)
+{
+	static const struct weir_connection none = {};
+	struct weir_connection_key key;
+	struct weir_connection *c;
+	int tcp, low, opens;
+
+	if (!k || !p || !out)
+		return 0;
+	tcp = k->protocol == PROTOCOL_TCP;
+	low = source_is_low(k);
+	opens = own && (!tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
+	connection_key(k, low, &key);
+	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+	if (c && (tcp ? c->isn == p->sequence : now <= c->last + IDLE))
+		opens = 0;
+	if (!c && !opens)
+		return 0;
+	if (!c) {
+		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
+			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
+			return 0;
+		}
+		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
+		if (!c)
+			return 0;
+	}
+	if (opens) {
+		c->opened = now;
+		c->isn = p->sequence;
+		c->opener = low ? 1 : 2;
+		/* As if it had left by an interface of the host, where it may be sent again. */
+		c->started = 1 << (2 | low);
+		c->ended = 0;
+		__builtin_memset(c->syn, 0, sizeof(c->syn));
+		out->started = 1;
+	}
+	if (own)
+		c->last = now;
+	if (c->opener)
+		out->opener = (c->opener == 1) == low ? WEIR_OPENER_SOURCE : WEIR_OPENER_DESTINATION;
+	out->opened = c->opened;
+	return 0;
+}
+
 SEC("tp_btf/kfree_skb")
 int weir_drop(__u64 *ctx)
 {
 	struct sk_buff *skb = (void *)ctx[0];
 	__u32 reason = ctx[2], buffer, namespace;
 	struct weir_drop_key key = {};
-	struct weir_drop fresh, *drop;
+	struct weir_drop fresh = {}, *drop;
 	struct weir_key parsed = {};
 	struct packet p = {};
 	struct sock *sk;
@@ -125,11 +176,13 @@ int weir_drop(__u64 *ctx)
 	fresh.bytes = p.bytes;
 	fresh.first = now;
 	fresh.last = now;
-	fresh.sampling = (__u32)factor;
+	fresh.sampling = factor;
 	if (buffer)
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_1, &key);
 	else
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_0, &key);
+	if (!drop || (p.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		weir_attempt(&parsed, &p, now, !!sk, &fresh);
 	if (!drop) {
 		if (buffer)
 			error = bpf_map_update_elem(&WEIR_DROPS_1, &key, &fresh, BPF_NOEXIST);
@@ -150,6 +203,12 @@ int weir_drop(__u64 *ctx)
 	__sync_fetch_and_add(&drop->bytes, p.bytes);
 	if (now > drop->last)
 		drop->last = now;
+	if (fresh.started)
+		__sync_fetch_and_add(&drop->started, 1);
+	if (fresh.opener) {
+		drop->opened = fresh.opened;
+		drop->opener = fresh.opener;
+	}
 	return 0;
 }
 

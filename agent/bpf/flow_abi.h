@@ -10,7 +10,7 @@
  * The version of all that is in this file: what one agent pinned is taken over only by an agent of the same version. It
  * grows whenever anything here changes; `abi.versions` holds which text each version is of.
  */
-#define WEIR_ABI_VERSION 1
+#define WEIR_ABI_VERSION 2
 
 /* Where a packet was seen. In the key of a flow: one flow seen at two hooks is two flows. */
 enum weir_hook {
@@ -218,7 +218,12 @@ struct weir_drop {
 	__u64 bytes;
 	__u64 first;
 	__u64 last;
-	__u64 sampling; /* as in a flow */
+	/* As in a flow: when the connection was opened, or the packet itself tried to, by whom, and how often. */
+	__u64 opened;
+	__u32 started;
+	__u32 opener;
+	__u32 sampling;
+	__u32 zero;
 };
 
 struct weir_count {
@@ -267,7 +272,9 @@ WEIR_ASSERT(sizeof(struct weir_connection) == 40);
 WEIR_ASSERT(__builtin_offsetof(struct weir_connection, forwarded) == 21);
 WEIR_ASSERT(sizeof(struct weir_drop_key) == 44);
 WEIR_ASSERT(__builtin_offsetof(struct weir_drop_key, reason) == 40);
-WEIR_ASSERT(sizeof(struct weir_drop) == 40);
+WEIR_ASSERT(sizeof(struct weir_drop) == 56);
+WEIR_ASSERT(__builtin_offsetof(struct weir_drop, opened) == 32);
+WEIR_ASSERT(__builtin_offsetof(struct weir_drop, sampling) == 48);
 WEIR_ASSERT(sizeof(struct weir_tcp_key) == 36);
 WEIR_ASSERT(sizeof(struct weir_tcp) == 32);
 WEIR_ASSERT(__builtin_offsetof(struct weir_tcp, retransmits) == 24);

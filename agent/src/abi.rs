@@ -1,4 +1,5 @@
-//! The border to the kernel: what `bpf/flow_abi.h` says, and the few system calls that no crate in use wraps.
+//! The border to the kernel: what `bpf/flow_abi.h` says, the few system calls that no crate in use wraps, and what the C
+//! library's allocator is told.
 //!
 //! This is the only module with `unsafe`. Everything that it gives out is a plain value.
 
@@ -7,6 +8,7 @@
 use aya::Pod;
 
 mod kernel;
+pub mod memory;
 mod netlink;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ pub use kernel::{Boundary, drain_map, monotonic, wall_offset};
 pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
 
 /// Version of this border, as `WEIR_ABI_VERSION`.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Ingress at the host side of a pod's veth pair.
 pub const HOOK_POD_IN: u8 = 0;
@@ -349,8 +351,16 @@ pub struct Dropped {
     pub first: u64,
     /// Last, ns.
     pub last: u64,
+    /// When the connection was opened, ns; 0 when not seen.
+    pub opened: u64,
+    /// Connections that the dropped packets themselves tried to start, and no other program has counted.
+    pub started: u32,
+    /// One of the `OPENER_` values, or 0.
+    pub opener: u32,
     /// The flow's sampling factor.
-    pub sampling: u64,
+    pub sampling: u32,
+    /// Always 0.
+    pub zero: u32,
 }
 
 /// `struct weir_count`.
@@ -395,7 +405,9 @@ const _: () = {
     assert!(offset_of!(Connection, forwarded) == 21);
     assert!(size_of::<DropKey>() == 44);
     assert!(offset_of!(DropKey, reason) == 40);
-    assert!(size_of::<Dropped>() == 40);
+    assert!(size_of::<Dropped>() == 56);
+    assert!(offset_of!(Dropped, opened) == 32);
+    assert!(offset_of!(Dropped, sampling) == 48);
     assert!(size_of::<TcpKey>() == 36);
     assert!(size_of::<Tcp>() == 32);
     assert!(offset_of!(Tcp, retransmits) == 24);

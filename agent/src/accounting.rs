@@ -35,6 +35,8 @@ pub struct Identity {
 pub struct Accounting {
     identity: Identity,
     sequence: u64,
+    /// Batches of the running tick that are made already: it came in parts.
+    begun: u32,
     published: Totals,
     lost: BTreeMap<String, Totals>,
 }
@@ -43,7 +45,7 @@ impl Accounting {
     /// Begins at sequence 0 with nothing seen.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        Self { identity, sequence: 0, published: Totals::default(), lost: BTreeMap::new() }
+        Self { identity, sequence: 0, begun: 0, published: Totals::default(), lost: BTreeMap::new() }
     }
 
     /// All that was put into batches so far.
@@ -52,12 +54,14 @@ impl Accounting {
         self.published
     }
 
-    /// The batches of one tick: one, or as many as keep each encoded value within `limit` bytes. Each part's `seen` and
-    /// `published` include the parts up to itself, so that the sum holds in every batch; the last part's are the tick's.
+    /// The batches of one tick, or of a part of one: one, or as many as keep each encoded value within `limit` bytes. Each
+    /// part's `seen` and `published` include the parts up to itself, so that the sum holds in every batch; the last part's
+    /// are the tick's. How many parts there are is certain in the last; those before say that at least one more follows.
     ///
     /// # Errors
-    /// When a batch cannot be encoded. Nothing is counted then.
-    pub fn batches(&mut self, tick: &Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
+    /// When a batch cannot be encoded. Nothing is counted then. The tick's samples are moved while it is encoded, since they
+    /// are many, and are back afterwards.
+    pub fn batches(&mut self, tick: &mut Tick, limit: usize) -> Result<Vec<Encoded>, EncodeError> {
         let mut count = 1;
         loop {
             let (after, encoded) = self.split(tick, count)?;
@@ -77,23 +81,43 @@ impl Accounting {
     #[must_use]
     pub fn batch(&mut self, tick: &Tick) -> RawBatch {
         self.take_losses(tick);
-        self.part(tick, tick.samples.clone(), tick.dns.clone(), 0, 1)
+        let parts = self.begun.saturating_add(1).saturating_add(u32::from(tick.more));
+        let batch = self.part(tick, tick.samples.clone(), tick.dns.clone(), parts);
+        self.end(tick);
+        batch
     }
 
-    fn split(&self, tick: &Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
+    fn split(&self, tick: &mut Tick, count: usize) -> Result<(Self, Vec<Encoded>), EncodeError> {
         let mut after = self.clone();
         after.take_losses(tick);
         let size = |all: usize| all.div_ceil(count.max(1)).max(1);
-        let mut chunks = tick.samples.chunks(size(tick.samples.len()));
-        let mut questions = tick.dns.chunks(size(tick.dns.len()));
-        let parts = u32::try_from(chunks.len().max(questions.len()).max(1)).unwrap_or(u32::MAX);
-        let mut encoded = Vec::new();
-        for part in 0..parts {
-            let (samples, dns) = (chunks.next().unwrap_or_default(), questions.next().unwrap_or_default());
-            let batch = after.part(tick, samples.to_vec(), dns.to_vec(), part, parts);
-            encoded.push(Encoded { value: encode(&batch)?, sequence: batch.sequence });
+        let (each, questions) = (size(tick.samples.len()), size(tick.dns.len()));
+        let here = tick.samples.len().div_ceil(each).max(tick.dns.len().div_ceil(questions)).max(1);
+        let parts = u32::try_from(here).unwrap_or(u32::MAX);
+        let parts = after.begun.saturating_add(parts).saturating_add(u32::from(tick.more));
+        let (mut samples, mut dns) = (std::mem::take(&mut tick.samples), std::mem::take(&mut tick.dns));
+        let mut encoded = Ok(Vec::with_capacity(here));
+        for _ in 0..here {
+            let later = (samples.split_off(each.min(samples.len())), dns.split_off(questions.min(dns.len())));
+            let batch = after.part(tick, samples, dns, parts);
+            if let Ok(all) = &mut encoded {
+                match encode(&batch) {
+                    Ok(value) => all.push(Encoded { value, sequence: batch.sequence }),
+                    Err(error) => encoded = Err(error),
+                }
+            }
+            (samples, dns) = later;
+            give_back(&mut tick.samples, batch.samples);
+            give_back(&mut tick.dns, batch.dns);
         }
-        Ok((after, encoded))
+        after.end(tick);
+        encoded.map(|encoded| (after, encoded))
+    }
+
+    fn end(&mut self, tick: &Tick) {
+        if !tick.more {
+            self.begun = 0;
+        }
     }
 
     fn take_losses(&mut self, tick: &Tick) {
@@ -105,14 +129,15 @@ impl Accounting {
         }
     }
 
-    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, dns: Vec<DnsSample>, part: u32, parts: u32) -> RawBatch {
+    fn part(&mut self, tick: &Tick, samples: Vec<Sample>, dns: Vec<DnsSample>, parts: u32) -> RawBatch {
         add(&mut self.published, totals(&samples));
         let mut seen = self.published;
         for lost in self.lost.values() {
             add(&mut seen, *lost);
         }
-        let sequence = self.sequence;
+        let (sequence, part) = (self.sequence, self.begun);
         self.sequence += 1;
+        self.begun = self.begun.saturating_add(1);
         RawBatch {
             dns,
             cluster: self.identity.cluster.clone(),
@@ -140,4 +165,13 @@ pub struct Encoded {
     pub value: Vec<u8>,
     /// The batch's sequence number.
     pub sequence: u64,
+}
+
+/// Appends what was taken; nothing is copied where it is all that there is.
+fn give_back<T>(to: &mut Vec<T>, mut taken: Vec<T>) {
+    if to.is_empty() {
+        *to = taken;
+    } else {
+        to.append(&mut taken);
+    }
 }

@@ -171,7 +171,7 @@ impl Local {
         let own = &self.evidence.own;
         self.wanted = self.wanted
             || samples.iter().any(|sample| match sample.point {
-                Point::Pod => !self.evidence.behind.contains_key(&sample.interface),
+                Point::Pod => !(sample.interface.is_empty() || self.evidence.behind.contains_key(&sample.interface)),
                 Point::Host => own.processes.is_empty() || (has_ports(sample.protocol) && sample.process.is_none()),
                 Point::Transit | Point::Underlay | Point::Capture => false,
             });

@@ -30,6 +30,9 @@ struct Settings {
     /// Say for each feature whether this kernel and these capabilities allow it, and end
     #[arg(long)]
     doctor: bool,
+    /// Detach what agents with this `--pin-folder` left at the node's interfaces, say what it was, and end
+    #[arg(long)]
+    detach: bool,
     /// What becomes of system calls that an agent has no use for, once its programs are loaded
     #[arg(long, value_enum, default_value_t)]
     seccomp: Seccomp,
@@ -48,6 +51,7 @@ impl ServiceSettings for Settings {
 }
 
 fn main() -> ExitCode {
+    weir_agent::abi::memory::keep_little();
     // While there is one thread: capabilities are each thread's own, and threads begin with those of who starts them.
     privileges::reduce();
     weir_service::run("weir-agent", env!("CARGO_PKG_VERSION"), run)
@@ -62,6 +66,13 @@ async fn run(context: Context<Settings>) -> anyhow::Result<()> {
     }
     if settings.doctor {
         let lines = privileges::loading(doctor::report);
+        return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
+    }
+    if settings.detach {
+        let folder = settings.agent.pin_folder.as_ref();
+        let folder = folder.ok_or_else(|| anyhow!("no folder of pins")).hint("say which with --pin-folder")?;
+        let hint = "detaching needs root, and no agent that runs";
+        let lines = weir_agent::ebpf::detach(folder).hint(hint)?;
         return Ok(std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes())?);
     }
     privileges::filter_after_loading(settings.seccomp);

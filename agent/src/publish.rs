@@ -100,6 +100,7 @@ type Delivery = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 struct Sending {
     delivery: Delivery,
     contents: Totals,
+    /// The tick's mark, with its last part, if the parts before are on the topic.
     mark: Option<Mark>,
 }
 
@@ -186,17 +187,19 @@ struct Target {
 /// Makes the batches of a tick and begins to send them. A tick that cannot be encoded is a named loss of the next one.
 fn begin(
     accounting: &mut Accounting,
-    tick: Tick,
+    mut tick: Tick,
     target: &Target,
     producer: &Producer,
     stats: &Stats,
 ) -> Option<Sending> {
-    let (contents, mark) = (totals(&tick.samples), tick.mark);
-    let encoded = accounting.batches(&tick, MESSAGE_LIMIT).or_else(|error| {
+    let contents = totals(&tick.samples);
+    // Until then something of the tick is still to come.
+    let mark = tick.mark.filter(|_| !tick.more);
+    let encoded = accounting.batches(&mut tick, MESSAGE_LIMIT).or_else(|error| {
         tracing::error!(%error, "samples of a tick cannot be encoded: counted as lost");
-        let mut empty = Tick { samples: Vec::new(), dns: Vec::new(), ..tick };
-        add(empty.lost.entry("encode".to_owned()).or_default(), contents);
-        accounting.batches(&empty, MESSAGE_LIMIT)
+        (tick.samples, tick.dns) = (Vec::new(), Vec::new());
+        add(tick.lost.entry("encode".to_owned()).or_default(), contents);
+        accounting.batches(&mut tick, MESSAGE_LIMIT)
     });
     match encoded {
         Ok(encoded) => {

@@ -1,5 +1,6 @@
 //! The agent of a live node: capture and publishing side by side.
 
+use crate::abi;
 use crate::accounting::Identity;
 use crate::ebpf::conntrack::Conntrack;
 use crate::ebpf::{self, Capture};
@@ -39,6 +40,8 @@ pub async fn run(
     let mut capture = loaded.await?.hint(
         "capture needs Linux 6.1 or newer and CAP_BPF + CAP_NET_ADMIN, on older kernels CAP_PERFMON, too: run as root, or give the program the capabilities with setcap",
     )?;
+    // What reading the kernel's type information took.
+    abi::memory::give_back();
     privileges::confine().hint("a kernel without seccomp needs --seccomp off")?;
     for missing in capture.missing() {
         tracing::warn!(what = missing.what, why = missing.why, "not captured");

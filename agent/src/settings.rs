@@ -57,7 +57,7 @@ pub struct AgentSettings {
     #[arg(long, help_heading = "Agent")]
     pub no_translation: bool,
     /// Folder in a BPF file system, such as `/sys/fs/bpf/weir`, where what is attached and counted outlives an agent that is
-    /// killed, for the next one to take over; without it, what passes meanwhile is not seen
+    /// stopped or killed, for the next one to take over; without it, what passes meanwhile is not seen
     #[arg(long, value_name = "DIR", help_heading = "Agent")]
     pub pin_folder: Option<PathBuf>,
     /// Memory for ticks that wait for Kafka

@@ -16,7 +16,7 @@ pub struct Stats {
     pub overruns: Counter,
     /// Times that flows were read before their tick ended, because the kernel's map was half full.
     pub early_flushes: Counter,
-    /// Packets found in the kernel that an agent that was killed had counted.
+    /// Packets found in the kernel that were counted after the agent before.
     pub inherited: Counter,
     /// Packets that it had taken from the kernel and are not certainly published.
     pub lost_at_restart: Counter,
@@ -73,11 +73,11 @@ impl Stats {
             ),
             inherited: metrics.counter(
                 "weir_agent_inherited_packets",
-                "packets that were counted for an agent that was killed, and taken over",
+                "packets that the agent before left in the kernel, and that were taken over",
             ),
             lost_at_restart: metrics.counter(
                 "weir_agent_restart_lost_packets",
-                "packets that an agent that was killed had taken from the kernel and had not certainly published",
+                "packets that the agent before had taken from the kernel and had not certainly published",
             ),
             attach_failures: metrics
                 .counter("weir_agent_attach_failures", "interfaces that could not be watched, see the log"),

@@ -32,6 +32,8 @@ pub struct Tick {
     pub start: Millis,
     /// How many ticks this is.
     pub ticks: u32,
+    /// Whether further parts of the same tick follow: only the last says what was lost.
+    pub more: bool,
     /// What was counted.
     pub samples: Vec<Sample>,
     /// What clients asked DNS servers.
@@ -91,7 +93,10 @@ impl Tick {
 
     /// Takes in the next tick of the same window: samples of one flow at one point become one.
     pub fn merge(&mut self, later: Self) {
-        self.ticks = self.ticks.saturating_add(later.ticks);
+        if !self.more {
+            self.ticks = self.ticks.saturating_add(later.ticks);
+        }
+        self.more = later.more;
         self.unaccounted = later.unaccounted;
         self.mark = later.mark.or(self.mark);
         let mut index: HashMap<Identity, usize> =

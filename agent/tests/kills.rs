@@ -1,12 +1,17 @@
-//! Agents that are killed with -9 at any moment, on a real broker. Needs root; says so where it is not.
+//! Agents that are killed with -9 at any moment, or stopped in order, on a real broker. Needs root; says so where it is
+//! not.
 //!
-//! `WEIR_TEST_AGENT_KILLS=50` for a long run, `WEIR_TEST_SEED=N` for other moments.
+//! `WEIR_TEST_AGENT_KILLS=50` and `WEIR_TEST_AGENT_RESTARTS=20` for a long run, `WEIR_TEST_SEED=N` for other moments.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests")]
 
 #[path = "support/world.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod world;
 
+#[path = "support/kafka.rs"]
+mod kafka;
+
+use kafka::Kafka;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -15,13 +20,10 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weir_embedded_broker::{Broker, BrokerSettings};
-use weir_flow::RecordSettings;
 use weir_schemas::raw::{Point, RawBatch};
-use weir_schemas::settings::Settings;
-use weir_schemas::{encode, topics};
-use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
 use world::{World, counter, is_root, sh};
+
+const LOCAL: &str = "127.0.0.1:0";
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
@@ -85,39 +87,6 @@ impl Drop for Bpffs {
     }
 }
 
-/// A broker with the topics and settings of a cluster.
-struct Kafka {
-    log: Log,
-    address: String,
-    _broker: Broker,
-    _folder: tempfile::TempDir,
-}
-
-impl Kafka {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::start(BrokerSettings::new(folder.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
-        let address = broker.address().to_string();
-        let log = Log::kafka(&KafkaSettings::at(&address)).unwrap();
-        log.check(Duration::from_secs(60)).await.unwrap();
-        let topics: Vec<TopicSpec> = topics::of("local", 1, 1, 1)
-            .into_iter()
-            .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
-            .collect();
-        log.ensure_topics(&topics).await.unwrap();
-        let settings = encode(&Settings::from(&RecordSettings::small("local"))).unwrap();
-        let producer = log.producer(&ProducerSettings::new("settings")).unwrap();
-        producer.send(NewRecord::new(topics::SETTINGS, "local", settings)).unwrap().await.unwrap();
-        Self { log, address, _broker: broker, _folder: folder }
-    }
-
-    async fn batches(&self) -> Vec<RawBatch> {
-        let mut reader = self.log.reader(&topics::raw("local"), Partitions::All, Start::Beginning).await.unwrap();
-        let records = reader.read_to_end(Duration::from_secs(10)).await.unwrap();
-        records.iter().map(|record| weir_schemas::decode(record.value.as_ref().unwrap()).unwrap()).collect()
-    }
-}
-
 fn agent(kafka: &str, pins: &Path, more: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_weir-agent"))
         .args(["--kafka", kafka, "--cluster", "local", "--node", "node-1", "--interfaces", "wk-v*"])
@@ -178,9 +147,23 @@ fn accounts(batches: &[RawBatch]) -> ((u64, u64), BTreeMap<String, (u64, u64)>) 
     (published, lost)
 }
 
+/// Ends an agent in order, as the end of a pod does.
+fn stop(mut agent: Child) {
+    sh(&format!("kill {}", agent.id()));
+    assert!(agent.wait().unwrap().success());
+}
+
+/// What the command that detaches says.
+fn detach(pins: &Path) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir-agent"));
+    let output = command.args(["--detach", "--pin-folder"]).arg(pins).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
 async fn kill_again_and_again(role: &str, more: &[&str], kills: u64) -> BTreeMap<String, (u64, u64)> {
     let bpffs = Bpffs::mount(&format!("weir-test-{role}"));
-    let kafka = Kafka::start().await;
+    let kafka = Kafka::start(LOCAL).await;
     let pins = bpffs.pins();
     let mut random = StdRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
     let mut running = agent(&kafka.address, &pins, more);
@@ -203,9 +186,8 @@ async fn kill_again_and_again(role: &str, more: &[&str], kills: u64) -> BTreeMap
     traffic.wait().unwrap();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let gained = passed();
-    sh(&format!("kill {}", running.id()));
-    assert!(running.wait().unwrap().success());
-    assert_eq!(bpffs.links(), 0, "an agent that ends leaves nothing attached");
+    stop(running);
+    detach(&pins);
 
     let batches = kafka.batches().await;
     let ((packets, bytes), lost) = accounts(&batches);
@@ -242,6 +224,64 @@ async fn a_flood_over_a_full_map_and_kills_lose_only_what_the_ledger_says() {
     assert!(lost.contains_key("map_full"), "the map was never full: {lost:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_are_stopped_in_order_hand_over_without_a_gap_until_one_is_told_to_detach() {
+    if !is_root() {
+        return;
+    }
+    let _world = World::new("wk", 240, "");
+    let bpffs = Bpffs::mount("weir-test-orderly");
+    let kafka = Kafka::start(LOCAL).await;
+    let pins = bpffs.pins();
+    let mut random = StdRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
+    let restarts = number("WEIR_TEST_AGENT_RESTARTS", 4);
+    let mut running = agent(&kafka.address, &pins, &[]);
+    wait_for("the agent watches nothing", || bpffs.links() == 4);
+    let before = passed();
+    let mut traffic = world::within_of("wk", "a", "steady");
+    for restart in 1..=restarts {
+        let after = Duration::from_millis(random.random_range(500..2_500));
+        tokio::time::sleep(after).await;
+        // The next one may come while this one still publishes.
+        sh(&format!("kill {}", running.id()));
+        let mut ending = running;
+        let at_once = restart % 2 == 0;
+        if !at_once {
+            assert!(ending.wait().unwrap().success());
+            let away = Duration::from_millis(if restart % 5 == 0 { 6_000 } else { random.random_range(0..500) });
+            tokio::time::sleep(away).await;
+            assert_eq!(bpffs.links(), 4, "an agent that is stopped leaves its programs where they are");
+        }
+        println!(
+            "restart {restart} of an agent in order: after {after:?}, {}",
+            if at_once { "at once" } else { "later" }
+        );
+        running = agent(&kafka.address, &pins, &[]);
+        if at_once {
+            assert!(ending.wait().unwrap().success());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(traffic.stdin.take());
+    traffic.wait().unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let gained = passed();
+    stop(running);
+
+    let said = detach(&pins);
+    println!("{}", said.join("\n"));
+    assert_eq!(said.iter().filter(|line| line.starts_with("detached weir_pod_")).count(), 4, "{said:?}");
+    assert!(said.contains(&"given up: 0 packets, 0 bytes that no agent published".to_owned()), "{said:?}");
+    assert_eq!((bpffs.links(), pins.exists()), (0, false));
+    assert_eq!(sh("bpftool link list 2>/dev/null | grep -c 'ifindex wk-v' || true").trim(), "0");
+
+    let (published, lost) = accounts(&kafka.batches().await);
+    let seen = (gained.0 - before.0, gained.1 - before.1);
+    println!("restart {restarts} times in order: passed {seen:?}, published {published:?}, lost {lost:?}");
+    assert_eq!(published, seen);
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
 /// What each thread of a process says of itself in `/proc`.
 fn threads(id: u32, field: &str) -> Vec<String> {
     std::fs::read_dir(format!("/proc/{id}/task"))
@@ -262,8 +302,8 @@ async fn once_it_has_loaded_no_thread_may_trace_or_call_what_is_none_of_its_own(
     let world = World::new("wk", 240, "nft delete table ip wk-drop");
     sh("nft 'table ip wk-drop { chain forward { type filter hook forward priority 0; udp dport 7000 drop; }; }'");
     let bpffs = Bpffs::mount("weir-test-rights");
-    let kafka = Kafka::start().await;
-    let mut running = agent(&kafka.address, &bpffs.pins(), &[]);
+    let kafka = Kafka::start(LOCAL).await;
+    let running = agent(&kafka.address, &bpffs.pins(), &[]);
     wait_for("the agent watches nothing", || bpffs.links() == 4);
     wait_for("not confined", || threads(running.id(), "Seccomp").iter().all(|mode| mode == "2"));
     let kept = (1_u64 << 39) | (1 << 12) | (1 << 19) | (1 << 2);
@@ -283,8 +323,8 @@ async fn once_it_has_loaded_no_thread_may_trace_or_call_what_is_none_of_its_own(
     traffic.kill().unwrap();
     traffic.wait().unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    sh(&format!("kill {}", running.id()));
-    assert!(running.wait().unwrap().success());
+    stop(running);
+    detach(&bpffs.pins());
     let batches = kafka.batches().await;
     let dropped = batches.iter().flat_map(|batch| &batch.samples).flat_map(|sample| &sample.drops);
     assert!(dropped.into_iter().any(|drop| drop.reason == "NETFILTER_DROP" && drop.packets > 0));

@@ -14,7 +14,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use weir_agent::AgentSettings;
-use weir_schemas::raw::{End, Point, Sample};
+use weir_schemas::raw::{End, OpenedBy, Point, Sample};
 use world::{Agent, Seen, World, counter, is_root, sh};
 
 fn settings(interfaces: &[&str]) -> AgentSettings {
@@ -27,6 +27,8 @@ fn settings(interfaces: &[&str]) -> AgentSettings {
 
 const SHORT: u64 = 20_000;
 const BULK: usize = 20_000_000;
+/// Datagrams that fit into one packet of 9000 bytes, the last that does, and ones that do not.
+const JUMBO: [usize; 5] = [72, 1_473, 8_972, 8_973, 40_000];
 
 fn connected(address: &str) -> TcpStream {
     let until = Instant::now() + Duration::from_secs(10);
@@ -110,6 +112,18 @@ fn traffic() {
             let (mut stream, _) = listener.accept().unwrap();
             stream.read_to_end(&mut Vec::new()).unwrap();
             stream.write_all(&[7; 700]).unwrap();
+        }
+        "jumbo-server" => {
+            let listener = TcpListener::bind("0.0.0.0:7000").unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 2_000_000);
+        }
+        "jumbo" => {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            for size in JUMBO {
+                assert_eq!(socket.send_to(&vec![7; size], "10.238.2.2:7100").unwrap(), size);
+            }
+            connected("10.238.2.2:7000").write_all(&[7; 2_000_000]).unwrap();
         }
         "ports" => {
             let socket = UdpSocket::bind("0.0.0.0:6000").unwrap();
@@ -268,6 +282,36 @@ async fn both_families_fragments_and_super_packets_add_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jumbo_packets_add_up() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wj", 238, "");
+    sh(
+        "for p in a b; do ip link set wj-v$p mtu 9000 gso_max_segs 1; ip -n wj-$p link set wj-p$p mtu 9000 gso_max_segs 1; done",
+    );
+    let agent = Agent::start(settings(&["wj-v*"])).await;
+    let interfaces = ["wj-va", "wj-vb"];
+    let before = statistics_of(&interfaces);
+    let server = world.within("b", "jumbo-server");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    finished(world.within("a", "jumbo")).await;
+    finished(server).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let passed = gained(&before, &interfaces);
+    let seen = agent.stop().await;
+
+    assert_eq!(published(&seen, |_| true), passed);
+    // Of 8980 bytes after the headers; fragments but the last carry multiples of 8.
+    let datagrams = published(&seen, |s| s.protocol == 17)[&("wj-vb".to_owned(), End::Destination)];
+    let fragments = [1, 1, 1, 2, 5_u64];
+    let bytes: usize = JUMBO.iter().map(|size| size + 8).sum();
+    assert_eq!(datagrams, (fragments.iter().sum(), u64::try_from(bytes).unwrap() + 20 * fragments.iter().sum::<u64>()));
+    let (segments, bytes) = published(&seen, |s| s.protocol == 6)[&("wj-vb".to_owned(), End::Destination)];
+    assert!(bytes / segments > 8_000, "{bytes} B in {segments} segments are no jumbo packets");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_leads_to_another_pod_and_back_to_the_same_by_iptables_as_by_nft() {
     if !is_root() {
         return;
@@ -391,4 +435,72 @@ async fn ip_in_ip_counts_inside_and_its_outside_apart() {
     assert_eq!(sum(&|s| s.interface == "wi-t" && s.destination_port == 7_000), (10, 1_000), "inside");
     assert_eq!(sum(&|s| s.interface == "wi-va" && s.destination_port == 7_000), (10, 1_000), "from the pod");
     assert_eq!(sum(&|s| s.protocol == 4), (10, 1_200), "outside");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ip_in_ip_that_a_program_makes_where_there_is_no_device_is_the_underlays() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wi", 245, "ip link del wi-h0");
+    sh("ip link add wi-h0 type veth peer name wi-h1
+        for i in wi-h0 wi-h1; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; ip link set $i up; done
+        ip addr add 10.245.9.1/24 dev wi-h0
+        ip neigh replace 10.245.9.9 lladdr 02:00:00:f5:09:09 dev wi-h0 nud permanent
+        ip route add 10.245.70.0/24 via 10.245.9.9");
+    let agent = Agent::start(settings(&["wi-h*", "wi-va", "wi-vb"])).await;
+    let mut tunnel = aya::Ebpf::load(include_bytes!("support/beside.bpf.o")).unwrap();
+    let program: &mut SchedClassifier = tunnel.program_mut("encapsulate").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    // After the agent, as a tunnel's device is behind the interface whose packets it takes.
+    let last = TcAttachOptions::TcxOrder(LinkOrder::last());
+    program.attach_with_options("wi-h0", TcAttachType::Egress, last).unwrap();
+    let before = statistics_of(&["wi-va", "wi-h1"]);
+    finished(world.within("a", "tunnelled")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let passed = gained(&before, &["wi-va", "wi-h1"]);
+    let seen = agent.stop().await;
+    let sum = |point: Point, interface: &str, protocol: u8| {
+        let wanted = |s: &&Sample| (s.point, s.interface.as_str(), s.protocol) == (point, interface, protocol);
+        seen.samples().filter(wanted).fold((0, 0), |sum, s| (sum.0 + s.packets, sum.1 + s.bytes))
+    };
+    assert_eq!(sum(Point::Pod, "wi-va", 17), (10, 1_000), "from the pod");
+    assert_eq!(sum(Point::Pod, "wi-va", 17), passed[&("wi-va".to_owned(), End::Source)]);
+    assert_eq!(sum(Point::Transit, "wi-h0", 17), (10, 1_000), "inside, as it goes into the tunnel");
+    // What comes out of one end of a pair comes into the other.
+    assert_eq!(sum(Point::Underlay, "wi-h1", 4), (10, 1_200), "outside");
+    assert_eq!(sum(Point::Underlay, "wi-h1", 4), passed[&("wi-h1".to_owned(), End::Source)]);
+    assert_eq!(seen.samples().filter(|s| s.point == Point::Underlay).map(|s| s.packets).sum::<u64>(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_tries_and_its_own_policy_drops_before_any_interface_is_an_attempt() {
+    if !is_root() {
+        return;
+    }
+    let _world = World::new("wo", 237, "nft delete table ip wo-out");
+    sh(
+        "nft 'table ip wo-out { chain out { type filter hook output priority 0; meta l4proto { tcp, udp } th dport 7788 drop; }; }'",
+    );
+    // All interfaces, since where some are left out a drop that no flow tells of may be theirs.
+    let agent = Agent::start(settings(&[])).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let to = "10.237.2.2:7788".parse().unwrap();
+    let tried = tokio::task::spawn_blocking(move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        // Refused at once, as the kernel tells the sender of a datagram that was dropped.
+        (0..3).for_each(|_| assert!(socket.send_to(&[7; 72], to).is_err()));
+        // Sent, and sent again after a second.
+        TcpStream::connect_timeout(&to, Duration::from_millis(1_500))
+    });
+    assert!(tried.await.unwrap().is_err());
+    let seen = agent.stop().await;
+    for (protocol, packets) in [(6, 2), (17, 3)] {
+        let all: Vec<&Sample> =
+            seen.samples().filter(|s| s.protocol == protocol && s.destination_port == 7_788).collect();
+        assert!(all.iter().all(|s| (s.point, s.end, s.packets) == (Point::Host, End::Source, 0)), "{all:?}");
+        assert!(all.iter().all(|s| s.opened_by == OpenedBy::Source && s.opened_at.is_some()), "{all:?}");
+        assert_eq!(all.iter().flat_map(|s| &s.drops).map(|drop| drop.packets).sum::<u64>(), packets);
+        assert_eq!(all.iter().map(|s| s.started).sum::<u64>(), 1, "{all:?}");
+    }
 }

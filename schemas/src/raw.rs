@@ -32,7 +32,7 @@ pub struct RawBatch<T = String> {
     pub ticks: u32,
     /// This part's number, 0 to `parts` − 1.
     pub part: u32,
-    /// How many parts the tick was split into, at least 1.
+    /// How many parts the tick was split into, as far as was known: certain in the last part, at least `part` + 2 in one before it.
     pub parts: u32,
     /// What produced the samples.
     pub origin: Origin,

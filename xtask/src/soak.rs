@@ -92,9 +92,15 @@ const SUITES: &[Suite] = &[
         kubernetes: false,
     },
     Suite {
-        name: "kill -9 of the agent",
+        name: "kill -9 and restarts of the agent",
         arguments: &["--test", "kills"],
-        environment: &[("WEIR_TEST_AGENT_KILLS", "50")],
+        environment: &[("WEIR_TEST_AGENT_KILLS", "50"), ("WEIR_TEST_AGENT_RESTARTS", "20")],
+        kubernetes: false,
+    },
+    Suite {
+        name: "damaged packets in the kernel",
+        arguments: &["--test", "kernel", "damaged"],
+        environment: &[("WEIR_TEST_PACKETS", "1000000")],
         kubernetes: false,
     },
     Suite {
@@ -143,7 +149,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "proptest", "node delay ", "scale ", "fault ", "skipped"]
+    ["test ", "test result", "kill ", "restart ", "packets: ", "proptest", "node delay ", "scale ", "fault ", "skipped"]
         .iter()
         .any(|start| line.starts_with(start))
         || line.contains(" datagrams: ")

@@ -23,7 +23,7 @@ fn tick(start: i64, samples: u16) -> Tick {
 }
 
 fn decode(accounting: &mut Accounting, tick: &Tick, limit: usize) -> Vec<RawBatch> {
-    let encoded = accounting.batches(tick, limit).unwrap();
+    let encoded = accounting.batches(&mut tick.clone(), limit).unwrap();
     encoded.iter().map(|part| weir_schemas::decode(&part.value).unwrap()).collect()
 }
 
@@ -45,6 +45,27 @@ fn an_idle_tick_is_a_heartbeat() {
 }
 
 #[test]
+fn a_tick_that_comes_in_parts_is_numbered_through_and_its_last_batch_says_how_many_there_are() {
+    let mut accounting = Accounting::new(identity());
+    let whole = decode(&mut accounting.clone(), &tick(0, 40), MESSAGE_LIMIT);
+    let limit = weir_schemas::encode(&whole[0]).unwrap().len();
+    let mut batches = Vec::new();
+    for (samples, more) in [(40, true), (80, true), (10, false)] {
+        batches.extend(decode(&mut accounting, &Tick { more, ..tick(0, samples) }, limit));
+    }
+    let count = u32::try_from(batches.len()).unwrap();
+    assert!(count > 3, "the one in the middle is split: {count}");
+    for (number, batch) in (0..).zip(&batches) {
+        assert_eq!((batch.part, batch.sequence), (number, u64::from(number)));
+        assert!(batch.part < batch.parts && batch.parts <= count && balances(batch));
+        assert!(batch.parts > number + 1 || number + 1 == count, "at least one more follows");
+    }
+    assert_eq!(batches.last().unwrap().parts, count);
+    let next = decode(&mut accounting, &tick(1_000, 1), limit);
+    assert_eq!((next[0].part, next[0].parts), (0, 1));
+}
+
+#[test]
 fn what_turns_up_later_is_no_longer_unaccounted() {
     let mut accounting = Accounting::new(identity());
     let missing = Totals { packets: 3, bytes: 300, samples: 0 };
@@ -63,7 +84,7 @@ proptest! {
         for (number, size) in (0_i64..).zip(sizes) {
             let tick = tick(number * 1_000, size);
             let expected = tick.samples.clone();
-            let encoded = accounting.clone().batches(&tick, limit).unwrap();
+            let encoded = accounting.clone().batches(&mut tick.clone(), limit).unwrap();
             prop_assert!(encoded.len() == 1 || encoded.iter().all(|part| part.value.len() <= limit));
             let batches = decode(&mut accounting, &tick, limit);
             let mut samples = Vec::new();

@@ -32,6 +32,18 @@ fn ticks_of_one_window_are_merged_before_anything_is_dropped() {
 }
 
 #[test]
+fn parts_of_a_tick_that_are_merged_are_one_tick() {
+    let mut buffer = Buffer::new(tick(0, 10).weight() * 2, 5_000);
+    for (start, first) in [(0, 0_u16), (0, 10), (1_000, 0), (1_000, 10)] {
+        let samples = (first..first + 10).map(|i| sample(i, 1, 100)).collect();
+        buffer.push(Tick { more: first == 0, ..Tick { samples, ..tick(start, 0) } });
+    }
+    let merged = buffer.pop().unwrap();
+    assert_eq!((merged.ticks, merged.more, merged.samples.len()), (2, false, 20));
+    assert_eq!(buffer.pop(), None);
+}
+
+#[test]
 fn what_must_go_is_a_named_loss_of_the_next() {
     let limit = tick(0, 10).weight() * 2;
     let mut buffer = Buffer::new(limit, 1_000);

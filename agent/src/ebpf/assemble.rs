@@ -4,26 +4,38 @@ use super::capture::Drained;
 use super::conntrack::Direction;
 use super::reasons::{self, Reasons};
 use crate::abi::{
-    self, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SEEN, ConnectionKey, Count, DropKey, Dropped, Flow, HOOK_HOST_IN,
-    HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key, Tcp, TcpKey, Times,
+    self, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SEEN, COUNTERS, ConnectionKey, Count, DropKey, Dropped, Flow,
+    HOOK_HOST_IN, HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key,
 };
-use crate::tick::{Tick, add, totals};
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use crate::tick::{Tick, add};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use weir_flow::Millis;
 use weir_flow::protocol::{ICMP, ICMPV6, TCP};
-use weir_flow::{Address, Millis};
-use weir_schemas::raw::{self, Coarsening, Drop, End, OpenedBy, Point, RoundTrip, Sample, Totals};
+use weir_schemas::raw::{self, Drop, DropClass, End, Point, Sample, Totals};
 
+mod beside;
+mod parts;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod tuple;
 
+use beside::{Beside, Told};
+use parts::Parts;
+pub use parts::When;
+pub(super) use sample::{address, end};
+use sample::{other_end, sample, times, undelivered};
 use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
 
-/// The loss of what an agent had taken from the kernel when it was killed, and had not begun to send.
+/// Flows of which samples are made before their memory is given back.
+const CHUNK: usize = 4_096;
+/// So many flows are remembered without giving memory back.
+const KEPT: usize = 4_096;
+
+/// The loss of what an agent had taken from the kernel when it was killed or gave up, and had not begun to send.
 const RESTART: &str = "restart";
 /// The loss of what it was sending then: it may be on the topic all the same.
 const RESTART_UNKNOWN: &str = "restart_unknown";
@@ -68,6 +80,8 @@ pub struct Assembler {
     seen: Totals,
     drained: Totals,
     lost: Totals,
+    /// What of all that was seen is neither drained nor lost, as of the last tick.
+    unaccounted: Totals,
 }
 
 impl Assembler {
@@ -84,6 +98,7 @@ impl Assembler {
             seen: Totals::default(),
             drained: Totals::default(),
             lost: Totals::default(),
+            unaccounted: Totals::default(),
         }
     }
 
@@ -93,7 +108,7 @@ impl Assembler {
         self.unwatched
     }
 
-    /// One tick. `start` in ms since the epoch, `offset` in ns: wall clock minus the kernel's; `now` the kernel's clock.
+    /// One tick, whole.
     pub fn tick(
         &mut self,
         start: Millis,
@@ -103,59 +118,107 @@ impl Assembler {
         now: u64,
         node: &impl Surroundings,
     ) -> Tick {
-        let returned = forwarded_tuples(&drained.flows);
-        let mut samples = Vec::with_capacity(drained.flows.len() + drained.flows.len() / 8);
-        let mut second_reports = Totals::default();
-        for (key, flow) in &drained.flows {
-            let (interface, bridged) = node.interface(flow.ifindex);
-            let host = is_host(key, flow, bridged, &returned, node);
-            let known = self.remember(key, flow, host);
-            let mut sample = sample(key, flow, &known, interface, offset);
-            sample.translated = node.other_side(&direction(key)).map(translated);
-            if host && matches!(key.hook, HOOK_POD_IN | HOOK_POD_OUT) {
-                // No other interface sees what goes between a pod and the host itself: one packet, two ends, two reports.
-                let mut other = sample.clone();
-                other.point = Point::Host;
-                other.end = opposite(sample.end);
-                other.process = process(&known.process);
-                add(&mut second_reports, Totals { packets: flow.packets, bytes: flow.bytes, samples: 1 });
-                samples.push(other);
-            }
-            samples.push(sample);
-        }
-        let mut reporters = Reporters::default();
-        if !drained.drops.is_empty() || !drained.tcp.is_empty() {
-            reporters = reporters_of(&samples);
-        }
-        add_tcp(&mut samples, &drained.tcp, &reporters);
-        self.add_drops(&mut samples, &mut reporters, &drained.drops, offset, node);
-        samples.extend(self.end_idle(now, offset, node));
+        let mut whole = Tick::default();
+        let when = When { start, ticks, offset, now };
+        self.parts(when, drained.clone(), node, usize::MAX, |part| whole = part);
+        whole
+    }
 
-        let all = totals(&samples);
-        let seen = of_count(drained.counters[COUNT_SEEN]);
-        let mut lost = std::collections::BTreeMap::new();
+    /// One tick, in parts of about `size` samples, each given to `each`: what is known of the tick as a whole is in the last.
+    pub fn parts(
+        &mut self,
+        when: When,
+        mut drained: Drained,
+        node: &impl Surroundings,
+        size: usize,
+        each: impl FnMut(Tick),
+    ) {
+        let returned = forwarded_tuples(&drained.flows);
+        let beside = Beside::of(&drained, &returned, node);
+        let mut parts = Parts {
+            when,
+            size,
+            samples: Vec::with_capacity(size.min(drained.flows.len() + 1)),
+            sums: Totals::default(),
+            before: self.unaccounted,
+            each,
+        };
+        let mut second_reports = Totals::default();
+        let mut flows = std::mem::take(&mut drained.flows);
+        while !flows.is_empty() {
+            // From the end, so that what is reported goes back to the kernel before the rest is.
+            let begin = flows.len().saturating_sub(CHUNK);
+            let chunk = flows.split_off(begin);
+            flows.shrink_to_fit();
+            for (index, (key, flow)) in (begin..).zip(&chunk) {
+                let (interface, bridged) = node.interface(flow.ifindex);
+                let host = is_host(key, flow, bridged, &returned, node);
+                let known = self.remember(key, flow, host);
+                let mut sample = sample(key, flow, &known, interface, when.offset);
+                sample.translated = node.other_side(&direction(key)).map(translated);
+                if host && has_second_report(key) {
+                    let other = other_end(&sample, &known);
+                    add(&mut second_reports, Totals { packets: flow.packets, bytes: flow.bytes, samples: 1 });
+                    self.push(&mut parts, other, beside.of_flow(key, index, true), &drained);
+                }
+                self.push(&mut parts, sample, beside.of_flow(key, index, false), &drained);
+            }
+        }
+        self.add_lonely_drops(&mut parts, &beside, &drained, node);
+        self.end_idle(&mut parts, node);
+
+        let (mut last, mut each) = parts.finish(&mut self.drained);
+        last.lost = self.account(&drained.counters, second_reports);
+        last.unaccounted = self.unaccounted;
+        each(last);
+    }
+
+    /// Adds up what the kernel saw and lost, and says what it lost.
+    fn account(&mut self, counters: &[Count; COUNTERS], second_reports: Totals) -> BTreeMap<String, Totals> {
+        let mut lost = BTreeMap::new();
         for index in [COUNT_PARSE, COUNT_MAP_FULL, abi::COUNT_FILTERED, abi::COUNT_SAMPLED_OUT] {
-            let count = of_count(drained.counters[index]);
+            let count = of_count(counters[index]);
             if count != Totals::default() {
                 lost.insert(abi::COUNTER_NAMES[index].to_owned(), count);
                 add(&mut self.lost, count);
             }
         }
-        add(&mut self.seen, seen);
+        add(&mut self.seen, of_count(counters[COUNT_SEEN]));
         add(&mut self.seen, Totals { samples: 0, ..second_reports });
-        add(&mut self.drained, all);
         let rest = |seen: u64, drained: u64, lost: u64| seen.saturating_sub(drained).saturating_sub(lost);
-        let unaccounted = Totals {
+        self.unaccounted = Totals {
             packets: rest(self.seen.packets, self.drained.packets, self.lost.packets),
             bytes: rest(self.seen.bytes, self.drained.bytes, self.lost.bytes),
             samples: 0,
         };
-        Tick { start, ticks, samples, dns: Vec::new(), lost, unaccounted, mark: None }
+        lost
+    }
+
+    /// Puts a sample into the running part, with what is told of its tuple beside it.
+    fn push<E: FnMut(Tick)>(&self, parts: &mut Parts<E>, mut sample: Sample, told: Option<&Told>, drained: &Drained) {
+        let mut alone = None;
+        if let Some(told) = told {
+            if let Some((_, statistics)) = told.tcp.and_then(|place| drained.tcp.get(place)) {
+                sample.retransmits = u64::from(statistics.retransmits);
+                sample.round_trip = times(&statistics.round_trip);
+            }
+            let dropped: Vec<&(DropKey, Dropped)> =
+                told.drops.iter().filter_map(|place| drained.drops.get(*place)).collect();
+            let drops: Vec<Drop> = dropped.iter().map(|(key, dropped)| self.drop(key, dropped)).collect();
+            let by_policy = drops.iter().zip(&dropped).find(|(drop, _)| drop.class == DropClass::Policy);
+            alone = by_policy.and_then(|(_, (_, dropped))| undelivered(&sample, dropped, parts.when.offset));
+            alone.as_mut().unwrap_or(&mut sample).drops = drops;
+        }
+        parts.push(sample);
+        if let Some(alone) = alone {
+            parts.push(alone);
+        }
     }
 
     /// Names what a predecessor had seen and did not leave, of which `unsure` may be on the topic all the same; returns it.
     pub fn restart(&mut self, tick: &mut Tick, unsure: Count) -> Totals {
         let gone = std::mem::take(&mut tick.unaccounted);
+        self.unaccounted = Totals::default();
         let unknown =
             Totals { packets: unsure.packets.min(gone.packets), bytes: unsure.bytes.min(gone.bytes), samples: 0 };
         let certain = Totals { packets: gone.packets - unknown.packets, bytes: gone.bytes - unknown.bytes, samples: 0 };
@@ -192,8 +255,8 @@ impl Assembler {
     }
 
     /// Forgets flows that have been silent; the opener's direction says that its conversations ended.
-    fn end_idle(&mut self, now: u64, offset: i128, node: &impl Surroundings) -> Vec<Sample> {
-        let mut ended = Vec::new();
+    fn end_idle<E: FnMut(Tick)>(&mut self, parts: &mut Parts<E>, node: &impl Surroundings) {
+        let When { offset, now, .. } = parts.when;
         self.known.retain(|key, known| {
             if now.saturating_sub(known.last) <= IDLE {
                 return true;
@@ -202,44 +265,47 @@ impl Assembler {
                 let flow = Flow { first: known.last, last: known.last, opener: abi::OPENER_SOURCE, ..Flow::default() };
                 let mut sample = sample(key, &flow, known, node.interface(known.ifindex).0, offset);
                 sample.ended = known.open;
-                if known.host && matches!(key.hook, HOOK_POD_IN | HOOK_POD_OUT) {
-                    ended.push(Sample { point: Point::Host, end: opposite(sample.end), ..sample.clone() });
+                if known.host && has_second_report(key) {
+                    parts.push(Sample { point: Point::Host, end: opposite(sample.end), ..sample.clone() });
                 }
-                ended.push(sample);
+                parts.push(sample);
             }
             false
         });
-        ended
+        // What a burst of flows took is given back after it.
+        if self.known.capacity() / 8 > self.known.len().max(KEPT) {
+            self.known.shrink_to(self.known.len().max(KEPT) * 2);
+        }
     }
 
-    fn add_drops(
+    fn drop(&self, key: &DropKey, dropped: &Dropped) -> Drop {
+        let reason = self.reasons.name(key.reason);
+        let class = reasons::class(&reason);
+        Drop { reason, class, packets: dropped.packets, bytes: dropped.bytes }
+    }
+
+    /// Samples of drops whose flows were not counted in this tick.
+    fn add_lonely_drops<E: FnMut(Tick)>(
         &mut self,
-        samples: &mut Vec<Sample>,
-        reporters: &mut Reporters,
-        drops: &[(DropKey, Dropped)],
-        offset: i128,
+        parts: &mut Parts<E>,
+        beside: &Beside,
+        drained: &Drained,
         node: &impl Surroundings,
     ) {
-        for (key, dropped) in drops {
-            let reason = self.reasons.name(key.reason);
-            let class = reasons::class(&reason);
-            let drop = Drop { reason, class, packets: dropped.packets, bytes: dropped.bytes };
-            let tuple = Tuple::of_drop(key);
-            let place = match reporters.get(&tuple) {
-                Some(place) => *place,
-                None => {
-                    let Some(sample) = self.only_drops(key, dropped, offset, node) else {
-                        self.unwatched = self.unwatched.saturating_add(dropped.packets);
-                        continue;
-                    };
-                    samples.push(sample);
-                    reporters.insert(tuple, samples.len() - 1);
-                    samples.len() - 1
-                }
-            };
-            if let Some(sample) = samples.get_mut(place) {
-                sample.drops.push(drop);
+        for (place, (key, dropped)) in drained.drops.iter().enumerate() {
+            let Some(told) = beside.lonely(&Tuple::of_drop(key)) else { continue };
+            // All reasons of a tuple go into one sample, made where the first of them stands.
+            if told.drops.first() != Some(&place) {
+                continue;
             }
+            let all = || told.drops.iter().filter_map(|place| drained.drops.get(*place));
+            let Some(mut sample) = self.only_drops(key, dropped, parts.when.offset, node) else {
+                let packets = all().fold(0_u64, |sum, (_, dropped)| sum.saturating_add(dropped.packets));
+                self.unwatched = self.unwatched.saturating_add(packets);
+                continue;
+            };
+            sample.drops = all().map(|(key, dropped)| self.drop(key, dropped)).collect();
+            parts.push(sample);
         }
     }
 
@@ -269,76 +335,28 @@ impl Assembler {
             None if node.is_own(&key.destination) => (HOOK_HOST_IN, true),
             None => (HOOK_HOST_OUT, false),
         };
-        let flow = Flow { first: dropped.first, last: dropped.last, ..Flow::default() };
-        let sampling = u32::try_from(dropped.sampling).unwrap_or(u32::MAX);
-        let known = seen.map_or(Remembered { host, sampling, ..Remembered::default() }, |(_, known)| *known);
+        let flow = Flow {
+            first: dropped.first,
+            last: dropped.last,
+            opened: dropped.opened,
+            opener: dropped.opener,
+            started: dropped.started,
+            ..Flow::default()
+        };
+        let fresh = Remembered { host, sampling: dropped.sampling, ..Remembered::default() };
+        let known = seen.map_or(fresh, |(_, known)| *known);
         Some(sample(&at(hook), &flow, &known, node.interface(known.ifindex).0, offset))
     }
-}
-
-/// The sample of each tuple that stands for it best.
-type Reporters = HashMap<Tuple, usize>;
-
-fn reporters_of(samples: &[Sample]) -> Reporters {
-    let mut reporters = Reporters::new();
-    for (place, sample) in samples.iter().enumerate() {
-        let tuple = Tuple::of(sample);
-        let better = reporters
-            .get(&tuple)
-            .and_then(|old| samples.get(*old))
-            .is_none_or(|old| rank(sample.point, sample.end) < rank(old.point, old.end));
-        if better {
-            reporters.insert(tuple, place);
-        }
-    }
-    reporters
-}
-
-/// What sockets say goes to the sample of what they send. Sockets whose packets are not watched are nobody's here.
-fn add_tcp(samples: &mut [Sample], tcp: &[(TcpKey, Tcp)], reporters: &Reporters) {
-    for (key, statistics) in tcp {
-        let tuple = Tuple {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: TCP,
-        };
-        let Some(sample) = reporters.get(&tuple).and_then(|place| samples.get_mut(*place)) else { continue };
-        sample.retransmits = u64::from(statistics.retransmits);
-        sample.round_trip = times(&statistics.round_trip);
-    }
-}
-
-fn times(times: &Times) -> Option<RoundTrip> {
-    (times.count > 0).then(|| RoundTrip {
-        sum: times.sum,
-        count: u64::from(times.count),
-        min: u64::from(times.min),
-        max: u64::from(times.max),
-    })
 }
 
 fn of_count(count: Count) -> Totals {
     Totals { packets: count.packets, bytes: count.bytes, samples: 0 }
 }
 
-/// Source reports before destination reports, and both before what only passed through.
-fn rank(point: Point, end: End) -> (bool, bool) {
-    (matches!(point, Point::Transit | Point::Underlay), end == End::Destination)
-}
-
 pub(super) fn opposite(end: End) -> End {
     match end {
         End::Source => End::Destination,
         End::Destination => End::Source,
-    }
-}
-
-pub(super) fn end(hook: u8) -> End {
-    match hook {
-        HOOK_POD_IN | HOOK_HOST_OUT | HOOK_LO_OUT => End::Source,
-        _ => End::Destination,
     }
 }
 
@@ -376,6 +394,11 @@ fn is_host(key: &Key, flow: &Flow, bridged: bool, returned: &HashSet<Tuple>, nod
         return node.is_own(&other.destination);
     }
     !(returned.contains(&Tuple::of_key(key)) || node.forwarded(&connection_key(key)))
+}
+
+/// Whether an interface of a pod also stands for the host, where that is the other end.
+fn has_second_report(key: &Key) -> bool {
+    matches!(key.hook, HOOK_POD_IN | HOOK_POD_OUT)
 }
 
 fn direction(key: &Key) -> Direction {
@@ -421,69 +444,5 @@ fn connection_key(key: &Key) -> ConnectionKey {
         high_port: high_end.1,
         protocol: key.protocol,
         zero: [0; 3],
-    }
-}
-
-pub(super) fn address(bytes: [u8; 16]) -> Address {
-    Address::new(IpAddr::V6(Ipv6Addr::from(bytes)))
-}
-
-fn process(name: &[u8; 16]) -> Option<String> {
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
-}
-
-fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str, offset: i128) -> Sample {
-    let wall = |time: u64| Millis::try_from((i128::from(time) + offset).div_euclid(1_000_000)).unwrap_or(Millis::MAX);
-    let is_coarse = key.coarsened != abi::COARSENED_NOT;
-    let point = match key.hook {
-        HOOK_POD_IN | HOOK_POD_OUT => Point::Pod,
-        _ if known.underlay => Point::Underlay,
-        _ if known.host => Point::Host,
-        _ => Point::Transit,
-    };
-    Sample {
-        zero_windows: u64::from(flow.zero_windows),
-        coarsened: match key.coarsened {
-            abi::COARSENED_PORT => Coarsening::SourcePort,
-            abi::COARSENED_PREFIX => Coarsening::Prefix,
-            _ => Coarsening::None,
-        },
-        handshake: times(&flow.handshake),
-        resets: u64::from(flow.resets),
-        point,
-        end: end(key.hook),
-        interface: interface.to_owned(),
-        source: address(key.source),
-        destination: address(key.destination),
-        source_port: key.source_port,
-        destination_port: key.destination_port,
-        protocol: key.protocol,
-        translated: None,
-        opened_by: match flow.opener {
-            abi::OPENER_SOURCE => OpenedBy::Source,
-            abi::OPENER_DESTINATION => OpenedBy::Destination,
-            // The kernel took the end whose port it left out for the one that opened it.
-            _ if is_coarse && key.source_port == 0 && key.destination_port != 0 => OpenedBy::Source,
-            _ if is_coarse && key.destination_port == 0 && key.source_port != 0 => OpenedBy::Destination,
-            _ => OpenedBy::Unknown,
-        },
-        first_seen: wall(flow.first),
-        last_seen: wall(flow.last.max(flow.first)),
-        bytes: flow.bytes,
-        packets: flow.packets,
-        tcp_flags: u16::try_from(flow.tcp_flags).unwrap_or(u16::MAX),
-        started: u64::from(flow.started),
-        ended: u64::from(flow.ended),
-        opened_at: (flow.opened != 0).then(|| wall(flow.opened)),
-        cumulative_bytes: known.bytes,
-        cumulative_packets: known.packets,
-        drops: Vec::new(),
-        retransmits: 0,
-        round_trip: None,
-        pod_uid: None,
-        container: None,
-        process: if point == Point::Host { process(&known.process) } else { None },
-        sampling: known.sampling.max(1),
     }
 }

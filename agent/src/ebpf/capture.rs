@@ -10,6 +10,7 @@ use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use ledger::Ledger;
 use pins::Pins;
+pub use pins::detach;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -36,10 +37,12 @@ pub(super) const ROUND_TRIPS: &str = "round-trip times";
 /// As [`ROUND_TRIPS`].
 pub(super) const RETRANSMITS: &str = "retransmissions";
 /// What pins give.
-pub(super) const RESTARTS: &str = "what passes while the agent is killed and started again";
+pub(super) const RESTARTS: &str = "what passes while no agent runs, from one to the next";
 /// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
 /// programs run for microseconds, and the coarse clock is behind by at most one timer interrupt (10 ms).
 pub(super) const SETTLE: Duration = Duration::from_millis(30);
+/// How long a predecessor may take to publish its last ticks before its pins are taken over.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Entries fetched from a map in one system call.
 const CHUNK: usize = 4096;
 
@@ -72,7 +75,8 @@ pub struct Options {
     pub tunnel_ports: Vec<u16>,
     /// Ports of WireGuard.
     pub wireguard_ports: Vec<u16>,
-    /// Folder in a BPF file system where maps and links outlive the process; none: they go with it.
+    /// Folder in a BPF file system where maps and links outlive the process, until [`detach`] or a successor removes them;
+    /// none: they go with it.
     pub pins: Option<PathBuf>,
 }
 
@@ -155,13 +159,17 @@ struct Buffer {
 struct Attached {
     link: Link,
     role: Role,
-    /// Dropping them detaches.
-    _links: Vec<programs::Attachment>,
+    links: Vec<programs::Attachment>,
 }
 
-/// The programs in the kernel. Dropping it detaches them all.
+impl Attached {
+    fn detach(self) {
+        self.links.into_iter().for_each(programs::Attachment::detach);
+    }
+}
+
+/// The programs in the kernel. Dropping it detaches all that is not pinned; what is stays for a successor.
 pub struct Capture {
-    /// Before the pins: what is attached goes first.
     attached: BTreeMap<u32, Attached>,
     ebpf: Ebpf,
     options: Options,
@@ -249,7 +257,7 @@ impl Capture {
             gone: VecDeque::new(),
             reasons: reasons.unwrap_or_default(),
             missing,
-            ledger: pins.is_some().then_some(ledger),
+            ledger: pins.as_ref().map(|pins| ledger.with_lock(pins.lock())),
             predecessor,
             pins,
         };
@@ -284,6 +292,12 @@ impl Capture {
         &self.missing
     }
 
+    /// Whether what is attached and counted outlives this.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Whether no interface is left out by choice.
     #[must_use]
     pub fn watches_all(&self) -> bool {
@@ -307,6 +321,8 @@ impl Capture {
     /// When a map cannot be read; what was taken before is lost and shows as such in the accounts.
     pub fn drain(&mut self, buffer: usize) -> Result<Drained, CaptureError> {
         let mut drained = Drained::default();
+        // Once, and not again and again with a copy of what is there.
+        drained.flows.reserve_exact(usize::try_from(self.fill(buffer)).unwrap_or(0));
         let half = &self.buffers[buffer % 2];
         abi::drain_map(half.flows.fd().as_fd(), CHUNK, |key: &Key, flow: &Flow| drained.flows.push((*key, *flow)))
             .map_err(|source| CaptureError::Map { map: "WEIR_FLOWS", source })?;
@@ -322,14 +338,8 @@ impl Capture {
         // After the flows: the programs count a packet as seen before they touch its flow.
         for index in 0..COUNTERS {
             let entry = u32::try_from(buffer % 2 * COUNTERS + index).unwrap_or(u32::MAX);
-            let values = self
-                .counts
-                .get(&entry, 0)
+            let now = ledger::sum(&self.counts, entry)
                 .map_err(|source| CaptureError::Map { map: "WEIR_COUNTS", source: std::io::Error::other(source) })?;
-            let now = values.iter().fold(Count::default(), |sum, value| Count {
-                packets: sum.packets.wrapping_add(value.packets),
-                bytes: sum.bytes.wrapping_add(value.bytes),
-            });
             let before = std::mem::replace(&mut self.buffers[buffer % 2].counted[index], now);
             drained.counters[index] = Count {
                 packets: now.packets.wrapping_sub(before.packets),
@@ -375,7 +385,7 @@ impl Capture {
 fn open_pins(options: &Options, missing: &mut Vec<Missing>) -> Option<Pins> {
     let root = options.pins.as_ref()?;
     let pins = pins::on_bpffs(root)
-        .and_then(|()| Pins::open(root, options.flows_limit, options.connections_limit))
+        .and_then(|()| Pins::open(root, options.flows_limit, options.connections_limit, PATIENCE))
         .map_err(|error| format!("{}: {error}", root.display()));
     pins.map_err(|why| missing.push(Missing { what: RESTARTS.to_owned(), why })).ok()
 }

@@ -36,7 +36,7 @@ pub fn features() -> Vec<Feature> {
         feature(PROCESSES, "as connections, a mounted cgroup2", missing(PROCESSES)),
         feature("both sides of translated connections", "CAP_NET_ADMIN, nf_conntrack_netlink", translation()),
         feature(
-            "nothing is missed while the agent is killed",
+            "nothing is missed between one agent and the next",
             "--pin-folder in a BPF file system, Linux 6.6",
             restarts(),
         ),

@@ -100,6 +100,11 @@ fn merge_drop(known: &mut Dropped, later: &Dropped) {
     known.bytes = known.bytes.saturating_add(later.bytes);
     known.first = known.first.min(later.first);
     known.last = known.last.max(later.last);
+    known.started = known.started.saturating_add(later.started);
+    if later.opener != 0 {
+        known.opener = later.opener;
+        known.opened = later.opened;
+    }
 }
 
 fn merge_tcp(known: &mut Tcp, later: &Tcp) {

@@ -1,4 +1,4 @@
-//! Ticks of what a predecessor that was killed left in the maps. Pure.
+//! Ticks of what a predecessor left in the maps. Pure.
 
 use super::capture::Drained;
 use super::capture::ledger::Inherited;

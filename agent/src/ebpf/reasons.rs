@@ -45,7 +45,8 @@ impl Reasons {
         Ok(Self::new(&values))
     }
 
-    fn new(values: &[(String, u32)]) -> Self {
+    /// Of these names, as the kernel has them, and numbers.
+    pub(crate) fn new(values: &[(String, u32)]) -> Self {
         let short = |name: &str| name.strip_prefix(PREFIX).or(name.strip_prefix("SKB_")).unwrap_or(name).to_owned();
         Self {
             names: values

@@ -1,6 +1,6 @@
 //! The capture's thread: at each tick's end takes what the kernel counted and hands it on.
 
-use super::assemble::{Assembler, Surroundings};
+use super::assemble::{Assembler, Surroundings, When};
 use super::capture::ledger::Inherited;
 use super::capture::{Capture, CaptureError, Drained, SETTLE};
 use super::conntrack::{Conntrack, Direction};
@@ -25,6 +25,8 @@ const RESCAN: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_millis(20);
 /// So many times the kernel's limit of flows is held here when flows are read before their tick ends.
 const HELD: usize = 8;
+/// A tick is handed on in parts of so many samples: one takes a few MB here, and far less than a message may have.
+const PART: usize = 12_288;
 /// Nanoseconds in a millisecond.
 pub(super) const NANOS: i128 = 1_000_000;
 
@@ -65,7 +67,7 @@ pub struct Running {
     pub conntrack: Option<Conntrack>,
 }
 
-/// Captures until `stop`, then detaches and sends the last, partial tick. Blocks its thread.
+/// Captures until `stop`, then sends the last, partial tick; what is not pinned is detached before. Blocks its thread.
 ///
 /// # Errors
 /// When the kernel's maps or the interfaces cannot be read.
@@ -83,15 +85,15 @@ pub fn run(
             return Ok(());
         }
     }
+    let mut wanted = true;
+    let mut send = |part| wanted = wanted && ticks.blocking_send(part).is_ok();
     while cycle.until_end(stop)? {
-        let tick = cycle.end_tick()?;
-        if ticks.blocking_send(tick).is_err() {
+        cycle.end_tick(&mut send)?;
+        if ticks.is_closed() {
             return Ok(());
         }
     }
-    let last = cycle.finish()?;
-    let _ = ticks.blocking_send(last);
-    Ok(())
+    cycle.finish(&mut send)
 }
 
 /// The running tick and all that outlasts it.
@@ -159,12 +161,7 @@ impl<'a> Cycle<'a> {
             tick.mark = Some(part.mark);
             let found: u64 = tick.samples.iter().map(|sample| sample.packets).sum();
             self.stats.inherited.inc_by(found);
-            tracing::info!(
-                start = tick.start,
-                ticks = tick.ticks,
-                packets = found,
-                "taken over from an agent that was killed"
-            );
+            tracing::info!(start = tick.start, ticks = tick.ticks, packets = found, "taken over from the agent before");
             ticks.push(tick);
         }
         ticks
@@ -198,8 +195,8 @@ impl<'a> Cycle<'a> {
         }
     }
 
-    /// Turns to the next tick and gives the one that has ended.
-    fn end_tick(&mut self) -> Result<Tick, CaptureError> {
+    /// Turns to the next tick and hands on the one that has ended, in parts.
+    fn end_tick(&mut self, each: &mut dyn FnMut(Tick)) -> Result<(), CaptureError> {
         self.offset = abi::wall_offset();
         let now = abi::monotonic();
         let ended = self.schedule.advance(wall(self.boundary, self.offset), wall(now, self.offset));
@@ -210,36 +207,49 @@ impl<'a> Cycle<'a> {
         self.capture.set_boundary(self.boundary, self.active);
         let drained = self.held.with(self.capture.drain(idle)?);
         let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
-        let mut tick = self.assemble(ended.start, ended.ticks, &drained, now);
-        tick.dns = name_questions(asked, &self.capture, &self.local);
+        let when = When { start: ended.start, ticks: ended.ticks, offset: self.offset, now };
+        self.assemble(when, drained, asked, each);
+        abi::memory::give_back();
         self.stats.dns(self.dns.counts());
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.end_tick();
         }
         self.stats.unwatched.set(i64::try_from(self.assembler.unwatched()).unwrap_or(i64::MAX));
-        self.stats.samples.inc_by(u64::try_from(tick.samples.len()).unwrap_or(u64::MAX));
-        Ok(tick)
+        Ok(())
     }
 
-    /// Detaches, and gives what is left of the running tick.
-    fn finish(mut self) -> Result<Tick, CaptureError> {
-        self.capture.detach();
+    /// Hands on what is left of the running tick. What is pinned goes on counting, into the other buffer, for whoever comes
+    /// next; everything else is detached first.
+    fn finish(mut self, each: &mut dyn FnMut(Tick)) -> Result<(), CaptureError> {
+        if self.capture.is_pinned() {
+            self.capture.set_boundary(u64::MAX, 1 - self.active);
+        } else {
+            self.capture.detach();
+        }
         std::thread::sleep(SETTLE);
         let drained = self.held.with(self.capture.drain(self.active)?);
-        let mut last = self.assemble(self.schedule.start, 1, &drained, abi::monotonic());
         take_messages(&mut self.capture, &mut self.dns, u64::MAX);
-        last.dns = name_questions(self.dns.finish(), &self.capture, &self.local);
+        let asked = self.dns.finish();
+        let when = When { start: self.schedule.start, ticks: 1, offset: self.offset, now: abi::monotonic() };
+        self.assemble(when, drained, asked, each);
         self.stats.dns(self.dns.counts());
-        Ok(last)
+        Ok(())
     }
 
-    fn assemble(&mut self, start: Millis, ticks: u32, drained: &Drained, now: u64) -> Tick {
+    fn assemble(&mut self, when: When, drained: Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
         note(self.stats, &drained.counters);
-        let node = Node(&self.capture, self.conntrack.as_ref());
-        let mut tick = self.assembler.tick(start, ticks, drained, self.offset, now, &node);
-        name(&mut tick, &mut self.local, self.stats);
-        tick.mark = Some(self.capture.mark());
-        tick
+        let mark = self.capture.mark();
+        let Self { capture, conntrack, assembler, local, stats, .. } = self;
+        let mut asked = Some(asked);
+        assembler.parts(when, drained, &Node(capture, conntrack.as_ref()), PART, |mut part| {
+            name(&mut part, local, stats);
+            part.mark = Some(mark);
+            stats.samples.inc_by(u64::try_from(part.samples.len()).unwrap_or(u64::MAX));
+            if !part.more {
+                part.dns = name_questions(asked.take().unwrap_or_default(), capture, local);
+            }
+            each(part);
+        });
     }
 }
 

@@ -161,7 +161,17 @@ fn drops_go_to_the_senders_report_and_without_one_stand_alone() {
         reason: 99,
         ..DropKey::default()
     };
-    let dropped = Dropped { packets: 2, bytes: 120, first: 1, last: 2, sampling: 1 };
+    let dropped = Dropped {
+        packets: 2,
+        bytes: 120,
+        first: 6_000_000,
+        last: 7_000_000,
+        opened: 5_000_000,
+        started: 1,
+        opener: abi::OPENER_SOURCE,
+        sampling: 1,
+        ..Dropped::default()
+    };
     drained.drops = vec![(drop(2, 3), dropped), (drop(1, 5), dropped)];
     let samples = samples(&drained, &NODE);
     assert_eq!(samples.len(), 3);
@@ -169,6 +179,93 @@ fn drops_go_to_the_senders_report_and_without_one_stand_alone() {
     assert_eq!((with[0].point, with[0].end, with[0].packets), (Point::Pod, End::Source, 1));
     assert_eq!((with[1].point, with[1].end, with[1].packets), (Point::Host, End::Source, 0));
     assert_eq!(with[1].drops[0].reason, "REASON_99");
+    assert_eq!((with[1].opened_by, with[1].opened_at, with[1].started), (OpenedBy::Source, Some(5), 1), "by itself");
+    assert_eq!((with[1].first_seen, with[1].last_seen), (6, 7));
+}
+
+#[test]
+fn what_a_policy_drops_on_the_way_to_a_pod_is_told_for_the_pods_end() {
+    const DROPPED: u32 = 12;
+    let reasons = Reasons::new(&[("SKB_DROP_REASON_NETFILTER_DROP".to_owned(), DROPPED)]);
+    let mut assembler = Assembler::new(100, reasons, true);
+    let opened = Flow { opened: 5_000_000, opener: abi::OPENER_SOURCE, started: 1, tcp_flags: 2, ..flow(0) };
+    let drop = |destination, reason| DropKey {
+        source: ip(2),
+        destination: ip(destination),
+        source_port: 9,
+        destination_port: 80,
+        protocol: 6,
+        reason,
+        ..DropKey::default()
+    };
+    let dropped =
+        Dropped { packets: 1, bytes: 100, first: 5_000_000, last: 5_000_000, sampling: 1, ..Dropped::default() };
+    // 3 is behind this node; 4 is, too, and gets something; to 5 nothing gets for another reason than a policy.
+    let mut all = drained(vec![
+        (key(HOOK_HOST_IN, 2, 3), opened),
+        (key(HOOK_HOST_IN, 2, 4), opened),
+        (key(abi::HOOK_POD_OUT, 2, 4), opened),
+        (key(HOOK_HOST_IN, 2, 5), opened),
+    ]);
+    all.drops = vec![
+        (drop(3, DROPPED), dropped),
+        (drop(3, DROPPED + 1), dropped),
+        (drop(4, DROPPED), dropped),
+        (drop(5, 99), dropped),
+    ];
+    let tick = assembler.tick(0, 1, &all, 0, 7_000_000, &NODE);
+    assert_eq!(tick.unaccounted, weir_schemas::raw::Totals::default());
+    let mut told: Vec<_> = tick
+        .samples
+        .iter()
+        .filter(|sample| !sample.drops.is_empty())
+        .map(|s| (s.destination, s.point, s.end, s.packets, s.drops.len()))
+        .collect();
+    told.sort_unstable();
+    let to = |last| super::address(ip(last));
+    let expected = [
+        (to(3), Point::Pod, End::Destination, 0, 2),
+        (to(4), Point::Pod, End::Destination, 1, 1),
+        (to(5), Point::Transit, End::Destination, 1, 1),
+    ];
+    assert_eq!(told, expected);
+    let alone = tick.samples.iter().find(|s| s.packets == 0).unwrap();
+    assert_eq!((alone.opened_at, alone.opened_by, alone.started), (Some(5), OpenedBy::Source, 1));
+    assert_eq!((alone.bytes, alone.ended, alone.tcp_flags, alone.interface.as_str()), (0, 0, 0, ""));
+}
+
+#[test]
+fn a_tick_in_parts_is_what_it_is_as_a_whole() {
+    let flows: Vec<(Key, Flow)> =
+        (0..50_u16).map(|n| (Key { source_port: n, ..key(abi::HOOK_POD_IN, 2, 1) }, flow(abi::FLOW_HOST))).collect();
+    let mut all = drained(flows);
+    let drop = |port| DropKey {
+        source: ip(2),
+        destination: ip(1),
+        source_port: port,
+        destination_port: 80,
+        protocol: 6,
+        ..DropKey::default()
+    };
+    let dropped = Dropped { packets: 1, bytes: 100, ..Dropped::default() };
+    all.drops = vec![(drop(3), dropped), (drop(900), dropped)];
+    all.counters[abi::COUNT_SEEN].packets += 7;
+    all.counters[abi::COUNT_PARSE] = Count { packets: 2, bytes: 0 };
+    let mut assembler = Assembler::new(100, Reasons::default(), true);
+    let whole = assembler.tick(0, 1, &all, 0, 7_000_000, &NODE);
+    let (mut assembler, mut parts) = (Assembler::new(100, Reasons::default(), true), Vec::new());
+    let when = super::When { start: 0, ticks: 1, offset: 0, now: 7_000_000 };
+    assembler.parts(when, all.clone(), &NODE, 32, |part| parts.push(part));
+    assert_eq!(
+        parts.iter().map(|part| (part.samples.len(), part.more)).collect::<Vec<_>>(),
+        [(32, true), (32, true), (32, true), (5, false)]
+    );
+    let samples: Vec<Sample> = parts.iter().flat_map(|part| part.samples.clone()).collect();
+    assert_eq!(samples, whole.samples);
+    assert_eq!((samples.iter().filter(|s| !s.drops.is_empty()).count(), whole.unaccounted.packets), (2, 5));
+    for part in &parts {
+        assert_eq!((part.lost.is_empty(), part.unaccounted.packets), if part.more { (true, 0) } else { (false, 5) });
+    }
 }
 
 #[test]

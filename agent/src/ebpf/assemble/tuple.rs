@@ -1,9 +1,6 @@
 //! Tuples, by which what different programs say of one flow comes together.
 
 use crate::abi::{DropKey, Key};
-use std::net::IpAddr;
-use weir_flow::Address;
-use weir_schemas::raw::Sample;
 
 /// A tuple as the kernel's keys have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,22 +31,5 @@ impl Tuple {
             destination_port: key.destination_port,
             protocol: key.protocol,
         }
-    }
-
-    pub(super) fn of(sample: &Sample) -> Self {
-        Self {
-            source: bytes(sample.source),
-            destination: bytes(sample.destination),
-            source_port: sample.source_port,
-            destination_port: sample.destination_port,
-            protocol: sample.protocol,
-        }
-    }
-}
-
-fn bytes(address: Address) -> [u8; 16] {
-    match address.ip() {
-        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
-        IpAddr::V6(six) => six.octets(),
     }
 }

@@ -67,7 +67,9 @@ impl Capture {
                     continue;
                 }
                 // It joined or left a bridge, or its other end moved: it stands for something else now.
-                self.attached.remove(&link.index);
+                if let Some(changed) = self.attached.remove(&link.index) {
+                    changed.detach();
+                }
             }
             if !self.options.selection.wants(&link.name) || self.failed.contains(&link.index) {
                 continue;
@@ -82,12 +84,14 @@ impl Capture {
         Ok(errors)
     }
 
+    /// Forgets an interface, but not its name, and detaches from it.
     fn remember(&mut self, attached: Attached) {
         if self.gone.len() == REMEMBERED {
             self.gone.pop_front();
         }
         let bridged = attached.role == Role::Pod { bridged: true };
-        self.gone.push_back((attached.link.index, attached.link.name, bridged));
+        self.gone.push_back((attached.link.index, attached.link.name.clone(), bridged));
+        attached.detach();
     }
 
     fn attach(&mut self, link: &Link, role: Role) -> Result<(), CaptureError> {
@@ -106,18 +110,20 @@ impl Capture {
             [(ingress, TcAttachType::Ingress, "ingress"), (egress, TcAttachType::Egress, "egress")]
         {
             let pin = self.pins.as_ref().map(|pins| pins.link(link.index, program));
-            let attachment =
-                programs::attach_classifier(&mut self.ebpf, program, &link.name, direction, pin).map_err(|source| {
-                    CaptureError::Program {
+            match programs::attach_classifier(&mut self.ebpf, program, &link.name, direction, pin) {
+                Ok(attachment) => links.push(attachment),
+                Err(source) => {
+                    links.into_iter().for_each(programs::Attachment::detach);
+                    return Err(CaptureError::Program {
                         program: program.to_owned(),
                         hook: format!("{word} of {}", link.name),
                         source: Box::new(source),
-                    }
-                })?;
-            links.push(attachment);
+                    });
+                }
+            }
         }
         tracing::info!(interface = link.name, ?role, "watching");
-        self.attached.insert(link.index, Attached { link: link.clone(), role, _links: links });
+        self.attached.insert(link.index, Attached { link: link.clone(), role, links });
         Ok(())
     }
 

@@ -4,24 +4,36 @@ use super::{Capture, CaptureError, Drained, SETTLE};
 use crate::abi::{self, COUNT_FILTERED, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SAMPLED_OUT, COUNT_SEEN, COUNTERS, Count};
 use crate::ebpf::held::Held;
 use crate::tick::Mark;
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The entries that outlive a process.
-pub struct Ledger(Array<MapData, abi::Ledger>);
+pub struct Ledger {
+    map: Array<MapData, abi::Ledger>,
+    /// Whoever may still write here has the pins, and nobody else.
+    _lock: Option<Arc<File>>,
+}
 
 impl Ledger {
     pub(super) fn new(map: Array<MapData, abi::Ledger>) -> Self {
-        Self(map)
+        Self { map, _lock: None }
+    }
+
+    /// Keeps the pins' lock as long as this is there.
+    pub(super) fn with_lock(self, lock: Arc<File>) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// Up to where a predecessor's ticks are certainly on the topic, and may be.
     pub(super) fn marks(&self) -> Result<Marks, MapError> {
-        let read = |entry: u32| self.0.get(&entry, 0).map(|ledger| Mark(ledger.counted));
+        let read = |entry: u32| self.map.get(&entry, 0).map(|ledger| Mark(ledger.counted));
         Ok(Marks { settled: read(abi::LEDGER_SETTLED)?, begun: read(abi::LEDGER_BEGUN)? })
     }
 
     fn write(&mut self, entry: u32, mark: &Mark) {
-        if let Err(error) = self.0.set(entry, abi::Ledger { counted: mark.0 }, 0) {
+        if let Err(error) = self.map.set(entry, abi::Ledger { counted: mark.0 }, 0) {
             weir_service::rate_limited!(warn, error = %error, "not noted what is published: after a kill it counts as lost");
         }
     }
@@ -44,7 +56,34 @@ pub(super) struct Marks {
     begun: Mark,
 }
 
-/// What a predecessor that was killed left.
+/// One counter's value over all CPUs.
+pub(super) fn sum(counts: &PerCpuArray<MapData, Count>, entry: u32) -> Result<Count, MapError> {
+    Ok(counts.get(&entry, 0)?.iter().fold(Count::default(), |sum, value| Count {
+        packets: sum.packets.wrapping_add(value.packets),
+        bytes: sum.bytes.wrapping_add(value.bytes),
+    }))
+}
+
+/// What was seen by programs whose maps are pinned in a folder, and is not certainly on the topic.
+pub(super) fn unpublished(folder: &Path) -> Result<Count, MapError> {
+    let pinned = |name: &str| MapData::from_pin(folder.join(name));
+    let counts = PerCpuArray::try_from(Map::PerCpuArray(pinned("WEIR_COUNTS")?))?;
+    let ledger = Ledger::new(Array::try_from(Map::Array(pinned("WEIR_LEDGER")?))?);
+    let mut seen = Count::default();
+    for buffer in 0..2 {
+        let entry = u32::try_from(buffer * COUNTERS + COUNT_SEEN).unwrap_or(u32::MAX);
+        let half = sum(&counts, entry)?;
+        seen.packets = seen.packets.wrapping_add(half.packets);
+        seen.bytes = seen.bytes.wrapping_add(half.bytes);
+    }
+    let published = ledger.marks()?.settled.0[COUNT_SEEN];
+    Ok(Count {
+        packets: seen.packets.saturating_sub(published.packets),
+        bytes: seen.bytes.saturating_sub(published.bytes),
+    })
+}
+
+/// What a predecessor left.
 #[derive(Clone, Debug, Default)]
 pub struct Inherited {
     /// All that is in the maps; its counters are those since the last tick that is certainly on the topic.

@@ -1,9 +1,14 @@
-//! What outlives the process: maps and links pinned in a BPF file system, so that a kill costs no packet.
+//! What outlives the process: maps and links pinned in a BPF file system, so that neither a kill nor an orderly stop costs a
+//! packet.
 
+use super::ledger;
 use crate::abi;
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod tests;
@@ -27,39 +32,42 @@ const MAPS: [&str; 12] = [
 /// What is on its way out, so that one that is half removed is never taken over.
 const GONE: &str = "gone-";
 
-/// A folder of pins, for one agent at a time.
+/// How often it is looked whether a predecessor has ended.
+const NAP: Duration = Duration::from_millis(50);
+
+/// A folder of pins, for one agent at a time. Its end removes nothing: that is a successor's to take over, or for
+/// [`detach`].
 #[derive(Debug)]
 pub(super) struct Pins {
     folder: PathBuf,
     taken_over: bool,
     swept: bool,
-    /// Held as long as the process lives.
-    _lock: File,
+    /// Held as long as the process may count or publish.
+    lock: Arc<File>,
 }
 
 impl Pins {
     /// The pins under `root` of this version of the kernel ABI and of maps of these sizes. What is there of another version
-    /// or size is removed: it cannot be read.
+    /// or size is removed: it cannot be read. A predecessor that publishes its last ticks is waited for as long as
+    /// `patience`. Blocks its thread.
     ///
     /// # Errors
     /// When another agent has them; when `root` is not in a BPF file system, or may not be written.
-    pub(super) fn open(root: &Path, flows: u32, connections: u32) -> io::Result<Self> {
+    pub(super) fn open(root: &Path, flows: u32, connections: u32, patience: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
-        let lock = File::open(root)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another agent has it: give each its own --pin-folder"),
-            TryLockError::Error(error) => error,
-        })?;
+        let lock = lock(root, patience)?;
         let name = name(abi::VERSION, flows, connections);
         for entry in std::fs::read_dir(root)? {
             let entry = entry?;
             let found = entry.file_name();
             let found = found.to_string_lossy();
             if found != name && is_ours(&found) {
+                let unpublished = unpublished(&entry.path(), &found).unwrap_or_default();
                 remove(&entry.path())?;
                 if !found.starts_with(GONE) {
                     tracing::warn!(
                         folder = %entry.path().display(),
+                        packets = unpublished.packets,
                         "pins of another version or size removed: what they had counted is lost"
                     );
                 }
@@ -68,7 +76,12 @@ impl Pins {
         let folder = root.join(name);
         let taken_over = folder.join("WEIR_LEDGER").exists();
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, taken_over, swept: false, _lock: lock })
+        Ok(Self { folder, taken_over, swept: false, lock: Arc::new(lock) })
+    }
+
+    /// For whoever uses the pins beyond this.
+    pub(super) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
     }
 
     /// Each map to be pinned, and where.
@@ -93,11 +106,7 @@ impl Pins {
         }
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let index = name.to_string_lossy().strip_prefix("link-").and_then(|rest| {
-                let (index, _) = rest.split_once('-')?;
-                index.parse::<u32>().ok()
-            });
-            if index.is_some_and(|index| !watched(index)) {
+            if link(&name.to_string_lossy()).is_some_and(|(index, _)| !watched(index)) {
                 // It may be gone already: that is what is wanted.
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -105,15 +114,94 @@ impl Pins {
     }
 }
 
-impl Drop for Pins {
-    /// An agent that ends leaves nothing behind; only one that is killed does.
-    fn drop(&mut self) {
-        let name = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let gone = self.folder.with_file_name(format!("{GONE}{name}"));
-        if let Err(error) = std::fs::rename(&self.folder, &gone).and_then(|()| remove(&gone)) {
-            tracing::warn!(%error, folder = %self.folder.display(), "pins not removed: remove them by hand");
+/// Detaches and removes all that agents pinned under `root`, and says what that was: a line each. `interfaces` are the
+/// node's by index, for their names.
+///
+/// # Errors
+/// When an agent runs there; when `root` may not be read or written.
+pub fn detach(root: &Path, interfaces: &BTreeMap<u32, String>) -> io::Result<Vec<String>> {
+    let mut said = Vec::new();
+    if root.exists() {
+        let _lock = lock(root, Duration::ZERO)?;
+        for entry in std::fs::read_dir(root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_ours(&name) {
+                detach_folder(&entry.path(), &name, interfaces, &mut said)?;
+            }
+        }
+        // Others' pins may be there, too.
+        let _ = std::fs::remove_dir(root);
+    }
+    if said.is_empty() {
+        said.push(format!("nothing of an agent is pinned in {}", root.display()));
+    }
+    Ok(said)
+}
+
+fn detach_folder(
+    folder: &Path,
+    name: &str,
+    interfaces: &BTreeMap<u32, String>,
+    said: &mut Vec<String>,
+) -> io::Result<()> {
+    let mut links = Vec::new();
+    let mut maps = 0_u32;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match link(&entry.file_name().to_string_lossy()) {
+            Some((index, program)) => links.push((index, program.to_owned(), entry.path())),
+            None => maps += 1,
         }
     }
+    links.sort_unstable();
+    for (index, program, path) in links {
+        std::fs::remove_file(path)?;
+        let interface = interfaces.get(&index).map_or("a nameless interface", String::as_str);
+        said.push(format!("detached {program} from {interface} ({index})"));
+    }
+    // Once nothing counts any more.
+    let unpublished = unpublished(folder, name);
+    let gone = folder.with_file_name(format!("{GONE}{name}"));
+    if name.starts_with(GONE) {
+        remove(folder)?;
+    } else {
+        std::fs::rename(folder, &gone)?;
+        remove(&gone)?;
+    }
+    said.push(format!("removed {maps} maps of {}", folder.display()));
+    if let Some(count) = unpublished {
+        said.push(format!("given up: {} packets, {} bytes that no agent published", count.packets, count.bytes));
+    }
+    Ok(())
+}
+
+/// What was counted and is not published; nothing where that cannot be read, since another version pinned it.
+fn unpublished(folder: &Path, name: &str) -> Option<abi::Count> {
+    name.starts_with(&format!("v{}-", abi::VERSION)).then(|| ledger::unpublished(folder).ok()).flatten()
+}
+
+/// The folder's lock, waited for as long as `patience`.
+fn lock(root: &Path, patience: Duration) -> io::Result<File> {
+    let file = File::open(root)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => std::thread::sleep(NAP),
+            Err(TryLockError::WouldBlock) => {
+                let why = "another agent has it: end that one first, or give each its own --pin-folder";
+                return Err(io::Error::other(why));
+            }
+        }
+    }
+}
+
+/// The interface's index and the program of a link, by its file's name.
+fn link(file: &str) -> Option<(u32, &str)> {
+    let (index, program) = file.strip_prefix("link-")?.split_once('-')?;
+    Some((index.parse().ok()?, program))
 }
 
 /// Whether a folder is, or would be, in a BPF file system.

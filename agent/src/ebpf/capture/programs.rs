@@ -30,9 +30,9 @@ pub(super) fn load_classifier(ebpf: &mut Ebpf, program: &str) -> Result<(), Capt
         })
 }
 
-/// A program at one hook of an interface, until it is dropped.
+/// A program at one hook of an interface: until it is dropped, or where it is pinned, until that is removed.
 pub(super) struct Attachment {
-    /// Where it is pinned: it outlives a process that is killed, and goes with one that ends.
+    /// Where it is pinned, so that it outlives the process.
     pin: Option<PathBuf>,
     _link: Held,
 }
@@ -43,8 +43,9 @@ enum Held {
     Pinned { _link: PinnedLink },
 }
 
-impl Drop for Attachment {
-    fn drop(&mut self) {
+impl Attachment {
+    /// Detaches the program for good.
+    pub(super) fn detach(self) {
         if let Some(pin) = &self.pin {
             // It may be gone already: that is what is wanted.
             let _ = std::fs::remove_file(pin);

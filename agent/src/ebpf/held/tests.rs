@@ -15,7 +15,10 @@ fn times(values: &[u32]) -> Times {
 fn part(port: u16, flow: Flow, tcp: &[u32]) -> Drained {
     let mut drained = Drained {
         flows: vec![(Key { source_port: port, ..Key::default() }, flow)],
-        drops: vec![(crate::abi::DropKey::default(), Dropped { packets: 1, bytes: 9, first: 5, last: 6, sampling: 1 })],
+        drops: vec![(
+            crate::abi::DropKey::default(),
+            Dropped { packets: 1, bytes: 9, first: 5, last: 6, sampling: 1, ..Dropped::default() },
+        )],
         tcp: vec![(TcpKey::default(), Tcp { round_trip: times(tcp), retransmits: 2, zero: 0 })],
         ..Drained::default()
     };
