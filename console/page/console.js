@@ -2,14 +2,16 @@
 // set as text.
 
 import { actionOf, bytesOf, drawMap, drawTimes } from "/map.js";
+import { preparePreview } from "/preview.js";
+import { $, ask, bytes, clock, day, dayOf, el, span, whole } from "/words.js";
 
-const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "policy", "since", "level"];
+const FIELDS = ["filter", "namespace", "pod", "address", "port", "action", "policy", "since", "until", "level"];
+const VIEWS = ["flows", "map", "preview"];
 const ROWS_MOST = 500;      // rows kept while live; loading older flows raises it
 const WAITING_MOST = 2000;  // flows kept while paused
 const STATUS_EVERY = 5000;  // ms
 const MAP_EVERY = 10000;    // ms
 
-const $ = (id) => document.getElementById(id);
 const form = $("filters");
 
 const state = {
@@ -28,46 +30,9 @@ const state = {
   open: null,           // id of the flow in the panel
   stream: null,
   asked: 0,             // number of the last question, so that late answers are ignored
-  view: "flows",        // or "map"
+  view: "flows",        // or another of VIEWS
   map: null,            // the last answer of the map
 };
-
-/* ---- small things ---- */
-
-function el(tag, properties, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties || {})) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name === "class") element.className = value;
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const whole = new Intl.NumberFormat();
-
-function bytes(count) {
-  if (count < 1000) return `${count} B`;
-  let value = count;
-  for (const unit of ["kB", "MB", "GB", "TB", "PB"]) {
-    value /= 1000;
-    if (value < 999.5) return `${value.toFixed(value < 9.95 ? 1 : 0)} ${unit}`;
-  }
-  return `${value.toFixed(0)} EB`;
-}
-
-function span(millis) {
-  const seconds = Math.round(millis / 1000);
-  if (seconds < 120) return `${seconds} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
-}
-
-function dayOf(date) {
-  return date.toDateString() === new Date().toDateString() ? null : day.format(date);
-}
 
 const REASONS = {
   outside: "the address is not the cluster's",
@@ -91,7 +56,7 @@ function certainty(end) {
 
 function filtersFromUrl() {
   const asked = new URLSearchParams(location.search);
-  state.view = asked.get("view") === "map" ? "map" : "flows";
+  state.view = VIEWS.includes(asked.get("view")) ? asked.get("view") : "flows";
   for (const field of FIELDS) {
     const input = form.elements[field];
     const value = asked.get(field) ?? "";
@@ -121,6 +86,7 @@ function showFilters() {
   const asked = query();
   for (const field of FIELDS) form.elements[field].classList.toggle("set", asked.has(field));
   $("clear").hidden = asked.size === 0;
+  $("until").hidden = !asked.has("until");
 }
 
 function filtersChanged() {
@@ -160,13 +126,6 @@ function filterProblem(problem) {
 }
 
 /* ---- asking ---- */
-
-async function ask(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
-  const body = await answer.json().catch(() => ({ error: `the console answered ${answer.status}` }));
-  if (!answer.ok) throw Object.assign(new Error(body.error), { answered: body, status: answer.status });
-  return body;
-}
 
 /** Begins anew with the filters as they are. */
 async function start() {
@@ -503,16 +462,16 @@ async function pollStatus() {
 /* ---- the map ---- */
 
 function showView() {
-  const isMap = state.view === "map";
-  $("flows").hidden = isMap;
-  $("map").hidden = !isMap;
-  for (const view of ["flows", "map"]) {
+  for (const view of VIEWS) {
+    $(view).hidden = view !== state.view;
     const link = $(`view-${view}`);
     link.href = address(query(), view);
     if (view === state.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = isMap ? "Weir · Map" : "Weir · Flows";
+  // A preview has its own question.
+  $("filters").hidden = state.view === "preview";
+  document.title = { flows: "Weir · Flows", map: "Weir · Map", preview: "Weir · Preview" }[state.view];
 }
 
 document.querySelector(".views").addEventListener("click", (event) => {
@@ -850,6 +809,11 @@ $("copy").addEventListener("click", async () => {
   setTimeout(() => { $("copy").textContent = "Copy"; }, 1500);
 });
 
+preparePreview({
+  // The flows of one end to the other at a port, in a time.
+  flows: (wanted, since, until) => `?${new URLSearchParams({ filter: wanted, since, until, level: "1" })}`,
+  clusters: () => state.status?.cluster?.names ?? [],
+});
 filtersFromUrl();
 start();
 pollStatus();

@@ -25,7 +25,9 @@ use weir_stream::Log;
 use crate::filter::{Cursor, Filter, FilterError, LIMIT_MOST, Parameters};
 use crate::live::{Event, Hub, Subscription};
 use crate::map::{Map, Surveyor};
+use crate::preview::Desk;
 use crate::row::{self, Row};
+use crate::settings::ConsoleSettings;
 use crate::status;
 
 /// The alias of all flow indices.
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) level: u8,
     pub(crate) token: CancellationToken,
     pub(crate) status: status::Cache,
+    pub(crate) desk: Desk,
     searches: Semaphore,
     numbers: Numbers,
 }
@@ -65,7 +68,7 @@ impl Shared {
         log: Log,
         hub: Arc<Hub>,
         health: Health,
-        level: u8,
+        settings: &ConsoleSettings,
         metrics: &Metrics,
         token: CancellationToken,
     ) -> Self {
@@ -74,9 +77,10 @@ impl Shared {
             log,
             hub,
             health,
-            level,
+            level: settings.console_level,
             token,
             status: status::Cache::default(),
+            desk: Desk::new(Duration::from_secs(settings.console_preview_seconds.into()), metrics),
             searches: Semaphore::new(SEARCHES_MOST),
             numbers: Numbers {
                 search_seconds: metrics.histogram("weir_console_search_seconds", "Time that a search took", SECONDS),
@@ -123,11 +127,22 @@ pub(crate) struct Problem {
     hint: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     parameter: &'static str,
+    /// What is wrong in a text, with its lines.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<weir_preview::Fault>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
-        Self { status, error: error.into(), hint, parameter: "" }
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+        Self { status, error: error.into(), hint, parameter: "", faults: Vec::new() }
+    }
+
+    pub(crate) fn of(self, parameter: &'static str) -> Self {
+        Self { parameter, ..self }
+    }
+
+    pub(crate) fn with_faults(self, faults: Vec<weir_preview::Fault>) -> Self {
+        Self { faults, ..self }
     }
 
     pub(crate) fn error(&self) -> &str {

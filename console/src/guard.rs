@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -63,14 +63,34 @@ fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok()
 }
 
+/// Whether a request that makes the console work comes from its own page. Browsers say where a page that posts is from; what is
+/// no browser says nothing.
+fn own_page(hosts: &Hosts, host: Option<&str>, origin: Option<&str>) -> bool {
+    let Some(origin) = origin else { return true };
+    // A proxy in front may speak TLS and put another name in Host: its own name is among those of the settings.
+    let Some((_, from)) = origin.split_once("://") else { return false };
+    Some(from) == host || without_port(from).is_some_and(|name| hosts.0.contains(&name.to_ascii_lowercase()))
+}
+
+/// Why a request is not answered.
+fn refusal(hosts: &Hosts, request: &Request) -> Option<(StatusCode, &'static str)> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = header(header::HOST);
+    if !host.is_some_and(|host| hosts.allow(host)) {
+        let text = "this host name is not the console's; --console-host adds one\n";
+        return Some((StatusCode::MISDIRECTED_REQUEST, text));
+    }
+    if request.method() == Method::POST && !own_page(hosts, host, header(header::ORIGIN)) {
+        return Some((StatusCode::FORBIDDEN, "this was sent by a page that is not the console's\n"));
+    }
+    None
+}
+
 /// The middleware.
 pub(crate) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let mut response = if host.is_some_and(|host| hosts.allow(host)) {
-        next.run(request).await
-    } else {
-        (StatusCode::MISDIRECTED_REQUEST, "this host name is not the console's; --console-host adds one\n")
-            .into_response()
+    let mut response = match refusal(&hosts, &request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -14,6 +14,7 @@ pub mod settings;
 mod api;
 mod guard;
 mod page;
+mod preview;
 mod server;
 mod status;
 

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 const INDEX: &str = include_str!("../page/index.html");
 const SCRIPT: &str = include_str!("../page/console.js");
 const MAP: &str = include_str!("../page/map.js");
+const PREVIEW: &str = include_str!("../page/preview.js");
+const WORDS: &str = include_str!("../page/words.js");
 const STYLE: &str = include_str!("../page/console.css");
 const ICON: &str = include_str!("../page/icon.svg");
 
@@ -24,6 +26,14 @@ pub(crate) async fn script() -> Response {
 
 pub(crate) async fn map() -> Response {
     file("text/javascript; charset=utf-8", MAP)
+}
+
+pub(crate) async fn preview() -> Response {
+    file("text/javascript; charset=utf-8", PREVIEW)
+}
+
+pub(crate) async fn words() -> Response {
+    file("text/javascript; charset=utf-8", WORDS)
 }
 
 pub(crate) async fn style() -> Response {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use weir_elastic::Elastic;
@@ -18,6 +19,7 @@ use crate::api::{self, Shared};
 use crate::guard::{Hosts, guard};
 use crate::live::{Hub, follow};
 use crate::page;
+use crate::preview;
 use crate::settings::ConsoleSettings;
 
 /// What the console stands on.
@@ -66,7 +68,7 @@ impl Console {
             parts.log,
             hub,
             parts.health.clone(),
-            settings.console_level,
+            settings,
             &parts.metrics,
             token.clone(),
         ));
@@ -101,12 +103,16 @@ fn router(shared: Arc<Shared>, hosts: Hosts) -> Router {
         .route("/", get(page::index))
         .route("/console.js", get(page::script))
         .route("/map.js", get(page::map))
+        .route("/preview.js", get(page::preview))
+        .route("/words.js", get(page::words))
         .route("/console.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .route("/api/flows", get(api::flows))
         .route("/api/flows/stream", get(api::stream))
         .route("/api/map", get(api::map))
         .route("/api/status", get(api::status))
+        .route("/api/policies", get(preview::policies))
+        .route("/api/preview", post(preview::preview).layer(DefaultBodyLimit::max(preview::BODY_MOST)))
         .with_state(shared)
         .layer(from_fn_with_state(hosts, guard))
 }

@@ -30,6 +30,9 @@ pub struct ConsoleSettings {
     /// Flows that wait for one slow live stream before the next are dropped and counted
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub console_stream_queue: u32,
+    /// Seconds that a preview of policies may take, of which one runs at a time; 0 turns previews off
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub console_preview_seconds: u32,
 }
 
 impl Default for ConsoleSettings {
@@ -41,6 +44,7 @@ impl Default for ConsoleSettings {
             console_level: 1,
             console_streams: 64,
             console_stream_queue: 1024,
+            console_preview_seconds: 60,
         }
     }
 }

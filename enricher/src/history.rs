@@ -4,7 +4,7 @@ use thiserror::Error;
 use weir_filter::{RuleError, Rules};
 use weir_flow::settings::SEMANTICS;
 use weir_flow::time::{NEVER, floor_to};
-use weir_flow::{Millis, RecordSettings};
+use weir_flow::{Level, Millis, RecordSettings};
 
 #[cfg(test)]
 mod tests;
@@ -116,6 +116,17 @@ impl SettingsHistory {
         };
         let rules = entries.iter().map(compiled).collect::<Result<_, _>>()?;
         Ok(Self { entries, rules })
+    }
+
+    /// The same, but with records of one level only and without places, which no other field of such a record depends on.
+    #[must_use]
+    pub fn only(mut self, level: Level) -> Self {
+        for entry in &mut self.entries {
+            entry.levels_allowed = vec![level];
+            entry.levels_denied = vec![level];
+            entry.geography.clear();
+        }
+        self
     }
 
     /// The settings in force for a generation (or for the tick of a batch).

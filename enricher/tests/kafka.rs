@@ -125,6 +125,8 @@ async fn replayed_to_the_byte(log: &Log, cluster: &str, begin: i64, stored: &BTr
         open: true,
         before_history: false,
         mmdb: Vec::new(),
+        as_far_as_known: false,
+        level: None,
     };
     let mut replay = Replay::prepare(&request, log, &Metrics::new()).await.unwrap();
     let mut replayed = BTreeMap::new();

@@ -10,13 +10,11 @@ use weir_service::{Context, ProcessSettings};
 mod check;
 mod connections;
 mod explain;
-mod history;
 mod lines;
 mod manifests;
 mod preview;
 mod source;
 mod traffic;
-mod world;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +35,7 @@ Examples:
   weir policy connections --at 0s --against-at 24h                what changed since yesterday
   weir policy preview edit.yaml --since 7d                        what that edit would have denied and allowed
   weir policy preview --delete networkpolicy/shop/web --since 24h what is held back by it
+  weir policy preview edit.yaml --since 30d --from raw            from raw samples, where records of level 1 are gone
 
 Exit codes: 0 done; 1 policies are invalid, or it failed; 2 wrong usage.";
 
@@ -114,7 +113,7 @@ async fn run(context: Context<PolicyCommand>) -> Result<()> {
         Verb::Preview(settings) => {
             tokio::select! {
                 () = context.shutdown.cancelled() => anyhow::bail!("stopped before the end"),
-                done = preview::run(settings) => done,
+                done = preview::run(settings, &context.metrics) => done,
             }
         }
     }

@@ -17,7 +17,7 @@ mod compare;
 mod kind;
 mod line;
 mod output;
-mod progress;
+pub(crate) mod progress;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -130,6 +130,8 @@ impl ReplaySettings {
             open: self.open,
             before_history: self.before_history,
             mmdb: self.mmdb.clone(),
+            as_far_as_known: false,
+            level: None,
         })
     }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use weir_console::ConsoleSettings;
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_flow::RecordSettings;
@@ -14,7 +15,7 @@ use weir_flow::settings::FilterRule;
 use weir_metadata::MetadataSettings;
 use weir_retention::RetentionSettings;
 use weir_schemas::topics;
-use weir_service::settings::Loaded;
+use weir_service::settings::{Loaded, parse_duration};
 use weir_service::{Context, HintExt as _, ProcessSettings};
 use weir_stream::{KafkaSettings, Log};
 
@@ -28,7 +29,7 @@ use capture::Capture;
 use components::Components;
 
 /// How long clients of Kafka may take to end.
-const CLIENTS_END: std::time::Duration = std::time::Duration::from_secs(3);
+const CLIENTS_END: Duration = Duration::from_secs(3);
 
 /// Settings of `weir up`.
 #[derive(Debug, Clone, Args)]
@@ -87,6 +88,10 @@ pub(crate) struct UpSettings {
     /// folder that is new (later: `weir settings set`; docs/policy.md)
     #[arg(long, value_enum, default_value_t = Cni::None, value_name = "PLUGIN", help_heading = "Names")]
     cni: Cni,
+    /// How long policies and labels must have been as they are before attempts that go otherwise count against them; a data folder
+    /// keeps to that of its first start
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    policy_settle: Duration,
     /// What becomes of flows before they are added up: `keep: EXPRESSION`, `drop: …`, `sample 10: …` or
     /// `redact src.address, src.pod: …`; the first that selects decides, and the flag can be given several times; for a
     /// data folder that is new (later: `weir settings set`; docs/filters.md)
@@ -148,7 +153,7 @@ async fn with_log(
     engines: &engines::Engines,
     log: Log,
 ) -> Result<()> {
-    log.check(std::time::Duration::from_secs(10))
+    log.check(Duration::from_secs(10))
         .await
         .with_context(|| format!("kafka at {}", engines.kafka))
         .hint("start it, or give the address of a reachable one with --kafka")?;
@@ -163,7 +168,8 @@ async fn with_log(
     let filters = context.settings.filters.clone();
     let cni_profile = context.settings.cni.setting();
     let small = RecordSettings::small(&cluster);
-    let seed = RecordSettings { live: capture.is_live(), geography, filters, cni_profile, ..small };
+    let policy_settle = i64::try_from(context.settings.policy_settle.as_millis()).context("--policy-settle")?;
+    let seed = RecordSettings { live: capture.is_live(), geography, filters, cni_profile, policy_settle, ..small };
     // A Kafka of somebody else's may have these topics already, with as many partitions as they like.
     let enriched = log.partition_count(topics::ENRICHED).await.unwrap_or(1);
     record_settings::ensure_topics(&log, &seed, enriched).await?;

@@ -10,12 +10,13 @@ mod tests;
 const EDGES: [&str; 5] = ["weir-flow", "weir-schemas", "weir-stream", "weir-elastic", "weir-service"];
 
 /// Each of our crates and those of ours that it may use (normal dependencies; tests may use more).
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("weir-flow", &[]),
     ("weir-filter", &["weir-flow"]),
     ("weir-schemas", &["weir-flow"]),
     ("weir-join", &["weir-flow", "weir-schemas"]),
     ("weir-policy", &["weir-flow"]),
+    ("weir-preview", &["weir-flow", "weir-policy", "weir-schemas", "weir-service", "weir-stream"]),
     ("weir-stream", &[]),
     ("weir-elastic", &[]),
     ("weir-service", &[]),
@@ -30,7 +31,19 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ),
     ("weir-indexer", &EDGES),
     ("weir-retention", &EDGES),
-    ("weir-console", &["weir-elastic", "weir-filter", "weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
+    (
+        "weir-console",
+        &[
+            "weir-elastic",
+            "weir-filter",
+            "weir-flow",
+            "weir-policy",
+            "weir-preview",
+            "weir-schemas",
+            "weir-service",
+            "weir-stream",
+        ],
+    ),
     // The host of everything: the only crate that may know the services.
     (
         "weir",
@@ -47,6 +60,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "weir-join",
             "weir-metadata",
             "weir-policy",
+            "weir-preview",
             "weir-retention",
             "weir-schemas",
             "weir-service",

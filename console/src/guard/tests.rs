@@ -35,3 +35,16 @@ fn only_names_that_nobody_else_can_own_are_answered() {
         assert!(!hosts.allow(bad), "{bad}");
     }
 }
+
+#[test]
+fn only_the_consoles_own_page_makes_it_work() {
+    let hosts = Hosts::new(&["flows.example".to_owned()]);
+    let own = |host, origin| own_page(&hosts, Some(host), origin);
+    assert!(own("localhost:8080", None), "no browser");
+    assert!(own("localhost:8080", Some("http://localhost:8080")));
+    assert!(own("10.0.0.1", Some("https://10.0.0.1")));
+    assert!(own("console.internal:8080", Some("https://flows.example")), "a proxy's name");
+    for bad in ["http://localhost:3000", "http://evil.example", "http://flows.example.evil", "null", ""] {
+        assert!(!own("localhost:8080", Some(bad)), "{bad}");
+    }
+}

@@ -196,9 +196,11 @@ async fn page_is_served_with_a_policy_that_allows_nothing_inline() {
     let page = stage.get("/").await.body;
     assert!(!page.contains("<script>") && !page.contains(" style=") && !page.contains(" onclick="));
     assert!(!page.contains("http://") && !page.contains("https://"), "nothing from elsewhere");
-    let script = stage.get("/console.js").await.body;
-    for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
-        assert!(!script.contains(sink), "{sink}");
+    for file in ["/console.js", "/map.js", "/preview.js", "/words.js"] {
+        let script = stage.get(file).await.body;
+        for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            assert!(!script.contains(sink), "{file}: {sink}");
+        }
     }
 }
 
@@ -206,7 +208,8 @@ async fn page_is_served_with_a_policy_that_allows_nothing_inline() {
 async fn foreign_host_names_are_refused_on_every_path() {
     let stage =
         Stage::with(ConsoleSettings { console_host: vec!["flows.example".into()], ..ConsoleSettings::default() }).await;
-    for path in ["/", "/api/flows", "/api/flows/stream", "/api/status", "/console.js"] {
+    for path in ["/", "/api/flows", "/api/flows/stream", "/api/status", "/api/policies", "/api/preview", "/console.js"]
+    {
         let answer = http::get(stage.address, path, "evil.example").await;
         assert_eq!(answer.status, 421, "{path}");
         assert!(answer.head.contains("content-security-policy"));

@@ -11,6 +11,7 @@ use weir_schemas::enriched::{Enriched, Side};
 use weir_schemas::raw::Origin;
 
 use crate::Stage;
+use crate::preview::{EDIT, with_metadata};
 use crate::samples::{flow, flows, hit, outside};
 use chromium::Chromium;
 
@@ -134,6 +135,64 @@ async fn the_map_shows_who_talks_to_whom_and_leads_to_the_flows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_is_previewed_and_leads_to_the_flows() {
+    let stage = Stage::new().await;
+    with_metadata(&stage).await;
+    stage.engine.hold(flows().iter().map(hit).collect());
+    let Some(mut browser) = visit(&stage, "/?view=preview") else { return };
+    browser.wait("!document.getElementById('preview-empty').hidden && document.title === 'Weir · Preview'");
+    browser.wait("document.querySelector('[name=cluster]') !== null && document.getElementById('filters').hidden");
+    let write = |text: &str| {
+        format!(
+            "(() => {{ const form = document.getElementById('question'); form.elements.policies.value = {}; \
+             form.elements.cluster.value = 'prod-eu'; form.elements.cni.value = 'calico'; \
+             form.elements.since.append(new Option('all', '2026-11-22T11:00:00Z')); \
+             form.elements.since.value = '2026-11-22T11:00:00Z'; document.getElementById('ask-preview').click(); }})()",
+            serde_json::to_string(text).unwrap()
+        )
+    };
+    // What is wrong is told with its line, and a press leads there.
+    browser.evaluate(&write(&EDIT.replace("cart", "'c a'")));
+    browser.wait("document.querySelectorAll('#faults li').length === 1");
+    assert!(browser.text("#faults").contains("Line 5"), "{}", browser.text("#faults"));
+    browser.evaluate("document.querySelector('#faults button').click()");
+    browser.wait("document.activeElement.id === 'policies' && document.activeElement.selectionStart > 60");
+    browser.evaluate(&write(EDIT));
+    browser.wait("document.querySelectorAll('#preview-rows tr').length >= 3");
+    let totals = browser.text("#totals");
+    assert!(
+        totals.contains("newly denied") && browser.text("#preview-count").contains("11 records judged"),
+        "{totals}"
+    );
+    assert!(browser.evaluate("document.getElementById('download').href").as_str().unwrap().starts_with("blob:"));
+    browser.evaluate(
+        "(() => { const becomes = document.getElementById('becomes'); becomes.value = 'newly_denied'; \
+         becomes.dispatchEvent(new Event('change')); })()",
+    );
+    browser.wait("document.querySelectorAll('#preview-rows tr').length === 2");
+    // A policy in force comes as YAML that means the same.
+    browser.evaluate("document.getElementById('pick').click()");
+    browser.wait("document.querySelectorAll('#in-force option').length === 2");
+    browser.evaluate(
+        "(() => { document.getElementById('policies').value = ''; const list = document.getElementById('in-force'); \
+         list.value = '0'; list.dispatchEvent(new Event('change')); })()",
+    );
+    let policy = browser.evaluate("document.getElementById('policies').value");
+    assert!(policy.as_str().unwrap().contains("  - from:\n    - podSelector:\n        matchLabels:\n"), "{policy}");
+    browser.evaluate("document.getElementById('becomes').value = ''");
+    browser.evaluate("document.getElementById('ask-preview').click()");
+    browser.wait("document.querySelectorAll('#preview-rows .deny').length === 0");
+    // The example leads to its flows, then and there.
+    browser.evaluate(&write(EDIT));
+    browser.wait("document.querySelectorAll('#preview-rows .deny').length === 2");
+    browser.evaluate("[...document.querySelectorAll('#preview-rows tr')].find((row) => row.textContent.includes('8080')).querySelector('a').click()");
+    browser.wait("document.title === 'Weir · Flows' && document.querySelectorAll('#rows tr').length === 1");
+    assert!(browser.text("#rows").contains("8080"));
+    browser.wait("!document.getElementById('until').hidden");
+    assert_eq!(browser.complaints().len(), 1, "the refusal of the first question: {:?}", browser.complaints());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_without_flows_says_how_to_make_some() {
     let stage = Stage::new().await;
     let Some(mut browser) = visit(&stage, "/") else { return };
@@ -182,6 +241,28 @@ async fn pictures() {
     browser.evaluate("document.getElementById('panel-close').click()");
     browser.look(820, 900, "light");
     browser.picture(&folder.join("narrow.png"));
+    with_metadata(&stage).await;
+    browser.look(1440, 900, "light");
+    browser.go(&format!("http://{}/?view=preview", stage.address));
+    browser.wait("document.title === 'Weir · Preview' && !document.getElementById('preview-empty').hidden");
+    browser.picture(&folder.join("preview-empty.png"));
+    for (name, edit, wait) in [
+        ("preview.png", EDIT.to_owned(), "document.querySelectorAll('#preview-rows tr').length >= 3"),
+        ("preview-wrong.png", EDIT.replace("cart", "'c a'"), "document.querySelectorAll('#faults li').length === 1"),
+    ] {
+        browser.evaluate(&format!(
+            "(() => {{ const form = document.getElementById('question'); form.elements.policies.value = {}; \
+             form.elements.cluster.value = 'prod-eu'; form.elements.cni.value = 'calico'; \
+             form.elements.since.value = '720h'; document.getElementById('ask-preview').click(); }})()",
+            serde_json::to_string(&edit).unwrap()
+        ));
+        browser.wait(wait);
+        browser.picture(&folder.join(name));
+    }
+    browser.look(1440, 900, "dark");
+    browser.picture(&folder.join("preview-dark.png"));
+    browser.look(820, 900, "light");
+    browser.picture(&folder.join("preview-narrow.png"));
     browser.go(&format!("http://{}/?namespace=shop&port=x", stage.address));
     std::thread::sleep(Duration::from_millis(500));
     browser.look(1440, 500, "dark");

@@ -31,6 +31,24 @@ pub(crate) async fn get(address: SocketAddr, path: &str, host: &str) -> Answer {
     Answer { status: status(head), head: head.to_lowercase(), body: body.to_owned() }
 }
 
+/// Sends a body, with these headers.
+pub(crate) async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // What is too large is refused before it is read.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    Answer { status: status(head), head: head.to_lowercase(), body: body.to_owned() }
+}
+
 /// An open stream of server-sent events.
 pub(crate) struct Events {
     lines: tokio::io::Lines<BufReader<TcpStream>>,

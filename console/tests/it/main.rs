@@ -7,6 +7,7 @@ mod browser;
 mod engine;
 mod http;
 mod live;
+mod preview;
 mod samples;
 
 use std::net::SocketAddr;
@@ -40,8 +41,11 @@ impl Stage {
 
     async fn with(settings: ConsoleSettings) -> Self {
         let engine = Engine::start().await;
-        let log = Log::from(MemoryLog::new());
-        log.ensure_topics(&[TopicSpec::new(topics::ENRICHED, 2)]).await.unwrap();
+        let memory = MemoryLog::new();
+        memory.set_time(jiff::Timestamp::now().as_millisecond());
+        let log = Log::from(memory);
+        let topics = [topics::ENRICHED, topics::METADATA, topics::SETTINGS].map(|topic| TopicSpec::new(topic, 2));
+        log.ensure_topics(&topics).await.unwrap();
         let producer = log.producer(&ProducerSettings::new("test")).unwrap();
         let (metrics, health, token) = (Metrics::new(), Health::new(), CancellationToken::new());
         let settings = ConsoleSettings { console_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };

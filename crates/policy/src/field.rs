@@ -30,8 +30,16 @@ impl fmt::Display for FieldError {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) errors: Vec<FieldError>,
-    /// Fields that the kind does not have, which the API server drops.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) remarks: Remarks,
+}
+
+/// What there is to say of a policy that is valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Paths of fields that the kind does not have, which the API server drops.
+    pub unknown: Vec<String>,
+    /// What older API servers take and newer ones refuse, Kubernetes 1.37 for one, in the words of the latter.
+    pub newer: Vec<FieldError>,
 }
 
 impl Report {
@@ -43,6 +51,14 @@ impl Report {
 
     pub(crate) fn invalid(&mut self, path: &str, value: &dyn fmt::Display, detail: &str) {
         self.error(path, format!("Invalid value: {value}: {detail}"));
+    }
+
+    /// What only a newer API server refuses.
+    pub(crate) fn newer(&mut self, path: &str, value: &dyn fmt::Display, detail: &str) {
+        if self.remarks.newer.len() < ERRORS {
+            let message = format!("Invalid value: {value}: {detail}");
+            self.remarks.newer.push(FieldError { path: path.to_owned(), message });
+        }
     }
 
     pub(crate) fn required(&mut self, path: &str, detail: &str) {
@@ -103,8 +119,8 @@ impl<'a> At<'a> {
             return None;
         };
         for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
-            if report.unknown.len() < ERRORS {
-                report.unknown.push(format!("{}.{name}", self.path));
+            if report.remarks.unknown.len() < ERRORS {
+                report.remarks.unknown.push(format!("{}.{name}", self.path));
             }
         }
         Some(map)

@@ -66,11 +66,13 @@ mod trace;
 
 pub use ends::{End, EndNumber, NAMESPACE_NAME_LABEL, NamedPort, PodEnd};
 pub use engine::{Ask, Cache, Engine, Judgement, Outcome, Side, Verdict};
-pub use field::FieldError;
+pub use field::{FieldError, Remarks};
 pub use model::{
     Action, Direction, Foreign, Namespaces, Operator, Peer, Pods, Policy, PolicyId, PolicyKind, PortMatch, Ports,
     Requirement, Rule, Selector, Tier,
 };
 pub use parse::{Parsed, PolicyObject, parse, parse_served};
 pub use profile::{Profile, QUESTIONS, Question, Reasons};
-pub use trace::{END_OF_TIER, Entry, EntryAction, EntryError, Hit, Named, OWN_NODE, Step};
+pub use trace::{
+    END_OF_TIER, Entry, EntryAction, EntryError, FOREIGN_NAMED, Hit, Named, OWN_NODE, Step, foreign_names,
+};

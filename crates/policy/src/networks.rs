@@ -26,6 +26,20 @@ pub(crate) fn parse_network(text: &str) -> Option<IpNet> {
     Some(canonical(network.trunc()))
 }
 
+/// What is sloppy about a network that can be read, in the words of API servers that do not take it any more.
+pub(crate) fn sloppiness(text: &str) -> Option<&'static str> {
+    let (address, length) = text.split_once('/')?;
+    let padded = |number: &str| number.len() > 1 && number.starts_with('0');
+    if padded(length) || (!address.contains(':') && address.split('.').any(padded)) {
+        return Some("must not have leading 0s in IP or prefix length");
+    }
+    let network: IpNet = text.parse().ok()?;
+    if matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some()) {
+        return Some("must not have an IPv4-mapped IPv6 address");
+    }
+    (network.addr() != network.network()).then_some("must not have bits set beyond the prefix length")
+}
+
 fn octet(text: &str) -> Option<u8> {
     let digits = !text.is_empty() && text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse::<u64>().ok().and_then(|number| u8::try_from(number).ok()) } else { None }

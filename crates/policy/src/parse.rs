@@ -1,6 +1,6 @@
 //! Objects to policies: read, validated as the API server would, and brought into one form.
 
-use crate::field::{At, FieldError, Report, quoted};
+use crate::field::{At, FieldError, Remarks, Report, quoted};
 use crate::model::{Foreign, Policy, PolicyId, PolicyKind};
 use serde_json::Value;
 use weir_flow::protocol;
@@ -31,8 +31,8 @@ pub struct PolicyObject<'a> {
 /// What an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A policy that the engine evaluates, and the fields in it that its kind does not have.
-    Policy(Box<Policy>, Vec<String>),
+    /// A policy that the engine evaluates, and what there is to say of it.
+    Policy(Box<Policy>, Remarks),
     /// A policy of which it is only known that it may select.
     Foreign(Foreign),
     /// What the API server would not take, and why.
@@ -58,7 +58,7 @@ pub fn parse(object: PolicyObject<'_>, spec: &Value) -> Parsed {
         PolicyKind::AdminNetworkPolicy | PolicyKind::BaselineAdminNetworkPolicy => admin::policy(&mut report, id, &at),
     };
     match policy {
-        Some(policy) if report.errors.is_empty() => Parsed::Policy(Box::new(policy), report.unknown),
+        Some(policy) if report.errors.is_empty() => Parsed::Policy(Box::new(policy), report.remarks),
         _ => Parsed::Invalid(report.errors),
     }
 }

@@ -13,7 +13,8 @@ pub enum Question {
     IpBlockPods,
     /// Whether `ipBlock` of a `NetworkPolicy` matches nodes, and pods in their network, by their addresses.
     IpBlockNodes,
-    /// Whether ingress policies see the source as it is after its translation.
+    /// Whether ingress policies see the source as it is after its translation on the pod's own node. What another node translated
+    /// is a connection of that node, and no question.
     TranslatedSource,
     /// Whether a `NetworkPolicy` treats pods in their node's network as pods, both where it selects and as peers.
     HostNetworkPods,
@@ -128,13 +129,15 @@ impl Profile {
     /// No plugin: what is left to it is unknown.
     pub const NONE: Self = Self { name: "none", answers: [None; QUESTIONS.len()] };
 
-    /// Calico: policies match packets by address as they arrive, whoever has it; the node's own pods are hosts.
+    /// Calico: policies match packets by their addresses, whoever has these, where they are forwarded, which is before a source is
+    /// translated there; pods in a node's network are hosts. `docs/policy.md` names the sources.
     pub const CALICO: Self =
-        Self { name: "calico", answers: [Some(true), Some(true), Some(true), Some(false), Some(false), Some(true)] };
+        Self { name: "calico", answers: [Some(true), Some(true), Some(false), Some(false), Some(false), Some(true)] };
 
-    /// Cilium: `ipBlock` means addresses outside the cluster, because pods and nodes have identities.
+    /// Cilium: `ipBlock` means addresses outside the cluster, because pods and nodes have identities. Which one a translated source
+    /// has is told in more than one way, and so left open. `docs/policy.md` names the sources.
     pub const CILIUM: Self =
-        Self { name: "cilium", answers: [Some(false), Some(false), Some(true), Some(false), Some(false), Some(true)] };
+        Self { name: "cilium", answers: [Some(false), Some(false), None, Some(false), Some(false), Some(true)] };
 
     /// All that have a name.
     pub const ALL: [Self; 3] = [Self::NONE, Self::CALICO, Self::CILIUM];

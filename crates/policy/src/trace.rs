@@ -55,7 +55,12 @@ pub enum Hit {
     /// Traffic of a pod to itself.
     Itself,
     /// Policies that may select and cannot be evaluated.
-    Foreign(Box<[Foreign]>),
+    Foreign {
+        /// The first of them, at most [`FOREIGN_NAMED`].
+        policies: Box<[Foreign]>,
+        /// How many there are besides.
+        more: usize,
+    },
 }
 
 /// A step with the names of what it is about.
@@ -129,13 +134,24 @@ impl Engine {
                 let action = if *certain { EntryAction::Allow } else { EntryAction::Unknown };
                 ("default".to_owned(), OWN_NODE.to_owned(), action, -1)
             }
-            Hit::Foreign(foreign) => {
-                let names: Vec<String> = foreign.iter().map(ToString::to_string).collect();
-                ("unknown".to_owned(), names.join(", ").replace('|', "/"), EntryAction::Unknown, -2)
+            Hit::Foreign { policies, more } => {
+                let names = foreign_names(policies, *more).replace('|', "/");
+                ("unknown".to_owned(), names, EntryAction::Unknown, -2)
             }
             Hit::Itself | Hit::NoRule { .. } => return None,
         })
     }
+}
+
+/// The most policies that cannot be evaluated of which a step holds the names: a cluster may have very many.
+pub const FOREIGN_NAMED: usize = 8;
+
+/// The names of policies that cannot be evaluated, and how many there are besides.
+#[must_use]
+pub fn foreign_names(policies: &[Foreign], more: usize) -> String {
+    let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    names.join(", ") + &more
 }
 
 /// The policy's name where the default of a tier decided.

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weir_flow::time::{FOR_EVER, Frontier, NEVER, floor_to, metadata_needed};
-use weir_flow::{Millis, RecordSettings};
+use weir_flow::{Level, Millis, RecordSettings};
 use weir_join::Table;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dns::Dns;
@@ -52,6 +52,10 @@ pub struct Request {
     pub before_history: bool,
     /// The databases of places that the cluster's settings name.
     pub mmdb: Vec<PathBuf>,
+    /// Replay as far as metadata and the raw log go, if `to` is later than that, and with it as far as late samples have come.
+    pub as_far_as_known: bool,
+    /// Make records of this level only, whether or not the settings keep it, and without places: for who judges them, and keeps none.
+    pub level: Option<Level>,
 }
 
 /// How far a replay is.
@@ -59,6 +63,8 @@ pub struct Request {
 pub struct Progress {
     /// Raw messages read.
     pub messages: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
     /// Flow records given.
     pub records: u64,
     /// DNS records given.
@@ -78,6 +84,17 @@ pub struct Records {
     pub dns: Vec<Dns>,
 }
 
+/// When the windows are complete enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completeness {
+    /// With the last generation that may hold a late sample of them.
+    Late,
+    /// With the last window itself.
+    OnTime,
+    /// With whatever there is.
+    AsFarAsKnown,
+}
+
 /// A replay under way: [`Replay::next`] until there is nothing more.
 pub struct Replay {
     log: Log,
@@ -87,12 +104,14 @@ pub struct Replay {
     places: Places,
     windows: Windows,
     until: Millis,
-    open: bool,
+    completeness: Completeness,
     source: Source,
     lockstep: Lockstep,
     first_append: Option<Millis>,
     begun_at: Option<Millis>,
+    to_read: u64,
     messages: u64,
+    bytes: u64,
     records: u64,
     dns: u64,
 }
@@ -111,23 +130,38 @@ impl Replay {
     /// settings; databases of places that are not given; a log that cannot be read.
     pub async fn prepare(request: &Request, log: &Log, metrics: &Metrics) -> anyhow::Result<Self> {
         let cluster = request.cluster.as_str();
-        let history = Arc::new(SettingsTopic::read(log, cluster).await?.history()?);
+        let mut history = SettingsTopic::read(log, cluster).await?.history()?;
         check_partitions(log, cluster, &history).await?;
+        if let Some(level) = request.level {
+            history = history.only(level);
+        }
+        let history = Arc::new(history);
         let places = places::load(&request.mmdb, &history)?;
         let window = history.latest().window;
-        let windows = Windows { first: floor_to(request.from, window), last: floor_to(request.to, window) };
-        let until = plan::last_generation(windows.last, &history);
+        let mut windows = Windows { first: floor_to(request.from, window), last: floor_to(request.to, window) };
+        let mut until = plan::last_generation(windows.last, &history);
         let raw = topics::raw(cluster);
+        let completeness = match (request.as_far_as_known, request.open || !history.latest().live) {
+            (true, _) => Completeness::AsFarAsKnown,
+            (false, true) => Completeness::OnTime,
+            (false, false) => Completeness::Late,
+        };
         // As many as were in force for the last of the generations; none is ever taken away.
         let partitions = history.at(until).raw_partitions;
-        let wait = history.latest().live && !request.open;
-        if wait {
+        if history.latest().live && completeness == Completeness::Late {
             refuse_what_may_grow(log, &raw, partitions, windows, until, &history).await?;
         }
         let starts = starts(log, cluster, &raw, partitions, windows.first, window).await?;
         let (known, _) = metadata::read_whole(log, cluster).await?;
+        if completeness == Completeness::AsFarAsKnown {
+            // What metadata does not reach would wait in memory for it.
+            let complete = last_known(&known.table, history.latest());
+            windows.last = windows.last.min(complete);
+            until = until.min(complete);
+        }
         check_metadata(&known.table, request, windows, until, &history)?;
         let mut source = Source::open(log, &raw, &starts).await?;
+        let to_read = source.messages().await?;
         let first_append = source.first_append_time().await?;
         let lockstep = Lockstep::new(cluster, &history, &Meters::new(metrics), windows, until, &starts);
         Ok(Self {
@@ -138,12 +172,14 @@ impl Replay {
             places,
             windows,
             until,
-            open: request.open,
+            completeness,
             source,
             lockstep,
             first_append,
             begun_at: None,
+            to_read,
             messages: 0,
+            bytes: 0,
             records: 0,
             dns: 0,
         })
@@ -163,6 +199,8 @@ impl Replay {
                 for record in &batch {
                     self.lockstep.read(record);
                     self.messages += 1;
+                    let bytes = record.value.as_ref().map_or(0, |value| value.len());
+                    self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
                 }
             }
             None => self.lockstep.end(partition),
@@ -179,7 +217,11 @@ impl Replay {
     fn check_complete(&self) -> anyhow::Result<()> {
         let complete = self.lockstep.complete();
         // Nobody is late where nothing is appended any more: a capture is complete at its end.
-        let needed = if self.open || !self.history.latest().live { self.windows.last } else { self.until };
+        let needed = match self.completeness {
+            Completeness::Late => self.until,
+            Completeness::OnTime => self.windows.last,
+            Completeness::AsFarAsKnown => return Ok(()),
+        };
         if complete >= needed {
             return Ok(());
         }
@@ -190,6 +232,12 @@ impl Replay {
     #[must_use]
     pub fn windows(&self) -> Windows {
         self.windows
+    }
+
+    /// How many raw messages there are from where they are read on, roughly: fewer are read when the windows end earlier.
+    #[must_use]
+    pub fn messages_to_read(&self) -> u64 {
+        self.to_read
     }
 
     /// The settings that came into force last.
@@ -248,7 +296,7 @@ impl Replay {
             permille = u16::try_from(done.saturating_mul(1_000) / all).unwrap_or(1_000).min(1_000);
         }
         let memory = self.lockstep.memory();
-        Progress { messages: self.messages, records: self.records, dns: self.dns, permille, memory }
+        Progress { messages: self.messages, bytes: self.bytes, records: self.records, dns: self.dns, permille, memory }
     }
 }
 
@@ -306,6 +354,14 @@ async fn starts(
     Ok(checkpoints.starts(raw, window)?)
 }
 
+/// The last window for which metadata is complete.
+fn last_known(table: &Table, settings: &RecordSettings) -> Millis {
+    match table.complete_to() {
+        FOR_EVER => FOR_EVER,
+        time => Frontier::at(time).last_complete_window(settings),
+    }
+}
+
 /// Refuses windows that metadata does not reach, at either end.
 fn check_metadata(
     table: &Table,
@@ -315,12 +371,10 @@ fn check_metadata(
     history: &SettingsHistory,
 ) -> anyhow::Result<()> {
     let (complete_to, settings) = (table.complete_to(), history.latest());
-    let needed_for = if request.open || !settings.live { windows.last } else { until };
-    let known = match complete_to {
-        FOR_EVER => FOR_EVER,
-        time => Frontier::at(time).last_complete_window(settings),
-    };
-    if known < needed_for {
+    let needed_for = if request.open || request.as_far_as_known || !settings.live { windows.last } else { until };
+    // Even what is replayed as far as it is known must begin before that.
+    let needed_for = needed_for.max(windows.first);
+    if last_known(table, settings) < needed_for {
         let needed = metadata_needed(needed_for, settings);
         return Err(PlanError::MetadataBehind { complete_to, last: windows.last, needed }.into());
     }

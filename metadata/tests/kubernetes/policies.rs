@@ -1,6 +1,7 @@
 //! Policies of kinds that a cluster has or has not.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// A definition of a custom resource, as far as the API server wants it.
 fn definition(group: &str, version: &str, plural: &str, kind: &str) -> serde_json::Value {
@@ -51,4 +52,37 @@ async fn policies_of_other_makers_come_and_go_with_their_definitions() {
     assert!(history[&("guard".to_owned(), 1)].valid_to.is_some(), "{history:#?}");
     assert_eq!(service.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0));
     service.stop().await;
+}
+
+/// The words in which policies are refused are kept with the policy engine's tests; a server says them still.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_refuses_policies_in_the_words_that_are_kept() {
+    let Some((_, client)) = control_plane().await else { return };
+    let policies: Api<DynamicObject> = Api::namespaced_with(
+        client,
+        "default",
+        &resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    );
+    let kept = include_str!("../../../crates/policy/tests/judges/refused.json");
+    let kept: Vec<serde_json::Value> = serde_json::from_str(kept).unwrap();
+    let nothing_is_stored = PostParams { dry_run: true, ..PostParams::default() };
+    let mut wrong = Vec::new();
+    for case in &kept {
+        let policy: DynamicObject = object(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "t", "namespace": "default"}, "spec": case["spec"]}));
+        let said: BTreeSet<String> = match policies.create(&nothing_is_stored, &policy).await {
+            Ok(_) => BTreeSet::new(),
+            Err(kube::Error::Api(status)) => {
+                let causes = status.details.map(|details| details.causes).unwrap_or_default();
+                causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let wanted = case["refused"].as_array().unwrap().iter();
+        let wanted: BTreeSet<String> = wanted.map(|error| error.as_str().unwrap().to_owned()).collect();
+        if said != wanted {
+            wrong.push(format!("{}\n  kept: {wanted:#?}\n  said: {said:#?}", case["spec"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), kept.len(), wrong.join("\n"));
 }

@@ -1,6 +1,5 @@
 //! `weir policy check`: what is wrong with policies, and what they do not do.
 
-use super::world::{PolicySource, World};
 use super::{Process, manifests, print};
 use crate::flows::Output;
 use anyhow::{Result, bail};
@@ -9,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use weir_policy::{Direction, Engine, Parsed, Peer, Policy, PolicyId, Profile, Rule, Tier};
+use weir_preview::world::{PolicySource, World};
 
 /// Settings of `weir policy check`.
 #[derive(Debug, Clone, Args)]
@@ -105,9 +105,14 @@ pub(super) fn findings(world: &World) -> Vec<Finding> {
                 );
                 say(Severity::Note, "", message);
             }
-            Parsed::Policy(policy, unknown) => {
-                for field in unknown {
+            Parsed::Policy(policy, remarks) => {
+                for field in remarks.unknown {
                     say(Severity::Warning, &field, "unknown field: the API server drops it".to_owned());
+                }
+                for newer in remarks.newer {
+                    let message =
+                        format!("a newer API server, such as that of Kubernetes 1.37, refuses it: {}", newer.message);
+                    say(Severity::Warning, &newer.path, message);
                 }
                 if let Some(file) = first_of.get(&policy.id) {
                     say(

@@ -1,7 +1,6 @@
 //! `weir policy connections`: who may talk to whom.
 
 use super::source::SourceSettings;
-use super::world::{Place, Refused, World, distinct, judge, outside};
 use super::{Cni, Form, Process, print};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -11,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use weir_flow::{Address, protocol};
 use weir_policy::{Cache, Engine, Outcome};
+use weir_preview::world::{Place, Refused, World, distinct, judge, outside};
 
 mod output;
 

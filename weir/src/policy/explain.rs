@@ -2,7 +2,6 @@
 
 use super::source::{SourceSettings, now, time};
 use super::traffic::{self, Traffic};
-use super::world::{Place, World, judge};
 use super::{Cni, Process, lines, print};
 use crate::flows::Output;
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +11,8 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use weir_elastic::ElasticSettings;
 use weir_flow::protocol;
-use weir_policy::{Cache, Direction, Engine, Hit, Outcome, PolicyId, Step, Verdict};
+use weir_policy::{Cache, Direction, Engine, Hit, Outcome, PolicyId, Step, Verdict, foreign_names};
+use weir_preview::world::{Place, World, judge};
 use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _};
 
@@ -252,9 +252,9 @@ fn line(world: &World, engine: &Engine, step: &Step, (from, to): (&Place, &Place
             bare(format!("{side}: between a pod and its own node: {may}"))
         }
         Hit::Itself => bare(format!("{side}: a pod always reaches itself: allow")),
-        Hit::Foreign(foreign) => {
-            let names: Vec<String> = foreign.iter().map(ToString::to_string).collect();
-            bare(format!("{side}: {} may select it and cannot be evaluated: unknown", names.join(", ")))
+        Hit::Foreign { policies, more } => {
+            let names = foreign_names(policies, *more);
+            bare(format!("{side}: {names} may select it and cannot be evaluated: unknown"))
         }
     }
 }

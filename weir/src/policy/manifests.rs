@@ -1,6 +1,5 @@
 //! A world out of manifests: pods as they are, and pods as templates would make them.
 
-use super::world::{Node, Pod, PolicySource, Spec, World};
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
@@ -8,6 +7,7 @@ use weir_flow::protocol;
 use weir_metadata::manifests::{Written, read_written};
 use weir_metadata::observe::STAGED_ANNOTATION;
 use weir_metadata::watched::PolicyKind;
+use weir_preview::world::{Node, Pod, PolicySource, Spec, World};
 use weir_service::HintExt as _;
 
 /// Reads a folder of manifests, or one file.

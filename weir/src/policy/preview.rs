@@ -1,32 +1,26 @@
 //! `weir policy preview`: what an edit would have done to the connections of the past.
 
-use super::history::History;
-use super::source::{now, shown, time};
-use super::world::PolicySource;
+use super::source::{self, now, shown, time};
 use super::{Cni, Process, manifests, print};
 use crate::flows::Output;
-use anyhow::{Context as _, Result, anyhow, bail};
-use clap::Args;
-use judges::{Judges, Verdicts};
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, ValueEnum};
+use raw::{Cost, Raw};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tally::Tally;
-use weir_policy::{Parsed, Policy, PolicyId, PolicyKind};
-use weir_schemas::enriched::{Enriched, Kind};
+use weir_flow::Millis;
+use weir_preview::edit::put;
+use weir_preview::{Edit, Preview, kept, parse_id, read};
 use weir_schemas::topics;
-use weir_service::{HintExt as _, rate_limited};
-use weir_stream::{KafkaSettings, Log, Partitions, Start};
+use weir_service::{HintExt as _, Metrics};
+use weir_stream::{KafkaSettings, Log};
 
-mod judges;
-mod tally;
+mod raw;
+mod table;
 
 #[cfg(test)]
 mod tests;
-
-/// How long an answer of the log is awaited.
-const IDLE: Duration = Duration::from_secs(30);
-/// The level at which policies can be judged exactly: it keeps addresses, pods and the responder's port.
-const LEVEL: u8 = 1;
 
 /// Settings of `weir policy preview`.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +34,12 @@ pub(super) struct PreviewSettings {
     /// Windows that start at this time or later: 2026-01-31T12:00:00Z, or an age such as 7d
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: String,
+    /// What is judged: records of level 1, or raw samples, from which the same records are made again
+    #[arg(long, value_enum, default_value_t = Wanted::Auto, value_name = "SOURCE")]
+    from: Wanted,
+    /// Read raw samples without asking, whatever that costs
+    #[arg(long)]
+    yes: bool,
     /// List connections that stay as they are, too
     #[arg(long)]
     all: bool,
@@ -59,46 +59,23 @@ pub(super) struct PreviewSettings {
     pub(super) process: Process,
 }
 
-/// A change to the policies.
-#[derive(Clone, Debug)]
-pub(super) enum Edit {
-    /// Adds it, or takes it for the one of its name.
-    Put(Box<Policy>),
-    /// Takes it out.
-    Delete(PolicyId),
+/// Where connections are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    /// Level 1, or the raw topic where level 1 does not reach back and the raw topic does
+    Auto,
+    /// Records of level 1, as far back as they go
+    Level1,
+    /// Raw samples, which takes long
+    Raw,
 }
 
-/// The edit that a policy of a file is; a staged one is judged as if it were enforced.
-fn put(source: &PolicySource) -> Result<Edit> {
-    match source.parse() {
-        Parsed::Policy(mut policy, _) => {
-            policy.id.staged = false;
-            Ok(Edit::Put(policy))
-        }
-        Parsed::Foreign(_) => bail!("{} ({}) cannot be evaluated", source.title(), source.file),
-        Parsed::Invalid(errors) => {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            bail!("{} ({}) is invalid: {}", source.title(), source.file, errors.join("; "))
-        }
-    }
-}
-
-/// `networkpolicy/shop/web` or `clusternetworkpolicy/base`, in any case.
-pub(super) fn parse_id(text: &str) -> Result<PolicyId> {
-    let kinds = [
-        PolicyKind::NetworkPolicy,
-        PolicyKind::ClusterNetworkPolicy,
-        PolicyKind::AdminNetworkPolicy,
-        PolicyKind::BaselineAdminNetworkPolicy,
-    ];
-    let parts: Vec<&str> = text.split('/').collect();
-    let kind = parts.first().and_then(|name| kinds.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name)));
-    let (kind, namespace, name) = match (kind, parts.as_slice()) {
-        (Some(kind @ PolicyKind::NetworkPolicy), [_, namespace, name]) => (kind, *namespace, *name),
-        (Some(kind), [_, name]) if kind != PolicyKind::NetworkPolicy => (kind, "", *name),
-        _ => bail!("{text:?} names no policy: write networkpolicy/NAMESPACE/NAME or clusternetworkpolicy/NAME"),
-    };
-    Ok(PolicyId { kind, namespace: namespace.to_owned(), name: name.to_owned(), staged: false })
+/// What connections are made of, once that is decided.
+enum Source {
+    /// Records of level 1, all of them from this window on.
+    Stored { kept_from: Millis },
+    /// Raw samples.
+    Raw(Box<Raw>),
 }
 
 fn edits(settings: &PreviewSettings) -> Result<Vec<Edit>> {
@@ -109,7 +86,8 @@ fn edits(settings: &PreviewSettings) -> Result<Vec<Edit>> {
             bail!("{}: there is no policy in it", path.display());
         }
         for source in &world.policies {
-            edits.push(put(source)?);
+            let edit = put(source).map_err(|error| anyhow!("{} ({}): {error}", source.title(), source.file));
+            edits.push(edit.hint("weir policy check says what is wrong with policies")?);
         }
     }
     for text in &settings.delete {
@@ -119,62 +97,154 @@ fn edits(settings: &PreviewSettings) -> Result<Vec<Edit>> {
 }
 
 /// Previews.
-pub(super) async fn run(settings: &PreviewSettings) -> Result<()> {
+pub(super) async fn run(settings: &PreviewSettings, metrics: &Metrics) -> Result<()> {
     let edits = edits(settings)?;
     let since =
         time("--since", &settings.since).hint("write 2026-01-31T12:00:00Z, or an age such as 7d").exit_code(2)?;
-    let history = History::read(&settings.kafka, &settings.cluster).await?;
-    let mut judges = Judges::new(&history, settings.cni.profile(), edits);
+    let log = source::log(&settings.kafka).await?;
+    let source = choose(settings, &log, since, metrics).await?;
+    let history = source::history(&log, &settings.cluster).await?;
+    let mut preview = Preview::new(&history, &settings.cluster, settings.cni.profile(), edits, since);
     let begun = Instant::now();
-    let mut tally = Tally::default();
-    let log = Log::kafka(&settings.kafka)?;
-    let mut reader = log
-        .reader(topics::ENRICHED, Partitions::All, Start::Time(since))
-        .await
-        .with_context(|| format!("kafka at {}", settings.kafka.kafka))?;
-    while let Some(batch) = reader.next_before_end(IDLE).await? {
-        for record in &batch {
-            let Some(value) = &record.value else { continue };
-            match weir_schemas::decode::<Enriched>(value) {
-                Ok(flow) => take(&mut judges, &mut tally, &flow, since, &settings.cluster),
-                Err(error) => {
-                    tally.undecodable += 1;
-                    rate_limited!(warn, "topic {} offset {}: {error}", topics::ENRICHED, record.offset);
-                }
-            }
+    let read = match source {
+        Source::Stored { kept_from } => {
+            read::stored(&log, &mut preview, since).await?;
+            Read::Stored { kept_from, took: begun.elapsed() }
         }
-    }
-    let missing = judges.missing();
+        Source::Raw(raw) => {
+            let kept_from = raw.kept_from();
+            let cost = raw.judge(&mut preview).await?;
+            Read::Raw { kept_from, cost }
+        }
+    };
+    let missing = preview.missing();
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
         return Err(anyhow!("there was no {} since {}", names.join(", "), shown(since)))
             .hint("weir policy connections --at 0s shows what holds now");
     }
     match settings.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&tally.json(settings.all))? + "\n"))?,
+        Output::Json => {
+            let mut document = preview.tally.json(settings.all, usize::MAX);
+            if let (Value::Object(document), Value::Object(more)) = (&mut document, read.json(since)) {
+                document.extend(more);
+            }
+            print(&(serde_json::to_string_pretty(&document)? + "\n"))
+        }
         Output::Table => {
-            print(&tally.table(settings.all))?;
-            let took = begun.elapsed().as_secs_f64();
-            print(&format!(
-                "{} records of level {LEVEL} from {} to {}, in {took:.1} s\n",
-                tally.records,
-                shown(tally.first.unwrap_or(since)),
-                shown(tally.last.unwrap_or_else(now)),
-            ))?;
+            print(&table::rows(&preview.tally, settings.all))?;
+            let tally = &preview.tally;
+            let (first, last) = (tally.first.unwrap_or(since), tally.last.unwrap_or_else(now));
+            print(&read.words(tally.records, (first, last), since))
         }
     }
-    Ok(())
 }
 
-fn take(judges: &mut Judges<'_>, tally: &mut Tally, flow: &Enriched, since: i64, cluster: &str) {
-    if flow.level != LEVEL || flow.cluster != cluster || flow.window < since {
-        return;
+/// What was read, and how long that took.
+enum Read {
+    Stored { kept_from: Millis, took: Duration },
+    Raw { kept_from: Option<Millis>, cost: Cost },
+}
+
+impl Read {
+    /// From when on connections are all there, if that is later than what was asked for.
+    fn later(&self, since: Millis) -> Option<Millis> {
+        match self {
+            Self::Stored { kept_from, .. } => Some(*kept_from).filter(|from| *from > since),
+            Self::Raw { kept_from, .. } => *kept_from,
+        }
     }
-    if flow.correction > 0 || flow.kind == Kind::Delete {
-        // Its original was judged; what a repair changed is not known here.
-        tally.corrections += 1;
-        return;
+
+    fn json(&self, since: Millis) -> Value {
+        let later = self.later(since).and_then(|from| kept(from, since));
+        match self {
+            Self::Stored { took, .. } => {
+                json!({"source": "level1", "kept_from": later, "seconds": took.as_secs_f64()})
+            }
+            Self::Raw { cost, .. } => json!({
+                "source": "raw", "kept_from": later, "seconds": cost.time.as_secs_f64(),
+                "raw_messages": cost.messages, "raw_bytes": cost.bytes,
+            }),
+        }
     }
-    let verdicts: Verdicts = judges.judge(flow);
-    tally.add(flow, &verdicts);
+
+    fn words(&self, records: u64, (first, last): (Millis, Millis), since: Millis) -> String {
+        let (first, last) = (shown(first), shown(last));
+        let (mut text, topic) = match self {
+            Self::Stored { took, .. } => {
+                let took = took.as_secs_f64();
+                (format!("{records} records of level 1 from {first} to {last}, in {took:.1} s\n"), "records of level 1")
+            }
+            Self::Raw { cost, .. } => (
+                format!("{records} records from {first} to {last}, made again from {}\n", cost.done()),
+                "the raw topic",
+            ),
+        };
+        if let Some(later) = self.later(since) {
+            text += &match later {
+                Millis::MAX => format!("{topic} may not be all that there was: some are gone, or were never kept\n"),
+                later => format!("{topic} may not be all there before {}\n", shown(later)),
+            };
+        }
+        text
+    }
+}
+
+/// Decides what is read, with a person's consent to what is dear.
+async fn choose(settings: &PreviewSettings, log: &Log, since: Millis, metrics: &Metrics) -> Result<Source> {
+    let kept_from = read::kept_from(log, &settings.cluster).await?;
+    let stored = Source::Stored { kept_from };
+    if settings.from == Wanted::Level1 || (settings.from == Wanted::Auto && kept_from <= since) {
+        return Ok(stored);
+    }
+    let raw = Raw::prepare(log, &settings.cluster, since, metrics).await;
+    let raw = match (settings.from, raw) {
+        (Wanted::Raw, raw) => raw?,
+        (_, Ok(raw)) if raw.kept_from().is_none_or(|from| from < kept_from) => raw,
+        // It reaches no farther, or cannot be replayed: what is there is judged, and the end says from when on it is all.
+        (_, Ok(_) | Err(_)) => return Ok(stored),
+    };
+    let cost = raw.cost.to_come();
+    let question = match settings.from {
+        Wanted::Auto => format!("records of level 1 {}; the raw topic has {cost}", level_one_begins(kept_from)),
+        Wanted::Level1 | Wanted::Raw => format!("the raw topic has {cost}"),
+    };
+    if settings.yes {
+        eprint(&format!("{question}\n"));
+        return Ok(Source::Raw(Box::new(raw)));
+    }
+    match (confirm(&question)?, settings.from) {
+        (Some(true), _) => Ok(Source::Raw(Box::new(raw))),
+        (Some(false), Wanted::Auto | Wanted::Level1) => Ok(stored),
+        (Some(false), Wanted::Raw) => bail!("nothing was read"),
+        (None, _) => Err(anyhow!("{question}")).hint(
+            "nothing was read: --yes reads it, --from level1 judges the records of level 1 that are there, --since reads less",
+        ),
+    }
+}
+
+fn level_one_begins(kept_from: Millis) -> String {
+    match kept_from {
+        Millis::MAX => "are gone or not kept".to_owned(),
+        from => format!("may not be all there before {}", shown(from)),
+    }
+}
+
+/// Says it to a person, and not to a program that reads the result.
+fn eprint(text: &str) {
+    use std::io::Write as _;
+    // A closed standard error is no reason to fail.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A person's answer; nothing where nobody is there to ask.
+fn confirm(question: &str) -> Result<Option<bool>> {
+    use std::io::IsTerminal as _;
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Ok(None);
+    }
+    eprint(&format!("{question}\nread it? [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
 }

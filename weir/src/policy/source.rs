@@ -1,15 +1,16 @@
 //! Where a world comes from: manifests, or the metadata topic as of a time.
 
-use super::history::History;
 use super::manifests;
-use super::world::World;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_flow::Millis;
+pub(super) use weir_preview::shown;
+use weir_preview::world::World;
+use weir_preview::{History, read};
 use weir_service::HintExt as _;
-use weir_stream::KafkaSettings;
+use weir_stream::{KafkaSettings, Log};
 
 /// How far a time may be after what is complete and still mean "now", ms.
 const NOW: Millis = 120_000;
@@ -42,9 +43,17 @@ pub(super) fn time(flag: &'static str, text: &str) -> Result<Millis> {
     Ok(weir_console::filter::time(flag, text, now())?)
 }
 
-/// What there is to say, in RFC 3339, of a time.
-pub(super) fn shown(time: Millis) -> String {
-    jiff::Timestamp::from_millisecond(time).map_or_else(|_| "the end of time".to_owned(), |time| time.to_string())
+/// The log, when it answers.
+pub(super) async fn log(kafka: &KafkaSettings) -> Result<Log> {
+    let log = Log::kafka(kafka)?;
+    let hint = "is `weir up` running? give the address of your Kafka with --kafka BROKERS";
+    log.check(Duration::from_secs(10)).await.with_context(|| format!("kafka at {}", kafka.kafka)).hint(hint)?;
+    Ok(log)
+}
+
+/// What the metadata topic says of a cluster, all of it.
+pub(super) async fn history(log: &Log, cluster: &str) -> Result<History> {
+    read::history(log, cluster, usize::MAX).await
 }
 
 impl SourceSettings {
@@ -73,7 +82,7 @@ impl SourceSettings {
 
     async fn as_of(&self, flag: &'static str, text: &str) -> Result<World> {
         let at = time(flag, text).hint("write 2026-01-31T12:00:00Z, or an age such as 2h").exit_code(2)?;
-        let history = History::read(&self.kafka, &self.cluster).await?;
+        let history = history(&log(&self.kafka).await?, &self.cluster).await?;
         Ok(history.world(checked(&history, at)?))
     }
 }

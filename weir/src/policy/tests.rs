@@ -1,13 +1,13 @@
 use super::check::{Severity, findings};
 use super::connections::{Side, differences, ranges};
 use super::explain::{explain, parse_port, words};
-use super::history::{Change, History};
 use super::manifests::world;
-use super::world::World;
 use super::{Cni, lines};
 use std::path::Path;
 use weir_metadata::manifests::written;
 use weir_policy::{Direction, PolicyId, PolicyKind, Profile};
+use weir_preview::world::World;
+use weir_preview::{Change, History};
 use weir_schemas::metadata::{self, Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision};
 
 const SHOP: &str = "

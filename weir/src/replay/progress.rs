@@ -10,18 +10,18 @@ const EVERY: Duration = Duration::from_millis(200);
 const BAR: usize = 24;
 
 /// The line; it is wiped away at the end.
-pub(super) struct ProgressLine {
+pub(crate) struct ProgressLine {
     shown: Option<Instant>,
     watched: bool,
 }
 
 impl ProgressLine {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { shown: None, watched: std::io::stderr().is_terminal() }
     }
 
     /// Shows how far it is, five times a second at most.
-    pub(super) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &Progress) {
         if self.watched && self.shown.is_none_or(|shown| shown.elapsed() >= EVERY) {
             self.shown = Some(Instant::now());
             // A closed standard error is no reason to fail.
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_bar_is_as_long_as_what_is_done() {
-        let progress = Progress { messages: 7, records: 2, dns: 1, permille: 500, memory: 2 << 20 };
+        let progress = Progress { messages: 7, bytes: 70, records: 2, dns: 1, permille: 500, memory: 2 << 20 };
         let expected = "replay [############............]  50 %  7 messages, 3 records, 2 MiB wait";
         assert_eq!(render(&progress), expected);
     }

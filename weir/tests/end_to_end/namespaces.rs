@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-fn pod(name: &str, uid: u32, address: &str) -> String {
+pub(crate) fn pod(name: &str, uid: u32, address: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: shop\n  uid: 0000000{uid}-0000-4000-8000-000000000000\n  \
          labels: {{app: {name}}}\nspec:\n  containers: [{{name: c, image: i}}]\nstatus:\n  phase: Running\n  podIP: {address}\n  \
@@ -33,7 +33,7 @@ fn cluster() -> String {
 }
 
 /// Everything of a cluster between the two pods at a level.
-fn between(up: &Up, cluster: &str, level: u8) -> Vec<Value> {
+pub(crate) fn between(up: &Up, cluster: &str, level: u8) -> Vec<Value> {
     let related = |address: &str| json!({"term": {"related.ip": address}});
     up.documents(level, &[json!({"term": {"orchestrator.cluster.name": cluster}}), related(POD_A), related(POD_B)])
 }
@@ -113,16 +113,23 @@ fn since(now: Counts, before: Counts) -> Counts {
 }
 
 /// A started program, with what it needs to reach its engines.
-struct Started {
-    up: Up,
-    cluster: String,
+pub(crate) struct Started {
+    pub(crate) up: Up,
+    pub(crate) cluster: String,
     _relays: Vec<Relay>,
 }
 
-fn start(network: &Network, data: &Path, engines: &Engines, manifests: Option<&str>) -> Started {
+pub(crate) fn start(
+    network: &Network,
+    data: &Path,
+    engines: &Engines,
+    manifests: Option<&str>,
+    more: &[&str],
+) -> Started {
     let folder = data.join("manifests");
     let cluster = cluster();
     let mut arguments = vec!["--cluster", &cluster];
+    arguments.extend(more);
     if let Some(text) = manifests {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("pods.yaml"), text).unwrap();
@@ -147,7 +154,7 @@ fn on_all(name: &str, manifests: Option<&str>, check: impl Fn(&Value)) {
     }
     for engines in Engines::all() {
         let (network, data) = (Network::new(name), tempfile::tempdir().unwrap());
-        let started = start(&network, data.path(), &engines, manifests);
+        let started = start(&network, data.path(), &engines, manifests, &[]);
         for d in traffic_is_counted_exactly(&started.up, &started.cluster, &network) {
             check(&d);
         }

@@ -11,6 +11,8 @@ pub(crate) const POD_A: &str = "10.77.1.2";
 pub(crate) const POD_B: &str = "10.77.1.3";
 /// The port whose attempts the node's firewall drops.
 pub(crate) const DENIED_PORT: u16 = 9_999;
+/// The port at which pod B says what it is told.
+pub(crate) const ECHO_PORT: u16 = 8_001;
 const CONNECTIONS: usize = 20;
 const ASKED: usize = 50_000;
 const ANSWERED: usize = 200_000;
@@ -105,6 +107,23 @@ impl Network {
             .unwrap()
     }
 
+    /// Runs a role of this test program in a pod's namespace to its end.
+    pub(crate) fn act(&self, pod: &str, role: &str) {
+        let status = self.role(pod, role).wait().unwrap();
+        assert!(status.success(), "{role} failed");
+    }
+
+    /// Starts a role in a pod's namespace; it ends with the value.
+    pub(crate) fn begin(&self, pod: &str, role: &str) -> Acting {
+        Acting(self.role(pod, role))
+    }
+
+    /// Makes the node drop connections to a port, too.
+    pub(crate) fn drop_port(&self, port: u16) {
+        let node = self.node();
+        run(&format!("ip netns exec {node} nft add rule inet weirtest forward tcp dport {port} drop"));
+    }
+
     /// TCP and UDP from pod A to pod B, and one attempt that the node drops.
     pub(crate) fn traffic(&self) {
         let status = self.role("a", "client").wait().unwrap();
@@ -129,6 +148,16 @@ impl Network {
             received: read("rx_bytes") - ETHERNET * received_packets,
             received_packets,
         }
+    }
+}
+
+/// A role that acts until the value is dropped.
+pub(crate) struct Acting(Child);
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -222,6 +251,8 @@ fn role() {
         Ok("server") => server(),
         Ok("client") => client(),
         Ok(other) => match other.split(' ').collect::<Vec<_>>().as_slice() {
+            ["talk", address] => talk(address),
+            ["attempt", count, address] => attempt(count.parse().unwrap(), address),
             ["relay", address, path] => crate::relay::inside(address, Path::new(path)),
             _ => panic!("there is no role {other:?}"),
         },
@@ -229,7 +260,41 @@ fn role() {
     }
 }
 
+/// Keeps one connection open and says something on it five times a second.
+fn talk(address: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut answer = [0; 100];
+    loop {
+        stream.write_all(&[3; 100]).unwrap();
+        stream.read_exact(&mut answer).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Opens connections one after the other, and says something on those that there are.
+fn attempt(count: usize, address: &str) {
+    for _ in 0..count {
+        if let Ok(mut stream) = TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_millis(300)) {
+            let mut answer = [0; 100];
+            stream.write_all(&[3; 100]).unwrap();
+            stream.read_exact(&mut answer).unwrap();
+        }
+    }
+}
+
+/// Says what it is told, on any number of connections.
+fn echo() {
+    for stream in TcpListener::bind(("0.0.0.0", ECHO_PORT)).unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while stream.read_exact(&mut buffer).is_ok() && stream.write_all(&buffer).is_ok() {}
+        });
+    }
+}
+
 fn server() {
+    std::thread::spawn(echo);
     let udp = UdpSocket::bind("0.0.0.0:5000").unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 2_000];

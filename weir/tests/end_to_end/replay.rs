@@ -64,7 +64,7 @@ fn counts(document: &Value) -> [u64; 4] {
 }
 
 /// Two hosts on the same engines would be one another's indexer: what uses the real ones goes one after the other.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static REAL: Mutex<()> = Mutex::new(());
     REAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -121,9 +121,14 @@ fn the_demo_is_replayed_to_the_byte() {
 
 /// Starts on a capture, and waits until all of it is stored; the windows of the capture.
 fn with_capture(engines: &Engines, data: &Path) -> (Up, String, [i64; 2]) {
+    with_capture_and(engines, data, &[])
+}
+
+/// The same, with more arguments.
+pub(crate) fn with_capture_and(engines: &Engines, data: &Path, more: &[&str]) -> (Up, String, [i64; 2]) {
     let file = data.join("traffic.pcap");
     capture(&file);
-    let up = Up::start(&data.join("up"), engines, None, &["--pcap", file.to_str().unwrap()]);
+    let up = Up::start(&data.join("up"), engines, None, &[&["--pcap", file.to_str().unwrap()], more].concat());
     let first = i64::from(NOON) * 1_000;
     let windows = [first, first + 29_000];
     let cluster = up.wait_for("the capture's cluster", 60, |up| {

@@ -8,7 +8,7 @@ use crate::labels::Holds;
 use crate::model::{Action, Direction, Foreign, Tier};
 use crate::networks::{Class, UNKNOWN};
 use crate::profile::{Profile, Question, Reasons};
-use crate::trace::{Hit, Step};
+use crate::trace::{FOREIGN_NAMED, Hit, Step};
 use weir_flow::protocol;
 
 /// One direction of a verdict.
@@ -118,10 +118,10 @@ impl Walk<'_> {
         if self.kind(subject) == EndKind::External || self.kind(subject) == EndKind::Node {
             return (Possible { allow: true, deny: false }, steps);
         }
-        let foreign = self.foreign(subject);
-        if !foreign.is_empty() {
+        let (policies, more) = self.foreign(subject);
+        if !policies.is_empty() {
             self.reasons = self.reasons.and(Reasons::FOREIGN);
-            self.step(&mut steps, direction, Hit::Foreign(foreign));
+            self.step(&mut steps, direction, Hit::Foreign { policies, more });
             return (Possible { allow: true, deny: true }, steps);
         }
         let policies = self.engine.selected(subject.0).map(|end| end.policies(direction)).unwrap_or_default();
@@ -139,15 +139,17 @@ impl Walk<'_> {
         (result, steps)
     }
 
-    /// The policies that may select an end and cannot be evaluated.
-    fn foreign(&self, subject: EndNumber) -> Box<[Foreign]> {
+    /// The policies that may select an end and cannot be evaluated: some of them, and how many more.
+    fn foreign(&self, subject: EndNumber) -> (Box<[Foreign]>, usize) {
         let Some(end) = self.engine.selected(subject.0).filter(|_| !self.engine.foreign.is_empty()) else {
-            return Box::default();
+            return Default::default();
         };
         let may =
             |namespace: &str| namespace.is_empty() || self.engine.texts.find(namespace) == Some(end.known.namespace);
         let all = self.engine.foreign.iter();
-        all.filter(|foreign| (self.pending || !foreign.staged) && may(&foreign.namespace)).cloned().collect()
+        let mut all = all.filter(|foreign| (self.pending || !foreign.staged) && may(&foreign.namespace));
+        let named = all.by_ref().take(FOREIGN_NAMED).cloned().collect();
+        (named, all.count())
     }
 
     fn step(&self, steps: &mut Vec<Step>, direction: Direction, hit: Hit) {

@@ -98,6 +98,16 @@ fn policies_that_cannot_be_evaluated_make_it_unknown_and_are_named() {
     let judged = engine.judge(&mut Cache::new(8), &ask(source, destination, 80));
     assert_eq!((judged.enforced.outcome, judged.enforced.reasons), (Outcome::Unknown, Reasons::FOREIGN));
     assert_eq!(engine.judge(&mut Cache::new(8), &ask(destination, source, 80)).enforced.outcome, Outcome::Unknown);
+    // Very many are not all named.
+    for number in 0..10_000 {
+        engine.insert_foreign(Foreign { name: format!("l7-{number:05}"), ..foreign.clone() });
+    }
+    let entry = entries(&mut engine, 80).pop().unwrap();
+    assert!(entry.contains("shop/l7, CiliumNetworkPolicy shop/l7-00000,"), "{entry}");
+    assert!(entry.ends_with("shop/l7-00006 and 9993 more|unknown|-2"), "{entry}");
+    for number in 0..10_000 {
+        assert!(engine.remove_foreign(&Foreign { name: format!("l7-{number:05}"), ..foreign.clone() }));
+    }
     assert!(engine.remove_foreign(&foreign));
     assert_eq!(engine.judge(&mut Cache::new(8), &ask(source, destination, 80)).enforced.outcome, Outcome::Allow);
 }

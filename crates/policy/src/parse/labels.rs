@@ -6,6 +6,10 @@ use crate::model::{Operator, Requirement, Selector};
 const NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                     alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const KEY: &str = "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                   alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                   '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. \
+                   'example.com/MyName')";
 const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
                      start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
                      for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -120,7 +124,8 @@ fn is_label_value(text: &str) -> bool {
 fn label_value(report: &mut Report, path: &str, text: &str) {
     if text.len() > 63 {
         report.invalid(path, &quoted(text), "must be no more than 63 bytes");
-    } else if !is_label_value(text) {
+    }
+    if !(text.is_empty() || is_name(text)) {
         report.invalid(path, &quoted(text), VALUE);
     }
 }
@@ -133,9 +138,7 @@ fn key(report: &mut Report, path: &str, text: &str) {
     };
     let mut fail = |detail: &str| report.invalid(path, &quoted(text), detail);
     if name.contains('/') {
-        fail(
-            "a valid label key must consist of a name with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
-        );
+        fail(KEY);
         return;
     }
     match prefix {
@@ -148,7 +151,8 @@ fn key(report: &mut Report, path: &str, text: &str) {
         fail("name part must be non-empty");
     } else if name.len() > 63 {
         fail("name part must be no more than 63 bytes");
-    } else if !is_name(name) {
+    }
+    if !is_name(name) {
         fail(NAME);
     }
 }

@@ -6,11 +6,12 @@ use crate::field::{At, Report, quoted};
 use crate::model::{
     Action, Direction, Namespaces, Peer, Pods, Policy, PolicyId, PortMatch, Ports, Rule, Selector, Tier,
 };
-use crate::networks::parse_network;
+use crate::networks::{parse_network, sloppiness};
+use ipnet::IpNet;
 use serde_json::Value;
 use weir_flow::protocol;
 
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 const PORT: &str = "must be between 1 and 65535, inclusive";
 
@@ -52,7 +53,7 @@ fn types(report: &mut Report, at: &At<'_>, no_egress: bool) -> (bool, bool) {
         match one.text(report) {
             Some("Ingress") => speaks.0 = true,
             Some("Egress") => speaks.1 = true,
-            Some(other) => report.unsupported(&one.path, other, &["Egress", "Ingress"]),
+            Some(other) => report.unsupported(&one.path, other, &["Ingress", "Egress"]),
             None => {}
         }
     }
@@ -169,22 +170,27 @@ fn ip_block(report: &mut Report, at: &At<'_>) -> Option<Peer> {
         report.required(&path, "");
         return None;
     }
-    let network = parse_network(text);
-    if network.is_none() {
-        report.invalid(&path, &quoted(text), CIDR);
-    }
+    let network = network(report, &path, text);
     let mut except = Vec::new();
     for one in at.field("except").map(|field| field.elements(report)).unwrap_or_default() {
         let Some(text) = one.text(report) else { continue };
-        let Some(part) = parse_network(text) else {
-            report.invalid(&one.path, &quoted(text), CIDR);
-            continue;
-        };
-        let Some(network) = network else { continue };
+        let (Some(part), Some(network)) = (self::network(report, &one.path, text), network) else { continue };
         if !network.contains(&part) || network == part {
             report.invalid(&one.path, &quoted(text), "must be a strict subset of `cidr`");
         }
         except.push(part);
     }
     Some(Peer::IpBlock { network: network?, except })
+}
+
+/// A network, of which not every version takes every form.
+fn network(report: &mut Report, path: &str, text: &str) -> Option<IpNet> {
+    let Some(network) = parse_network(text) else {
+        report.invalid(path, &quoted(text), CIDR);
+        return None;
+    };
+    if let Some(detail) = sloppiness(text) {
+        report.newer(path, &quoted(text), detail);
+    }
+    Some(network)
 }

@@ -45,7 +45,7 @@ fn ports_are_refused_in_the_words_of_the_api_server() {
         ),
         (
             json!({"port": 80, "protocol": "ICMP"}),
-            format!("{path}.protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\""),
+            format!("{path}.protocol: Unsupported value: \"ICMP\": supported values: \"TCP\", \"UDP\", \"SCTP\""),
         ),
         (
             json!({"port": "very-long-port-name"}),
@@ -126,7 +126,7 @@ fn selectors_are_refused_in_the_words_of_the_api_server() {
 fn policy_types_and_shapes_are_refused() {
     network_policy(
         &json!({"podSelector": {}, "policyTypes": ["Ingress", "Out"]}),
-        &["spec.policyTypes[1]: Unsupported value: \"Out\": supported values: \"Egress\", \"Ingress\""],
+        &["spec.policyTypes[1]: Unsupported value: \"Out\": supported values: \"Ingress\", \"Egress\""],
     );
     network_policy(
         &json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress", "Ingress"]}),
@@ -153,8 +153,8 @@ fn policy_types_and_shapes_are_refused() {
 #[test]
 fn what_a_kind_does_not_have_is_told_and_does_not_count() {
     let spec = json!({"podSelector": {"matchlabels": {"a": "b"}}, "ingres": [{}]});
-    let Parsed::Policy(policy, unknown) = parse(object("NetworkPolicy"), &spec) else { panic!() };
-    assert_eq!(unknown, ["spec.ingres", "spec.podSelector.matchlabels"]);
+    let Parsed::Policy(policy, remarks) = parse(object("NetworkPolicy"), &spec) else { panic!() };
+    assert_eq!(remarks.unknown, ["spec.ingres", "spec.podSelector.matchlabels"]);
     assert_eq!(policy.ingress.as_deref(), Some(&[][..]));
     assert!(policy.subject.pods.requirements.is_empty());
 }

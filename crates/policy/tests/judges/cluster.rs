@@ -157,8 +157,8 @@ pub(crate) fn engine<'a>(profile: Profile, policies: impl Iterator<Item = &'a Va
     let mut engine = Engine::new(profile);
     for object in policies {
         match policy(object) {
-            Parsed::Policy(policy, unknown) => {
-                assert!(unknown.is_empty(), "fields that the kind does not have: {unknown:?}");
+            Parsed::Policy(policy, remarks) => {
+                assert!(remarks.unknown.is_empty(), "fields that the kind does not have: {remarks:?}");
                 engine.insert(*policy);
             }
             Parsed::Foreign(foreign) => engine.insert_foreign(foreign),

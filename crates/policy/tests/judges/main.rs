@@ -4,4 +4,5 @@
 mod cases;
 mod cluster;
 mod evaluator;
+mod refused;
 mod truth;

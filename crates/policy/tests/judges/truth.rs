@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, engine};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use weir_policy::{Cache, Profile};
 
 /// Kinds as the table abbreviates them.
@@ -60,19 +61,29 @@ fn what_the_specifications_say_is_what_comes_out() {
     let table: Value = serde_saphyr::from_str(include_str!("truth.yaml")).unwrap();
     let mut cluster = Cluster::default();
     table["cluster"].as_array().unwrap().iter().for_each(|object| cluster.add(object));
-    let (mut cases, mut wrong) = (0, Vec::new());
+    let (mut cases, mut specified, mut wrong) = (0, 0, Vec::new());
+    let (mut sentences, mut asked) = (BTreeSet::new(), BTreeSet::new());
     for group in table["table"].as_array().unwrap() {
         let sentence = group["says"].as_str().expect("a sentence");
         assert!(sentence.len() > 20, "{sentence:?} is no sentence");
+        assert!(sentences.insert(sentence), "{sentence:?} stands there twice");
+        let is_specified = match group["of"].as_str() {
+            Some("k8s" | "cnp" | "anp") => true,
+            Some("plugin" | "weir") => false,
+            other => panic!("{sentence:?}: whose sentence is it? {other:?}"),
+        };
         let profile = Profile::named(group["profile"].as_str().unwrap_or("none")).unwrap();
         let policies = policies(group);
         for line in group["then"].as_array().unwrap() {
             cases += 1;
+            specified += u32::from(is_specified);
+            let case_of = (group["profile"].to_string(), group["policies"].to_string(), line.to_string());
+            assert!(asked.insert(case_of), "{line} is asked twice of the same policies, in: {sentence}");
             if let Err(found) = case(&cluster, &policies, profile, line.as_str().unwrap()) {
                 wrong.push(format!("{found}\n    where it says: {sentence}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{} of {cases} cases:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(cases >= 300, "the table has only {cases} cases");
+    assert!(specified >= 300, "only {specified} of {cases} cases try a sentence of a specification");
 }

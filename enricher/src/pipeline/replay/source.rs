@@ -33,6 +33,16 @@ impl Source {
         Ok(Self { log: log.clone(), topic: topic.to_owned(), open })
     }
 
+    /// How many messages there are until the ends as they are now; some of them may be marks of transactions.
+    pub(super) async fn messages(&self) -> anyhow::Result<u64> {
+        let mut messages = 0_u64;
+        for (number, open) in &self.open {
+            let end = self.log.log_end(&TopicPartition::new(self.topic.as_str(), *number)).await?;
+            messages = messages.saturating_add(u64::try_from(end.saturating_sub(open.next)).unwrap_or(0));
+        }
+        Ok(messages)
+    }
+
     /// The lowest append time of the first messages; nothing when there are none.
     pub(super) async fn first_append_time(&mut self) -> anyhow::Result<Option<Millis>> {
         let mut lowest: Option<Millis> = None;

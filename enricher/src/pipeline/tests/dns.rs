@@ -30,7 +30,16 @@ async fn questions_become_records_and_name_what_was_talked_to() {
 /// The DNS records of a replay of the first window.
 async fn replayed(world: &World) -> Vec<Dns> {
     let (cluster, mmdb) = (CLUSTER.to_owned(), Vec::new());
-    let request = Request { cluster, from: 100_000, to: 100_000, open: true, before_history: false, mmdb };
+    let request = Request {
+        cluster,
+        from: 100_000,
+        to: 100_000,
+        open: true,
+        before_history: false,
+        mmdb,
+        as_far_as_known: false,
+        level: None,
+    };
     let mut replay = Replay::prepare(&request, &world.log, &Metrics::new()).await.unwrap();
     let mut records = Vec::new();
     while let Some(more) = replay.next().await.unwrap() {

@@ -2,10 +2,20 @@
 
 use super::*;
 use crate::replay::{PlanError, Records, Replay, Request};
+use weir_flow::Level;
 use weir_stream::TopicPartition;
 
 fn request(from: Millis, to: Millis) -> Request {
-    Request { cluster: CLUSTER.to_owned(), from, to, open: false, before_history: false, mmdb: Vec::new() }
+    Request {
+        cluster: CLUSTER.to_owned(),
+        from,
+        to,
+        open: false,
+        before_history: false,
+        mmdb: Vec::new(),
+        as_far_as_known: false,
+        level: None,
+    }
 }
 
 async fn all(world: &World, request: &Request) -> anyhow::Result<Records> {
@@ -111,6 +121,35 @@ async fn metadata_that_does_not_reach_the_windows_is_refused() {
     assert!(error.contains("metadata is whole from 1970-01-01T00:01:44Z on only"), "{error}");
     let all_the_same = Request { before_history: true, ..request(100_000, 100_000) };
     assert!(!replayed(&world, &all_the_same).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_level_is_replayed_as_far_as_it_is_known() {
+    let world = processed(20_000, 160_000).await;
+    let far = |level| Request { as_far_as_known: true, level: Some(level), ..request(100_000, 900_000) };
+    let one = replayed(&world, &far(Level::One)).await.unwrap();
+    let stored = |last: Millis| -> Vec<Enriched> {
+        world.enriched().into_iter().filter(|record| record.level == 1 && record.generation <= last).collect()
+    };
+    assert_eq!(bytes_of(&one), bytes_of(&stored(Millis::MAX)));
+    let zero = replayed(&world, &far(Level::Zero)).await.unwrap();
+    assert!(!zero.is_empty() && zero.iter().all(|record| record.level == 0), "the settings keep none of it");
+    let sum = |records: &[Enriched]| records.iter().map(|record| record.totals.forward_bytes).sum::<u64>();
+    assert_eq!(sum(&zero), sum(&one));
+    // Metadata ends in the second window: its records would need more of it.
+    world.metadata(&heartbeat(108_000)).await;
+    let one = replayed(&world, &far(Level::One)).await.unwrap();
+    assert_eq!(bytes_of(&one), bytes_of(&stored(100_000)));
+    assert!(!one.is_empty() && one.len() < stored(Millis::MAX).len());
+    let error = refused(&world, &Request { from: 120_000, ..far(Level::One) }).await;
+    assert!(error.contains("metadata is complete up to 1970-01-01T00:01:48Z only"), "{error}");
+    let replay = Replay::prepare(&far(Level::One), &world.log, &Metrics::new()).await.unwrap();
+    let ends = [0, 1].map(|number| TopicPartition::new(topics::raw(CLUSTER), number));
+    let mut messages = 0;
+    for end in &ends {
+        messages += u64::try_from(world.log.log_end(end).await.unwrap()).unwrap();
+    }
+    assert_eq!(replay.messages_to_read(), messages);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Connections as a table, as JSON, and as a graph.
 
 use super::{Connections, PROTOCOLS, Peer, Row, Span, Spans};
-use crate::policy::world::Refused;
 use crate::policy::{Form, table};
 use anyhow::Result;
 use serde_json::json;
@@ -10,6 +9,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use weir_flow::protocol;
 use weir_policy::Outcome;
+use weir_preview::world::Refused;
 
 /// The rows of what is said, with neighbouring addresses of which the same is said put together.
 pub(in crate::policy) fn rows(connections: &Connections) -> Vec<Row> {

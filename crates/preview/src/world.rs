@@ -10,26 +10,26 @@ use weir_policy::{
 
 /// A policy object.
 #[derive(Clone, Debug)]
-pub(crate) struct PolicySource {
+pub struct PolicySource {
     /// `apiVersion`.
-    pub(crate) api_version: String,
+    pub api_version: String,
     /// `kind`.
-    pub(crate) kind: String,
+    pub kind: String,
     /// Namespace; empty for a cluster-wide one.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// Name.
-    pub(crate) name: String,
+    pub name: String,
     /// Whether it is staged.
-    pub(crate) staged: bool,
+    pub staged: bool,
     /// What it says.
-    pub(crate) spec: Spec,
+    pub spec: Spec,
     /// Where it is written; empty for one that is not from a manifest.
-    pub(crate) file: String,
+    pub file: String,
 }
 
 /// What a policy says: as it is written by a person, or as an API server took it.
 #[derive(Clone, Debug)]
-pub(crate) enum Spec {
+pub enum Spec {
     /// To be validated.
     Written(serde_json::Value),
     /// As text of the metadata topic.
@@ -38,7 +38,8 @@ pub(crate) enum Spec {
 
 impl PolicySource {
     /// Reads it.
-    pub(crate) fn parse(&self) -> Parsed {
+    #[must_use]
+    pub fn parse(&self) -> Parsed {
         let object = PolicyObject {
             api_version: &self.api_version,
             kind: &self.kind,
@@ -53,7 +54,8 @@ impl PolicySource {
     }
 
     /// `NetworkPolicy shop/web`.
-    pub(crate) fn title(&self) -> String {
+    #[must_use]
+    pub fn title(&self) -> String {
         let place = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
         format!("{} {place}{}", self.kind, self.name)
     }
@@ -61,72 +63,72 @@ impl PolicySource {
 
 /// A pod, or what a workload's template makes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Pod {
+pub struct Pod {
     /// Its own name; empty for a template's.
-    pub(crate) name: String,
+    pub name: String,
     /// Labels as `k=v`, sorted.
-    pub(crate) labels: Vec<String>,
+    pub labels: Vec<String>,
     /// Whether these are all labels.
-    pub(crate) complete: bool,
+    pub complete: bool,
     /// Name, protocol and number of its ports.
-    pub(crate) ports: Vec<(String, u8, u16)>,
+    pub ports: Vec<(String, u8, u16)>,
     /// Whether it uses its node's network.
-    pub(crate) host_network: bool,
+    pub host_network: bool,
     /// Name of its node; empty where it is not known.
-    pub(crate) node: String,
+    pub node: String,
     /// Its addresses.
-    pub(crate) addresses: Vec<Address>,
+    pub addresses: Vec<Address>,
 }
 
 /// Name of a namespace and of a workload in it: the top of the owners, or the pod itself.
-pub(crate) type WorkloadName = (String, String);
+pub type WorkloadName = (String, String);
 
 /// A node.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Node {
+pub struct Node {
     /// Labels as `k=v`.
-    pub(crate) labels: Vec<String>,
+    pub labels: Vec<String>,
     /// Addresses.
-    pub(crate) addresses: Vec<Address>,
+    pub addresses: Vec<Address>,
 }
 
 /// Everything.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World {
+pub struct World {
     /// Labels of namespaces, and whether they are all.
-    pub(crate) namespaces: BTreeMap<String, (Vec<String>, bool)>,
+    pub namespaces: BTreeMap<String, (Vec<String>, bool)>,
     /// Nodes by name.
-    pub(crate) nodes: BTreeMap<String, Node>,
+    pub nodes: BTreeMap<String, Node>,
     /// Pods by workload.
-    pub(crate) workloads: BTreeMap<WorkloadName, Vec<Pod>>,
+    pub workloads: BTreeMap<WorkloadName, Vec<Pod>>,
     /// Policies.
-    pub(crate) policies: Vec<PolicySource>,
+    pub policies: Vec<PolicySource>,
 }
 
 /// An end of a question.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub struct Place {
     /// Its number in the engine.
-    pub(crate) number: EndNumber,
+    pub number: EndNumber,
     /// Its address, if it is known.
-    pub(crate) address: Option<Address>,
+    pub address: Option<Address>,
     /// Its node's name; empty where it is not known.
-    pub(crate) node: String,
+    pub node: String,
     /// Its namespace; empty for what is in none.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// What it is called.
-    pub(crate) title: String,
+    pub title: String,
 }
 
 /// A policy that the API server would refuse.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// Its kind and name.
-    pub(crate) title: String,
+    pub title: String,
     /// Its file.
-    pub(crate) file: String,
+    pub file: String,
     /// Why.
-    pub(crate) errors: Vec<FieldError>,
+    pub errors: Vec<FieldError>,
 }
 
 impl std::fmt::Display for Refused {
@@ -138,7 +140,8 @@ impl std::fmt::Display for Refused {
 
 impl World {
     /// The policies compiled, and those that are invalid and do not count.
-    pub(crate) fn compile(&self, profile: Profile) -> (Engine, Vec<Refused>) {
+    #[must_use]
+    pub fn compile(&self, profile: Profile) -> (Engine, Vec<Refused>) {
         let mut engine = Engine::new(profile);
         let mut refused = Vec::new();
         for source in &self.policies {
@@ -154,7 +157,7 @@ impl World {
     }
 
     /// A pod as an end.
-    pub(crate) fn place(&self, engine: &mut Engine, namespace: &str, pod: &Pod, title: String) -> Place {
+    pub fn place(&self, engine: &mut Engine, namespace: &str, pod: &Pod, title: String) -> Place {
         let nothing = (Vec::new(), true);
         let (namespace_labels, known) = self.namespaces.get(namespace).unwrap_or(&nothing);
         let ports: Vec<NamedPort<'_>> = pod
@@ -177,7 +180,10 @@ impl World {
 
     /// What a person means: `namespace/workload`, `namespace/pod`, `node/name`, or an address, which may be a pod's or a node's. Of a
     /// workload one pod of each kind that policies can tell apart.
-    pub(crate) fn find(&self, engine: &mut Engine, name: &str) -> Result<Vec<Place>> {
+    ///
+    /// # Errors
+    /// A name that nobody has, or that is none.
+    pub fn find(&self, engine: &mut Engine, name: &str) -> Result<Vec<Place>> {
         if let Ok(address) = name.parse::<Address>() {
             return Ok(vec![self.at(engine, address)]);
         }
@@ -223,7 +229,7 @@ impl World {
 }
 
 /// An address that nobody in the cluster has.
-pub(crate) fn outside(engine: &mut Engine, address: Address) -> Place {
+pub fn outside(engine: &mut Engine, address: Address) -> Place {
     Place {
         number: engine.end::<&str>(&End::External),
         address: Some(address),
@@ -234,7 +240,8 @@ pub(crate) fn outside(engine: &mut Engine, address: Address) -> Place {
 }
 
 /// One of each that policies tell apart.
-pub(crate) fn distinct(engine: &Engine, places: Vec<Place>) -> Vec<Place> {
+#[must_use]
+pub fn distinct(engine: &Engine, places: Vec<Place>) -> Vec<Place> {
     let mut seen = std::collections::BTreeSet::new();
     places
         .into_iter()
@@ -243,7 +250,7 @@ pub(crate) fn distinct(engine: &Engine, places: Vec<Place>) -> Vec<Place> {
 }
 
 /// What the policies say about a connection.
-pub(crate) fn judge(
+pub fn judge(
     engine: &Engine,
     cache: &mut Cache,
     (source, destination): (&Place, &Place),

@@ -1,24 +1,16 @@
 //! The metadata topic as what policies need: who there was at a time, and which policies held.
 
-use super::world::{Node, Pod, PolicySource, Spec, World};
-use anyhow::{Context as _, Result, bail};
+use crate::world::{Node, Pod, PolicySource, Spec, World};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 use weir_flow::Millis;
 use weir_schemas::metadata::{self, Metadata, Object, Proof, Revision};
-use weir_schemas::topics;
-use weir_service::HintExt as _;
-use weir_stream::{KafkaSettings, Log, Partitions, Start};
-
-/// How long an answer of the log is awaited.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// All revisions of one object, by ordinal.
 type Revisions = BTreeMap<u64, Revision>;
 
 /// Where in an uncertain time a change is taken to lie: nodes and servers do not tell times exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Change {
+pub enum Change {
     /// As early as it can have been.
     Early,
     /// As late as it can have been.
@@ -27,7 +19,7 @@ pub(super) enum Change {
 
 /// Everything that the topic says about one cluster.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub struct History {
     /// By kind and UID.
     objects: HashMap<(&'static str, String), Revisions>,
     /// UIDs of namespaces and nodes by kind and name.
@@ -36,6 +28,7 @@ pub(super) struct History {
     complete_to: Option<Millis>,
     /// From when on it is whole.
     begins: Option<Millis>,
+    revisions: usize,
 }
 
 fn holds(revision: &Revision, at: Millis, change: Change) -> bool {
@@ -47,34 +40,8 @@ fn holds(revision: &Revision, at: Millis, change: Change) -> bool {
 }
 
 impl History {
-    /// Reads the topic to its end.
-    pub(super) async fn read(kafka: &KafkaSettings, cluster: &str) -> Result<Self> {
-        let log = Log::kafka(kafka)?;
-        let hint = "is `weir up` running? give the address of your Kafka with --kafka BROKERS";
-        log.check(Duration::from_secs(10)).await.with_context(|| format!("kafka at {}", kafka.kafka)).hint(hint)?;
-        let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await?;
-        let mut history = Self::default();
-        while let Some(batch) = reader.next_before_end(IDLE).await? {
-            for record in &batch {
-                let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
-                let Some(value) = &record.value else {
-                    history.forget(key);
-                    continue;
-                };
-                let message = weir_schemas::decode::<Metadata>(value)
-                    .with_context(|| format!("topic {} offset {}", topics::METADATA, record.offset))
-                    .hint("it was written by a newer version of weir; upgrade this one")?;
-                history.take(message, key, cluster);
-            }
-        }
-        if history.complete_to.is_none() {
-            bail!("topic {} says nothing about cluster {cluster}; name another one with --cluster", topics::METADATA);
-        }
-        Ok(history)
-    }
-
     /// Takes a message of the topic.
-    pub(super) fn take(&mut self, message: Metadata, key: &str, cluster: &str) {
+    pub fn take(&mut self, message: Metadata, key: &str, cluster: &str) {
         match message {
             Metadata::Heartbeat(heartbeat) if heartbeat.cluster == cluster => {
                 if key != metadata::first_heartbeat_key(cluster) {
@@ -93,41 +60,59 @@ impl History {
                     }
                 }
                 let revisions = self.objects.entry((kind, revision.uid.clone())).or_default();
-                revisions.insert(revision.revision, revision);
+                let known = revisions.insert(revision.revision, revision);
+                self.revisions += usize::from(known.is_none());
             }
             Metadata::Heartbeat(_) | Metadata::Revision(_) => {}
         }
     }
 
-    fn forget(&mut self, key: &str) {
+    /// Takes a tombstone of the topic.
+    pub fn forget(&mut self, key: &str) {
         let parts: Vec<&str> = key.rsplitn(4, '/').collect();
         let [revision, uid, kind, _] = parts.as_slice() else { return };
         let kinds = ["Pod", "Node", "Namespace", "Policy"];
         let kind = kinds.into_iter().find(|known| known == kind);
         let revisions = kind.and_then(|kind| self.objects.get_mut(&(kind, (*uid).to_owned())));
         if let (Some(revisions), Ok(revision)) = (revisions, revision.parse()) {
-            revisions.remove(&revision);
+            self.revisions -= usize::from(revisions.remove(&revision).is_some());
         }
     }
 
+    /// Whether the topic spoke of the cluster at all.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.complete_to.is_some()
+    }
+
     /// Up to when the history is complete, ms since the epoch.
-    pub(super) fn complete_to(&self) -> Millis {
+    #[must_use]
+    pub fn complete_to(&self) -> Millis {
         self.complete_to.unwrap_or(Millis::MIN)
     }
 
+    /// How many revisions it holds.
+    #[must_use]
+    pub fn revisions(&self) -> usize {
+        self.revisions
+    }
+
     /// From when on it is whole, if it says so.
-    pub(super) fn begins(&self) -> Option<Millis> {
+    #[must_use]
+    pub fn begins(&self) -> Option<Millis> {
         self.begins
     }
 
     /// An object's revision that held at a time.
-    pub(super) fn held(&self, kind: &'static str, uid: &str, at: Millis, change: Change) -> Option<&Revision> {
+    #[must_use]
+    pub fn held(&self, kind: &'static str, uid: &str, at: Millis, change: Change) -> Option<&Revision> {
         let revisions = self.objects.get(&(kind, uid.to_owned()))?;
         revisions.values().rev().find(|revision| holds(revision, at, change))
     }
 
     /// The namespace or node of a name that there was at a time.
-    pub(super) fn named(&self, kind: &'static str, name: &str, at: Millis, change: Change) -> Option<&Revision> {
+    #[must_use]
+    pub fn named(&self, kind: &'static str, name: &str, at: Millis, change: Change) -> Option<&Revision> {
         let uids = self.named.get(&(kind, name.to_owned()))?;
         uids.iter().rev().find_map(|uid| self.held(kind, uid, at, change))
     }
@@ -142,12 +127,14 @@ impl History {
     }
 
     /// The policies that held at a time.
-    pub(super) fn policies(&self, at: Millis, change: Change) -> Vec<PolicySource> {
+    #[must_use]
+    pub fn policies(&self, at: Millis, change: Change) -> Vec<PolicySource> {
         self.all("Policy", at, change).into_iter().filter_map(policy).collect()
     }
 
     /// Every time at which a policy may have changed, in order, each once.
-    pub(super) fn policy_changes(&self, change: Change) -> Vec<Millis> {
+    #[must_use]
+    pub fn policy_changes(&self, change: Change) -> Vec<Millis> {
         let of_kind = self.objects.iter().filter(|((of, _), _)| *of == "Policy");
         let bounds = of_kind.flat_map(|(_, revisions)| revisions.values()).flat_map(|revision| {
             std::iter::once(&revision.valid_from).chain(&revision.valid_to).map(move |bound| match change {
@@ -162,7 +149,8 @@ impl History {
     }
 
     /// Everything as it was at a time.
-    pub(super) fn world(&self, at: Millis) -> World {
+    #[must_use]
+    pub fn world(&self, at: Millis) -> World {
         let change = Change::Late;
         let mut world = World { policies: self.policies(at, change), ..World::default() };
         for revision in self.all("Namespace", at, change) {
@@ -185,7 +173,8 @@ impl History {
 }
 
 /// A pod of a revision, and the name of its workload.
-pub(super) fn pod(revision: &Revision) -> Option<(String, Pod)> {
+#[must_use]
+pub fn pod(revision: &Revision) -> Option<(String, Pod)> {
     let Object::Pod(pod) = &revision.object else { return None };
     let ports = pod.ports.iter().map(|port| (port.name.clone(), port.protocol, port.port)).collect();
     let found = Pod {

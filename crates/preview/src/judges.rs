@@ -1,8 +1,8 @@
 //! Every record under the policies of its time, and under those with the edits.
 
-use super::Edit;
-use crate::policy::history::{Change, History, pod};
-use crate::policy::world::{Node, Place, World, judge, outside};
+use crate::edit::Edit;
+use crate::history::{Change, History, pod};
+use crate::world::{Node, Place, World, judge, outside};
 use std::collections::{BTreeMap, HashMap};
 use weir_flow::Millis;
 use weir_policy::{Cache, End, Engine, Outcome, PolicyId, Profile};
@@ -16,13 +16,13 @@ const STATES: usize = 32;
 
 /// What is said of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdicts {
+pub struct Verdicts {
     /// By the policies of its time.
-    pub(super) now: Outcome,
+    pub now: Outcome,
     /// By those with the edits.
-    pub(super) then: Outcome,
+    pub then: Outcome,
     /// Why one of them is not known.
-    pub(super) why: String,
+    pub why: String,
 }
 
 impl Verdicts {
@@ -44,7 +44,7 @@ type Both = (Place, Place);
 
 /// Everything that is needed to judge.
 #[derive(Debug)]
-pub(super) struct Judges<'a> {
+pub struct Judges<'a> {
     history: &'a History,
     profile: Profile,
     edits: Vec<Edit>,
@@ -59,7 +59,9 @@ pub(super) struct Judges<'a> {
 }
 
 impl<'a> Judges<'a> {
-    pub(super) fn new(history: &'a History, profile: Profile, edits: Vec<Edit>) -> Self {
+    /// Judges by what was known then, with the answers of a profile and with these edits.
+    #[must_use]
+    pub fn new(history: &'a History, profile: Profile, edits: Vec<Edit>) -> Self {
         let changes = [Change::Early, Change::Late].map(|change| (change, history.policy_changes(change)));
         let missing = edits.iter().filter_map(|edit| match edit {
             Edit::Delete(id) => Some(id.clone()),
@@ -79,12 +81,13 @@ impl<'a> Judges<'a> {
     }
 
     /// Policies to be deleted that were never there.
-    pub(super) fn missing(&self) -> &[PolicyId] {
+    #[must_use]
+    pub fn missing(&self) -> &[PolicyId] {
         if self.states.is_empty() { &[] } else { &self.missing }
     }
 
     /// Judges a record. Where policies or labels changed within its window, or may have, both ways must agree.
-    pub(super) fn judge(&mut self, flow: &Enriched) -> Verdicts {
+    pub fn judge(&mut self, flow: &Enriched) -> Verdicts {
         let last = flow.window.saturating_add(flow.window_length).saturating_sub(1);
         let before = self.judge_at(flow, flow.window, Change::Late);
         let after = self.judge_at(flow, last, Change::Early);
