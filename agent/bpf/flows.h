@@ -114,9 +114,11 @@ INLINE void leave_host_out(__u32 address[4])
  * Counts a packet of a flow for which there is no room as it is: that in WEIR_SCRATCH. Where that is not judged yet (has no
  * packets) only if a coarse flow is there already; returns 1 if not.
  */
-GLOBAL int weir_coarsen(struct __sk_buff *ctx, const struct weir_key *exact, const struct packet *p, __u64 now)
+GLOBAL int weir_coarsen(struct __sk_buff *ctx, const struct weir_key *exact, const struct packet *p, __u64 now,
+			__u32 chosen)
 {
-	__u32 buffer = active_buffer(now), zero = 0, coarse = 1;
+	/* That in which the packet was counted as seen: the one in use may have changed meanwhile. */
+	__u32 buffer = chosen & 1, zero = 0, coarse = 1;
 	struct weir_flow *flow, *fresh;
 	struct weir_key *key;
 	__u64 *fill;
@@ -229,7 +231,7 @@ GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *given, cons
 	__builtin_memset(fresh, 0, sizeof(*fresh));
 	fresh->sampling = factor;
 	/* Under pressure most packets belong to a coarse flow that is there: only then is nothing asked about the end. */
-	if (*fill >= weir_flows_limit && !weir_coarsen(ctx, key, p, now))
+	if (*fill >= weir_flows_limit && !weir_coarsen(ctx, key, p, now, chosen))
 		return 0;
 	begin(ctx, key, p, now, fresh);
 	if (fresh->flags & WEIR_FLOW_DNS)
@@ -241,7 +243,7 @@ GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *given, cons
 	if (flow)
 		weir_join(flow, fresh, p, now);
 	else
-		weir_coarsen(ctx, key, p, now);
+		weir_coarsen(ctx, key, p, now, chosen);
 	return 0;
 }
 
