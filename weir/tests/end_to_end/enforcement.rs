@@ -6,7 +6,6 @@ use crate::namespaces::{Started, between, pod, start};
 use crate::network::{DENIED_PORT, ECHO_PORT, Network, POD_A, POD_B};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
 
 /// A port that the policy does not name, so that the end of the tier denies it, and the node drops it.
 const UNNAMED_PORT: u16 = 9_000;
@@ -84,12 +83,18 @@ fn dropped(document: &Value, class: &str) -> u64 {
         .sum()
 }
 
-/// Every attempt goes as policies say, or is lost for a reason that is no policy's.
-fn as_judged(network: &Network, started: &Started) {
+/// Attempts of every kind, all in one or two windows.
+fn attempts(network: &Network) {
     for port in [ECHO_PORT, DENIED_PORT, UNNAMED_PORT, CLOSED_PORT] {
         network.act("a", &format!("attempt 4 {POD_B}:{port}"));
     }
+    network.act("a", &format!("attempt 1 {POD_B}:{UNDECLARED_PORT}"));
     network.act("a", &format!("attempt 4 {NOWHERE}:80"));
+    network.act("a", &format!("attempt 2 {ELSEWHERE}:80"));
+}
+
+/// Every attempt goes as policies say, or is lost for a reason that is no policy's.
+fn as_judged(started: &Started) {
     let allowed = wait_for(started, "what is allowed", ECHO_PORT, |d| number(d, "weir.connections.started") > 0);
     assert_eq!((verdict(&allowed), explanation(&allowed)), (&json!(["allow"]), "as_judged"), "{allowed:#}");
     assert_eq!(allowed["rule"]["name"], json!(["shop/knp.default.server"]), "{allowed:#}");
@@ -118,8 +123,7 @@ fn as_judged(network: &Network, started: &Started) {
 }
 
 /// What cannot be evaluated is unknown and named, on records and on the command line; what is staged is pending.
-fn unknown_and_pending(network: &Network, started: &Started, folder: &Path) {
-    network.act("a", &format!("attempt 2 {ELSEWHERE}:80"));
+fn unknown_and_pending(started: &Started, folder: &Path) {
     let named = "CiliumNetworkPolicy lab/l7";
     let unknown = started.up.wait_for("what cannot be evaluated", 40, |up| {
         let of = [
@@ -150,7 +154,6 @@ fn unknown_and_pending(network: &Network, started: &Started, folder: &Path) {
 
 /// The firewall drops what policies allow: at least three attempts make a mismatch, fewer do not.
 fn dropped_though_allowed(network: &Network, started: &Started) {
-    network.act("a", &format!("attempt 1 {POD_B}:{UNDECLARED_PORT}"));
     let once = wait_for(started, "one attempt", UNDECLARED_PORT, |d| dropped(d, "policy") > 0);
     assert_eq!((verdict(&once), explanation(&once)), (&json!(["allow"]), "unexplained"), "{once:#}");
     network.act("a", &format!("attempt 8 {POD_B}:{UNDECLARED_PORT}"));
@@ -161,7 +164,6 @@ fn dropped_though_allowed(network: &Network, started: &Started) {
 
 /// A policy that changes says nothing against a connection that was there before; those that come after it are a mismatch.
 fn changed_under_a_connection(network: &Network, started: &Started, folder: &Path) {
-    let talking = network.begin("a", &format!("talk {POD_B}:{ECHO_PORT}"));
     wait_for(started, "the connection", ECHO_PORT, |d| number(d, "source.bytes") > 2_000);
     // What was allowed is not any more, and nobody enforces that.
     let changed = manifests(&[CLOSED_PORT, UNDECLARED_PORT]);
@@ -172,14 +174,14 @@ fn changed_under_a_connection(network: &Network, started: &Started, folder: &Pat
     assert_eq!(explanation(&old), "unexplained", "it was open before: {old:#}");
     assert_eq!(number(&old, "weir.policy.against"), 0, "{old:#}");
     // Longer than the settle time, it is still no mismatch.
-    std::thread::sleep(Duration::from_secs(8));
-    let all = at_port(started, ECHO_PORT);
-    assert!(all.iter().filter(|d| denies(d)).count() >= 2, "{all:#?}");
+    let all = started.up.wait_for("another window", 40, |_| {
+        let all = at_port(started, ECHO_PORT);
+        (all.iter().filter(|d| denies(d)).count() >= 2).then_some(all)
+    });
     assert!(all.iter().all(|d| explanation(d) != "mismatch"), "{all:#?}");
     network.act("a", &format!("attempt 5 {POD_B}:{ECHO_PORT}"));
     let new = wait_for(started, "a mismatch", ECHO_PORT, |d| explanation(d) == "mismatch");
     assert!(denies(&new) && (3..=5).contains(&number(&new, "weir.policy.against")), "{new:#}");
-    drop(talking);
 }
 
 #[test]
@@ -194,10 +196,13 @@ fn what_packets_show_is_explained_by_the_policies_of_the_moment() {
     let started = start(&network, data.path(), &Engines::Embedded, Some(&text), &["--policy-settle", "2s"]);
     ready(&started.up, &started.cluster);
     let folder = data.path().join("manifests");
-    as_judged(&network, &started);
-    unknown_and_pending(&network, &started, &folder);
+    attempts(&network);
+    as_judged(&started);
+    unknown_and_pending(&started, &folder);
+    let talking = network.begin("a", &format!("talk {POD_B}:{ECHO_PORT}"));
     dropped_though_allowed(&network, &started);
     changed_under_a_connection(&network, &started, &folder);
+    drop(talking);
     assert_eq!(started.up.interrupt(), Some(0));
 }
 
