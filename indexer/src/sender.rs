@@ -150,13 +150,14 @@ impl Sender {
 
     async fn send(&self, entries: &[(&Entry, &Prepared)]) {
         let mut delivery = Delivery::new(entries.len(), self.patience);
-        self.refuse_below_horizon(&mut delivery, entries);
-        if delivery.batch().is_empty() {
-            return;
-        }
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
+            // Each time, so that what retention deletes meanwhile is not made anew.
+            self.refuse_below_horizon(&mut delivery, entries);
             let batch = delivery.batch().to_vec();
+            if batch.is_empty() {
+                return;
+            }
             let next = match self.attempt(entries, &batch).await {
                 Ok(answer) => {
                     let outcome = delivery.answered(&answer, &mut self.refusals(), rand::random());
@@ -164,10 +165,7 @@ impl Sender {
                         self.indices.forget(entries[*position].1.index);
                     }
                     self.settle(&outcome, |position| entries[position].0).await;
-                    if !outcome.missing.is_empty() {
-                        self.refuse_below_horizon(&mut delivery, entries);
-                    }
-                    if delivery.batch().is_empty() { Next::Finished } else { outcome.next }
+                    outcome.next
                 }
                 Err(error) => delivery.failed(&error, rand::random()),
             };
@@ -179,7 +177,10 @@ impl Sender {
 
     /// Gives up what retention has deleted the place of.
     fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) {
-        let refused = delivery.give_up(|position| self.bounds.horizons.is_below(entries[position].1));
+        let refused = delivery.give_up(|position| {
+            let (entry, prepared) = entries[position];
+            self.bounds.horizons.is_below(prepared, entry.record.timestamp)
+        });
         if refused > 0 {
             rate_limited!(
                 warn,

@@ -199,7 +199,7 @@ message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
 message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
 message!(settings::Settings, "weir.settings", "weir.settings/v2.avsc", older: "weir.settings/v1.avsc");
-message!(horizon::Horizon, "weir.horizon", "weir.horizon/v1.avsc");
+message!(horizon::Horizon, "weir.horizon", "weir.horizon/v2.avsc", older: "weir.horizon/v1.avsc");
 message!(audit::Audit, "weir.audit", "weir.audit/v1.avsc");
 
 #[expect(clippy::panic, reason = "the schema is part of the program; a test parses every one")]

@@ -98,7 +98,8 @@ impl Sink {
                 periods.apply(&RecordSettings::try_from(settings)?);
             }
         }
-        Ok(Self::Index { direct: Direct::new(elastic, &Metrics::new())?, periods })
+        let began = jiff::Timestamp::now().as_millisecond();
+        Ok(Self::Index { direct: Direct::start(log, elastic, &Metrics::new(), began).await?, periods })
     }
 
     pub(super) async fn write<R: Replayed>(&mut self, records: &[R]) -> Result<()> {
