@@ -256,6 +256,20 @@ pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
     read_direct(Metadata::<String>::NAME, body, limits)
 }
 
+/// Decodes an enriched record whose ends stay in the message, within the default [`Limits`].
+///
+/// # Errors
+/// As [`decode`]; but texts of the ends are looked at only when an end is read.
+pub fn decode_enriched(bytes: &[u8]) -> Result<enriched::ReadEnriched<'_>, DecodeError> {
+    type Whole = enriched::Enriched<enriched::SharedSide>;
+    let limits = Limits::default();
+    let (fingerprint, body) = body_of(bytes, limits)?;
+    if fingerprint == Whole::schema().rabin_fingerprint() {
+        return read_direct(Whole::NAME, body, limits);
+    }
+    Ok(decode::<Whole>(bytes)?.map_ends(enriched::EncodedSide::from))
+}
+
 /// The fingerprint of the writer's schema, and the body.
 fn body_of(bytes: &[u8], limits: Limits) -> Result<(&[u8], &[u8]), DecodeError> {
     if bytes.len() > limits.message {
