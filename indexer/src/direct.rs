@@ -7,7 +7,6 @@ use crate::horizons::Horizons;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
 use anyhow::{Context as _, bail};
-use bytes::BytesMut;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_elastic::Elastic;
 use weir_flow::Millis;
@@ -55,12 +54,7 @@ impl Direct {
         let mut failures = 0;
         loop {
             if let Some(gone) = documents.iter().find(|document| self.horizons.is_below(document, self.began)) {
-                bail!(
-                    "{} was deleted by retention while it was written: give {} more room there (--keep {}:budget=SIZE), and begin again",
-                    gone.index,
-                    gone.index.kind().as_str(),
-                    gone.index.kind().as_str()
-                );
+                return Err(gone_meanwhile(gone));
             }
             let batch = delivery.batch().to_vec();
             if batch.is_empty() {
@@ -72,8 +66,9 @@ impl Direct {
                     if let Some((position, cause)) = outcome.dead.first() {
                         bail!("{}: {}: {}", documents[*position].index, cause.code, cause.reason);
                     }
-                    for position in &outcome.missing {
-                        self.indices.forget(documents[*position].index);
+                    // It was there before it was written into.
+                    if let Some(position) = outcome.missing.first() {
+                        return Err(gone_meanwhile(&documents[*position]));
                     }
                     outcome.next
                 }
@@ -97,7 +92,14 @@ impl Direct {
         documents: &[Prepared],
         batch: &[usize],
     ) -> Result<weir_elastic::bulk::Answer, weir_elastic::Error> {
-        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position]), BytesMut::new()).await?;
+        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position]), None).await?;
         self.elastic.bulk(&body).await
     }
+}
+
+fn gone_meanwhile(document: &Prepared) -> anyhow::Error {
+    let (index, kind) = (document.index, document.index.kind().as_str());
+    anyhow::anyhow!(
+        "{index} was deleted by retention while it was written: give {kind} more room there (--keep {kind}:budget=SIZE), and begin again"
+    )
 }

@@ -121,7 +121,8 @@ impl Day {
             (topics::LEDGER, encode(&self.ledger)),
             (topics::AUDIT, encode(&self.audit)),
         ] {
-            producer.send(NewRecord::new(topic, "key", value.unwrap())).unwrap().await.unwrap();
+            let record = NewRecord::new(topic, "key", value.unwrap()).at(now());
+            producer.send(record).unwrap().await.unwrap();
         }
     }
 }

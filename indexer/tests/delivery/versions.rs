@@ -53,6 +53,50 @@ async fn an_open_index_of_a_newer_version_is_left_as_it_is() {
     .await;
 }
 
+/// This version meets an index of a newer one that does not take what it writes, or names documents otherwise: nothing is written,
+/// nothing is given up, and it says what to do.
+#[tokio::test]
+async fn an_index_of_a_newer_version_that_takes_no_such_documents_is_named_and_counted() {
+    type Change = fn(&mut serde_json::Value);
+    let keeps_otherwise: Change =
+        |mappings| mappings["properties"]["network"]["properties"]["transport"] = json!({"type": "long"});
+    let names_otherwise: Change = |mappings| mappings["_meta"]["id_bits"] = json!(64);
+    for (change, said) in [(keeps_otherwise, " refused, "), (names_otherwise, "have other ids")] {
+        on_engines(|world| async move {
+            let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+            let mut mappings = template["template"]["mappings"].clone();
+            mappings["_meta"]["version"] = json!(999);
+            change(&mut mappings);
+            let alias = format!("{}-write", world.index());
+            let newer =
+                json!({"settings": template["template"]["settings"], "mappings": mappings, "aliases": { alias: {} }});
+            world.direct.create_index(&world.index(), &newer).await.unwrap();
+            let records: Vec<_> = (0..100).map(|n| world.record(n)).collect();
+            world.produce_records(&records).await;
+            let indexer = world.run();
+            let until = Instant::now() + Duration::from_secs(30);
+            let told = || {
+                let report = format!("{:?}", world.health.report());
+                report.contains("is of a newer version (mapping 999)") && report.contains("upgrade this indexer")
+            };
+            while !told() || world.count("weir_indexer_alarms", &[]) < 1.0 {
+                let fate = |fate| world.count("weir_indexer_operations_total", &[("fate", fate)]);
+                let fates = (fate("stored"), fate("dead"), world.count("weir_indexer_newer_indices_total", &[]));
+                assert!(Instant::now() < until, "{fates:?} {:?}", world.health.report());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let report = format!("{:?}", world.health.report());
+            assert!(report.contains(said), "{report}");
+            indexer.stop().await;
+            assert!(world.count("weir_indexer_newer_indices_total", &[]) >= 1.0);
+            assert!(!world.is_committed().await && world.dead_letters().await.is_empty());
+            assert_eq!(world.count_documents().await, 0);
+            world.delete_index().await;
+        })
+        .await;
+    }
+}
+
 /// The mapping of an index of ours is brought up to date before anything is written; a copy that somebody made is not.
 #[tokio::test]
 async fn open_indices_of_an_older_version_are_up_to_date_when_the_indexer_has_started() {

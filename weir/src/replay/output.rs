@@ -59,7 +59,7 @@ pub(super) enum Sink {
         topic: String,
     },
     Index {
-        direct: Direct,
+        direct: Box<Direct>,
         periods: Periods,
     },
 }
@@ -99,7 +99,8 @@ impl Sink {
             }
         }
         let began = jiff::Timestamp::now().as_millisecond();
-        Ok(Self::Index { direct: Direct::start(log, elastic, &Metrics::new(), began).await?, periods })
+        let direct = Box::new(Direct::start(log, elastic, &Metrics::new(), began).await?);
+        Ok(Self::Index { direct, periods })
     }
 
     pub(super) async fn write<R: Replayed>(&mut self, records: &[R]) -> Result<()> {
