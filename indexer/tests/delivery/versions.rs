@@ -1,7 +1,7 @@
 //! Indices of older and newer versions.
 
 use crate::records::with;
-use crate::world::{expected, on_engines};
+use crate::world::{World, expected, on_engines};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ async fn an_index_of_a_newer_version_that_takes_no_such_documents_is_named_and_c
             let alias = format!("{}-write", world.index());
             let newer =
                 json!({"settings": template["template"]["settings"], "mappings": mappings, "aliases": { alias: {} }});
-            world.direct.create_index(&world.index(), &newer).await.unwrap();
+            make_without_template(&world, &newer).await;
             let records: Vec<_> = (0..100).map(|n| world.record(n)).collect();
             world.produce_records(&records).await;
             let indexer = world.run();
@@ -139,16 +139,7 @@ async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids()
     on_engines(|world| async move {
         let mut older: serde_json::Value = serde_json::from_str(include_str!("../golden/weir-flows.v3.json")).unwrap();
         older["aliases"] = json!({ format!("{}-write", world.index()): {} });
-        // A template of this version, which others may have put by now, would not let it be made.
-        let mut made = Err(());
-        for _ in 0..100 {
-            let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
-            made = world.direct.create_index(&world.index(), &older).await.map(drop).map_err(drop);
-            if made.is_ok() {
-                break;
-            }
-        }
-        made.unwrap();
+        make_without_template(&world, &older).await;
         let corrected = with(&world.record(1), 1, 777, Kind::Upsert);
         // Each twice, as after a crash.
         world
@@ -171,4 +162,15 @@ async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids()
         assert_eq!(weir_indexer::template::version(&states[&world.index()].mappings), ours);
     })
     .await;
+}
+
+/// Makes the world's index. A template of this version, which others may have put by now, would not let it be made.
+async fn make_without_template(world: &World, index: &serde_json::Value) {
+    for _ in 0..100 {
+        let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
+        if world.direct.create_index(&world.index(), index).await.is_ok() {
+            return;
+        }
+    }
+    panic!("a template is always there");
 }
