@@ -1,10 +1,10 @@
 //! The data sets: which topic each is read from, and how its messages become documents. Pure.
 
-use crate::document::{Prepared, prepare, prepare_audit, prepare_dns, prepare_ledger};
+use crate::document::{Prepared, Writer, prepare_audit, prepare_dns, prepare_ledger};
 use crate::periods::Periods;
+use weir_elastic::bulk::{Batch, Place};
 use weir_schemas::audit::Audit;
 use weir_schemas::dns::Dns;
-use weir_schemas::enriched::Enriched;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::topics;
 
@@ -69,17 +69,23 @@ impl Dataset {
         }
     }
 
-    /// Makes a message ready to be sent.
+    /// Writes a message into a batch.
     ///
     /// # Errors
-    /// When it is none of this topic's, or can never be a document.
-    pub fn read(self, value: Option<&[u8]>, periods: &Periods) -> Result<Prepared, String> {
+    /// When it is none of this topic's, or can never be a document; nothing is written then.
+    pub fn read(
+        self,
+        value: Option<&[u8]>,
+        periods: &Periods,
+        writer: &mut Writer,
+        batch: &mut Batch,
+    ) -> Result<Prepared<Place>, String> {
         let value = value.ok_or("record without a value")?;
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        match self {
+        let prepared = match self {
             Self::Flows => {
-                let record: Enriched = weir_schemas::decode(value).map_err(|e| words(&e))?;
-                prepare(&record, periods).map_err(|e| words(&e))
+                let record = weir_schemas::decode_enriched(value).map_err(|e| words(&e))?;
+                return writer.put(record, periods, batch).map_err(|e| words(&e));
             }
             Self::Dns => {
                 let record: Dns = weir_schemas::decode(value).map_err(|e| words(&e))?;
@@ -93,6 +99,7 @@ impl Dataset {
                 let entry: Audit = weir_schemas::decode(value).map_err(|e| words(&e))?;
                 prepare_audit(&entry, periods).map_err(|e| words(&e))
             }
-        }
+        };
+        Ok(prepared?.map(|operation| batch.append(&operation)))
     }
 }

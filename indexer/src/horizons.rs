@@ -2,6 +2,7 @@
 
 use crate::document::Prepared;
 use crate::following::Followed;
+use crate::index::IndexKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use weir_flow::Millis;
@@ -13,44 +14,76 @@ use weir_stream::Record;
 #[cfg(test)]
 mod tests;
 
+/// The most indices that are known to be gone; beyond, those that went longest ago are forgotten. What would make one of them
+/// anew was written before it went, and topics do not keep records for so many deletions.
+const INDICES: usize = 10_000;
+
 /// The horizons, as far as their topic was read; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Horizons {
-    /// (kind, level) → cluster (empty = all) → windows before are gone.
     known: Arc<RwLock<Known>>,
 }
 
-type Known = BTreeMap<(String, u8), BTreeMap<String, Millis>>;
+#[derive(Debug, Default)]
+struct Known {
+    /// (kind, level) → cluster (empty = all) → windows before are gone.
+    windows: BTreeMap<(IndexKind, u8), BTreeMap<String, Millis>>,
+    /// Index → what was written before is gone: of kinds that hold windows of any time.
+    indices: BTreeMap<String, Millis>,
+}
 
 impl Horizons {
     /// Takes a horizon into account. The topic's last word stands, so that a person can take a horizon back.
     pub fn set(&self, horizon: Horizon) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let clusters = known.entry((horizon.kind, horizon.level)).or_default();
-        clusters.insert(horizon.cluster, horizon.before);
+        match (horizon.index, IndexKind::named(&horizon.kind)) {
+            (Some(index), _) => known.set_index(index, horizon.before),
+            (None, Some(kind)) => {
+                let clusters = known.windows.entry((kind, horizon.level)).or_default();
+                clusters.insert(horizon.cluster, horizon.before);
+            }
+            (None, None) => {
+                rate_limited!(warn, kind = horizon.kind, "horizon of a kind that this version does not write");
+            }
+        }
     }
 
     fn forget(&self, key: &[u8]) {
         let Ok(key) = std::str::from_utf8(key) else { return };
-        let mut parts = key.splitn(3, '/');
-        let (Some(kind), Some(level), Some(cluster)) = (parts.next(), parts.next(), parts.next()) else { return };
-        let Ok(level) = level.parse() else { return };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(clusters) = known.get_mut(&(kind.to_owned(), level)) {
+        let mut parts = key.splitn(3, '/');
+        let (Some(kind), Some(level), Some(cluster)) = (parts.next(), parts.next(), parts.next()) else {
+            known.indices.remove(key);
+            return;
+        };
+        let (Some(kind), Ok(level)) = (IndexKind::named(kind), level.parse()) else { return };
+        if let Some(clusters) = known.windows.get_mut(&(kind, level)) {
             clusters.remove(cluster);
         }
     }
 
-    /// Whether what a record belongs to is gone.
+    /// Whether what a record belongs to is gone. `written` is when it was written to its topic, ms since the epoch.
     #[must_use]
-    pub fn is_below(&self, record: &Prepared) -> bool {
+    pub fn is_below(&self, record: &Prepared, written: Millis) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() {
-            return false;
+        let kind = record.index.kind();
+        if kind.is_of_any_time() {
+            let gone = || known.indices.get(&record.index.to_string());
+            return !known.indices.is_empty() && gone().is_some_and(|before| written < *before);
         }
-        let key = (record.index.kind().as_str().to_owned(), record.index.level());
-        let Some(clusters) = known.get(&key) else { return false };
+        let Some(clusters) = known.windows.get(&(kind, record.index.level())) else { return false };
         ["", record.cluster.as_str()].iter().filter_map(|c| clusters.get(*c)).any(|before| record.window < *before)
+    }
+}
+
+impl Known {
+    fn set_index(&mut self, index: String, before: Millis) {
+        self.indices.insert(index, before);
+        if self.indices.len() > INDICES {
+            let oldest = self.indices.iter().min_by_key(|(_, before)| **before).map(|(index, _)| index.clone());
+            rate_limited!(warn, limit = INDICES, index = oldest, "too many horizons, the oldest is forgotten");
+            self.indices.remove(&oldest.unwrap_or_default());
+        }
     }
 }
 

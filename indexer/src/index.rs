@@ -55,6 +55,18 @@ impl IndexKind {
         }
     }
 
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it may hold windows of any time, so that the time of a window does not tell whether its index has gone.
+    #[must_use]
+    pub fn is_of_any_time(self) -> bool {
+        matches!(self, Self::Capture | Self::Replay)
+    }
+
     /// Whether its indices are kept apart by aggregation level.
     #[must_use]
     pub fn has_levels(self) -> bool {

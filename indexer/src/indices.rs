@@ -4,19 +4,21 @@ use crate::document::Prepared;
 use crate::index::{Index, IndexKind};
 use crate::metrics::IndexerMetrics;
 use crate::template;
-use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
-use tracing::info;
+use tracing::{info, warn};
 use weir_elastic::bulk::{Body, Operation};
-use weir_elastic::{Created, Elastic, Error};
+use weir_elastic::{Created, Elastic, Error, ErrorKind};
 
 /// Whose mappings are looked at when the indexer starts.
 const PATTERN: &str = "weir-*";
 /// The most indices that are remembered to exist; forgetting one costs a request.
 const REMEMBERED: usize = 10_000;
+
+/// What to do about an index of a newer version.
+const UPGRADE: &str = "upgrade this indexer";
 
 /// Which ids the documents of an index have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +29,21 @@ enum Ids {
     Whole,
 }
 
+/// What an index is known to be.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    ids: Ids,
+    /// The version of its mapping, if that is newer than this program's.
+    newer: Option<u64>,
+}
+
 /// The indices that are known to exist.
 #[derive(Debug)]
 pub struct Indices {
     elastic: Elastic,
     templates: BTreeMap<IndexKind, Value>,
     metrics: IndexerMetrics,
-    known: Mutex<HashMap<Index, Ids>>,
+    known: Mutex<HashMap<Index, Known>>,
 }
 
 impl Indices {
@@ -90,38 +100,41 @@ impl Indices {
         self.elastic.put_mapping(name, &template::additions(&theirs, &self.template(kind)["mappings"])).await
     }
 
-    /// The body of a bulk of these records within this memory, after it has made sure of their indices.
+    /// The body of a bulk of these records, after it has made sure of their indices. `whole` is that body, where there is one already.
     ///
     /// # Errors
     /// When the engine refuses an index or does not answer.
     pub async fn bulk<'a>(
         &self,
         records: impl Iterator<Item = &'a Prepared> + Clone,
-        memory: BytesMut,
+        whole: Option<&Body>,
     ) -> Result<Body, Error> {
         let indices: BTreeSet<Index> = records.clone().map(|record| record.index).collect();
-        let mut whole = BTreeSet::new();
+        let mut of_whole_ids = BTreeSet::new();
         for index in indices {
             if self.ensure(index).await? == Ids::Whole {
-                whole.insert(index);
+                of_whole_ids.insert(index);
             }
         }
+        if let Some(whole) = whole.filter(|_| of_whole_ids.is_empty()) {
+            return Ok(whole.clone());
+        }
         let operations: Vec<Cow<'_, Operation>> = records
-            .map(|record| match whole.contains(&record.index) {
+            .map(|record| match of_whole_ids.contains(&record.index) {
                 true => Cow::Owned(record.under_whole_id()),
                 false => Cow::Borrowed(&record.operation),
             })
             .collect();
-        Ok(Body::within(memory, operations.iter().map(AsRef::as_ref)))
+        Ok(Body::of(operations.iter().map(AsRef::as_ref)))
     }
 
     /// Makes sure that an index and its aliases exist.
     async fn ensure(&self, index: Index) -> Result<Ids, Error> {
-        if let Some(ids) = self.known().get(&index) {
-            return Ok(*ids);
+        if let Some(known) = self.known().get(&index) {
+            return Ok(known.ids);
         }
         let name = index.to_string();
-        let mut ids = Ids::Short;
+        let mut made = Known { ids: Ids::Short, newer: None };
         match self.elastic.create_index(&name, &self.body(index)).await? {
             Created::New => {
                 self.metrics.indices_created.inc();
@@ -133,11 +146,20 @@ impl Indices {
                 let states = self.elastic.states(&name).await?;
                 let nothing = Value::Null;
                 let theirs = states.get(&name).map_or(&nothing, |state| &state.mappings);
+                let (version, ours) =
+                    (template::version(theirs), template::version(&self.template(index.kind())["mappings"]));
                 if template::has_whole_ids(theirs) {
-                    ids = Ids::Whole;
+                    made.ids = Ids::Whole;
                 }
-                if template::version(theirs) <= template::version(&self.template(index.kind())["mappings"]) {
+                if version <= ours {
                     self.update(&name, index.kind()).await?;
+                } else {
+                    self.metrics.newer_indices.inc();
+                    made.newer = Some(version);
+                    warn!(index = name, version, ours, "a newer version made this index; {UPGRADE}");
+                    if template::has_other_ids(theirs) {
+                        return Err(other_ids(&name, version));
+                    }
                 }
                 for alias in [template::read_alias(index.kind()).to_owned(), index.write_alias()] {
                     self.elastic.put_alias(&name, &alias).await?;
@@ -148,8 +170,16 @@ impl Indices {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(index, ids);
-        Ok(ids)
+        known.insert(index, made);
+        Ok(made.ids)
+    }
+
+    /// Why an index may refuse what this program writes.
+    pub fn blame(&self, index: Index) -> String {
+        match self.known().get(&index).and_then(|known| known.newer) {
+            Some(version) => format!("{index} is of a newer version (mapping {version}): {UPGRADE}"),
+            None => format!("is the mapping of {index} older than this version?"),
+        }
     }
 
     /// Forgets an index that turned out to be missing.
@@ -173,7 +203,20 @@ impl Indices {
         &self.templates[&kind]["template"]
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Index, Ids>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Index, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing may be written under ids that this version does not know: the same records would stand there twice.
+fn other_ids(index: &str, version: u64) -> Error {
+    Error {
+        kind: ErrorKind::Unavailable,
+        operation: "bulk",
+        host: "".into(),
+        status: None,
+        code: String::new(),
+        cause: format!("{index} is of a newer version (mapping {version}), whose documents have other ids"),
+        hint: UPGRADE,
     }
 }

@@ -1,5 +1,6 @@
 //! What the indexer counts.
 
+use crate::document::Met;
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Family, Gauge, Histogram, Label, SECONDS};
 
@@ -8,6 +9,8 @@ use weir_service::metrics::{Counter, Family, Gauge, Histogram, Label, SECONDS};
 pub struct IndexerMetrics {
     /// Records read, by data set.
     pub records: Family<Label, Counter>,
+    /// Ends of flow records, by whether an earlier record had the same.
+    pub ends: Family<Label, Counter>,
     /// Operations finished, by what became of them.
     pub operations: Family<Label, Counter>,
     /// Bulk requests sent.
@@ -28,6 +31,8 @@ pub struct IndexerMetrics {
     pub commit_errors: Counter,
     /// Indices created.
     pub indices_created: Counter,
+    /// Indices of a newer version that were met.
+    pub newer_indices: Counter,
     /// Mappings of open indices that got fields.
     pub mappings_updated: Counter,
 }
@@ -38,6 +43,10 @@ impl IndexerMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             records: metrics.counter_family("weir_indexer_records", "records read, by data set"),
+            ends: metrics.counter_family(
+                "weir_indexer_ends",
+                "ends of flow records, by whether their text was known from an earlier record or is new",
+            ),
             operations: metrics.counter_family(
                 "weir_indexer_operations",
                 "operations finished, by fate: stored, superseded by a higher correction, dead-lettered, or below the horizon of what retention keeps",
@@ -58,10 +67,23 @@ impl IndexerMetrics {
             commit_errors: metrics
                 .counter("weir_indexer_commit_errors", "commits of positions that failed and are repeated"),
             indices_created: metrics.counter("weir_indexer_indices_created", "indices created"),
+            newer_indices: metrics.counter(
+                "weir_indexer_newer_indices",
+                "indices that were to be written and that a newer version made: upgrade this indexer",
+            ),
             mappings_updated: metrics.counter(
                 "weir_indexer_mappings_updated",
                 "open indices of an older version whose mappings got the fields that they lacked",
             ),
+        }
+    }
+
+    /// Counts ends.
+    pub fn ends_met(&self, met: Met) {
+        for (text, count) in [("known", met.known), ("new", met.new)] {
+            if count > 0 {
+                self.ends.get_or_create(&[("text", text.to_owned())]).inc_by(count);
+            }
         }
     }
 

@@ -5,8 +5,9 @@
 
 use crate::dataset::Dataset;
 use crate::dated::Dated;
+use crate::document::{Prepared, Writer};
 use crate::metrics::IndexerMetrics;
-use crate::sender::{Entry, Sender};
+use crate::sender::{Bulk, Entry, Sender};
 use crate::settings::IndexerSettings;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use weir_elastic::bulk::{Batch, Place};
 use weir_service::{Health, rate_limited};
 use weir_stream::position::Tracker;
 use weir_stream::{
@@ -31,6 +33,8 @@ pub(crate) const CONDITION: &str = "kafka";
 const POLL: Duration = Duration::from_millis(200);
 /// How often positions are committed at most.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long what comes may be left where it is before partitions are paused: others wait so long for a rebalance at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
 /// How long records in hand may take to be stored when the process stops.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait before joining the group anew after an error.
@@ -38,13 +42,32 @@ const REJOIN: Duration = Duration::from_secs(2);
 /// The most operations in one bulk, whatever their size.
 const BULK_OPERATIONS: usize = 20_000;
 
+/// Memory of a record beside its bytes and its document's, roughly.
+const OVERHEAD: usize = 256;
+
 /// What one bulk's task hands back: the assignment it belongs to, its positions, and its bytes in memory.
 type Done = (u64, Vec<(TopicPartition, i64)>, usize);
 
-/// A record that waits for its bulk.
+/// A bulk that is being written, or waits to be sent.
 struct Waiting {
-    entry: Entry,
+    batch: Batch,
+    entries: Vec<(Record, Result<Prepared<Place>, String>)>,
+    /// Memory that its records take, bytes.
+    held: usize,
     since: Instant,
+}
+
+impl Waiting {
+    fn is_full(&self, bytes: usize) -> bool {
+        self.batch.size() >= bytes || self.entries.len() >= BULK_OPERATIONS
+    }
+
+    fn finish(self) -> Bulk {
+        let body = self.batch.finish();
+        let operation = |prepared: Prepared<Place>| prepared.map(|place| body.operation(place));
+        let entry = |(record, prepared): (_, Result<_, _>)| Entry { record, prepared: prepared.map(operation) };
+        Bulk { entries: self.entries.into_iter().map(entry).collect(), body }
+    }
 }
 
 /// What is in hand between topic and engine.
@@ -63,11 +86,12 @@ pub struct Pipeline {
     trackers: BTreeMap<TopicPartition, Tracker>,
     committed: BTreeMap<TopicPartition, i64>,
     last_commit: Instant,
+    /// Bulks in order; the last one is being written.
     waiting: VecDeque<Waiting>,
-    waiting_bulk_bytes: usize,
+    writer: Writer,
     held_bytes: usize,
     tasks: JoinSet<Done>,
-    paused: bool,
+    pace: Pace,
 }
 
 impl Pipeline {
@@ -96,10 +120,10 @@ impl Pipeline {
             committed: BTreeMap::new(),
             last_commit: Instant::now(),
             waiting: VecDeque::new(),
-            waiting_bulk_bytes: 0,
+            writer: Writer::default(),
             held_bytes: 0,
             tasks: JoinSet::new(),
-            paused: false,
+            pace: Pace::Read,
         }
     }
 
@@ -144,12 +168,14 @@ impl Pipeline {
                 () = token.cancelled() => break,
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.finished(done)?,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-                event = consumer.next(POLL) => {
+                // Only wakes it, to keep pace.
+                () = tokio::time::sleep_until(self.pace.until().unwrap_or_else(Instant::now)), if self.pace.until().is_some() => {}
+                event = consumer.next(POLL), if self.pace.until().is_none() => {
                     let event = event.map_err(|e| Ended::Rejoin(e.into()))?;
                     self.take(event, consumer).await?;
                 }
             }
-            self.pace(consumer).await?;
+            self.keep_pace(consumer).await?;
             if self.last_commit.elapsed() >= COMMIT_EVERY {
                 self.commit(consumer).await;
             }
@@ -214,7 +240,7 @@ impl Pipeline {
 
     fn read(&mut self, records: Vec<Record>) {
         let periods = self.dated.now();
-        let since = Instant::now();
+        let full = self.full();
         let mut taken = 0;
         for record in records {
             let known = self.trackers.get_mut(&record.topic_partition()).is_some_and(|t| t.take(record.offset));
@@ -222,13 +248,27 @@ impl Pipeline {
                 continue;
             }
             taken += 1;
-            let entry = Entry { prepared: self.dataset.read(record.value.as_deref(), &periods), record };
-            self.waiting_bulk_bytes += entry.bulk_bytes();
-            self.held_bytes += entry.held_bytes();
-            self.waiting.push_back(Waiting { entry, since });
+            if self.waiting.back().is_none_or(|waiting| waiting.is_full(full)) {
+                let batch = Batch::within(self.sender.memory());
+                self.waiting.push_back(Waiting { batch, entries: Vec::new(), held: 0, since: Instant::now() });
+            }
+            let Some(waiting) = self.waiting.back_mut() else { continue };
+            let before = waiting.batch.size();
+            let value = record.value.as_deref();
+            let prepared = self.dataset.read(value, &periods, &mut self.writer, &mut waiting.batch);
+            let held = record.size() + waiting.batch.size() - before + OVERHEAD;
+            waiting.held += held;
+            self.held_bytes += held;
+            waiting.entries.push((record, prepared));
         }
         self.metrics.records.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).inc_by(taken);
+        self.metrics.ends_met(self.writer.take_met());
         self.show();
+    }
+
+    /// From what size on a bulk is sent, bytes.
+    fn full(&self) -> usize {
+        usize::try_from(self.settings.indexer_bulk_bytes).unwrap_or(usize::MAX)
     }
 
     /// When the oldest waiting record must go, if a bulk may go at all.
@@ -239,24 +279,18 @@ impl Pipeline {
 
     /// Starts as many bulks as are full or due, or all that there are.
     fn launch(&mut self, all: bool) {
-        let full = usize::try_from(self.settings.indexer_bulk_bytes).unwrap_or(usize::MAX);
+        let full = self.full();
         while let Some(due) = self.due() {
-            if !all && self.waiting_bulk_bytes < full && self.waiting.len() < BULK_OPERATIONS && Instant::now() < due {
+            let ready = |waiting: &Waiting| all || waiting.is_full(full) || Instant::now() >= due;
+            if !self.waiting.front().is_some_and(ready) {
                 return;
             }
-            let mut entries = Vec::new();
-            let mut size = 0;
-            while size < full && entries.len() < BULK_OPERATIONS {
-                let Some(waiting) = self.waiting.pop_front() else { break };
-                size += waiting.entry.bulk_bytes();
-                entries.push(waiting.entry);
-            }
-            self.waiting_bulk_bytes = self.waiting_bulk_bytes.saturating_sub(size);
-            let (sender, epoch) = (self.sender.clone(), self.epoch);
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let (sender, epoch, held) = (self.sender.clone(), self.epoch, waiting.held);
             self.tasks.spawn(async move {
-                sender.deliver(&entries).await;
-                let held = entries.iter().map(Entry::held_bytes).sum();
-                (epoch, entries.into_iter().map(|e| (e.record.topic_partition(), e.record.offset)).collect(), held)
+                let bulk = waiting.finish();
+                sender.deliver(&bulk).await;
+                (epoch, sender.recycle(bulk), held)
             });
         }
     }
@@ -279,18 +313,17 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Stops reading when too much is in hand, and goes on when half of it is stored.
-    async fn pace(&mut self, consumer: &mut GroupConsumer) -> Result<(), Ended> {
-        let limit = self.memory / 2;
-        let change = if self.paused { self.held_bytes < limit / 2 } else { self.held_bytes >= limit };
-        if !change {
+    /// Keeps reading back while too much is in hand.
+    async fn keep_pace(&mut self, consumer: &mut GroupConsumer) -> Result<(), Ended> {
+        let next = self.pace.next(self.held_bytes, self.memory / 2, Instant::now());
+        let (was, is) = (self.pace == Pace::Paused, next == Pace::Paused);
+        self.pace = next;
+        if was == is {
             return Ok(());
         }
         let partitions: Vec<TopicPartition> = self.trackers.keys().cloned().collect();
-        let changed = if self.paused { consumer.resume(&partitions).await } else { consumer.pause(&partitions).await };
-        changed.map_err(|e| Ended::Rejoin(e.into()))?;
-        self.paused = !self.paused;
-        Ok(())
+        let changed = if is { consumer.pause(&partitions).await } else { consumer.resume(&partitions).await };
+        changed.map_err(|e| Ended::Rejoin(e.into()))
     }
 
     /// Commits what is stored. An error is no harm: the positions are committed later, or read again by the next owner.
@@ -342,15 +375,45 @@ impl Pipeline {
         self.trackers.clear();
         self.committed.clear();
         self.waiting.clear();
-        self.waiting_bulk_bytes = 0;
         self.held_bytes = 0;
-        self.paused = false;
+        self.pace = Pace::Read;
         self.show();
     }
 
     fn show(&self) {
         let held = i64::try_from(self.held_bytes).unwrap_or(i64::MAX);
         self.metrics.held_bytes.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).set(held);
+    }
+}
+
+/// Whether the topic is read, as too much is in hand or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// It is read.
+    Read,
+    /// What comes is left where it is for the moment, until then at most: the member is not heard meanwhile.
+    Wait(Instant),
+    /// Its partitions are paused, and the member is heard. What was fetched ahead is thrown away and fetched again later, which
+    /// takes as much of the processor as documents do: so not for each moment in which the engine is slower than the topic.
+    Paused,
+}
+
+impl Pace {
+    fn next(self, held: usize, limit: usize, now: Instant) -> Self {
+        match self {
+            Self::Read if held >= limit => Self::Wait(now + LONGEST_HOLD),
+            Self::Wait(_) if held < limit => Self::Read,
+            Self::Wait(until) if now >= until => Self::Paused,
+            Self::Paused if held < limit / 2 => Self::Read,
+            same => same,
+        }
+    }
+
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Wait(until) => Some(until),
+            Self::Read | Self::Paused => None,
+        }
     }
 }
 

@@ -10,19 +10,19 @@ use bytes::BytesMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_elastic::bulk::{Answer, Cause, Item};
+use weir_elastic::bulk::{Answer, Body, Cause, Item};
 use weir_elastic::{Elastic, Error};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::topics;
 use weir_service::{Health, rate_limited};
-use weir_stream::{NewRecord, Producer, Record};
+use weir_stream::{NewRecord, Producer, Record, TopicPartition};
 
 /// The condition that says whether records reach the engine.
 pub(crate) const CONDITION: &str = "elasticsearch";
 /// The longest value that a dead letter keeps, bytes.
 const DEAD_LETTER_LIMIT: usize = 512 * 1024;
 /// Of how many bodies the memory is kept, and of which size at most, bytes.
-const BODIES_KEPT: usize = 2;
+const BODIES_KEPT: usize = 4;
 const MEMORY_KEPT: usize = 8 << 20;
 /// The cause of records that are no message of the topic, or can never be a document.
 const UNREADABLE: &str = "unreadable_record";
@@ -36,19 +36,13 @@ pub struct Entry {
     pub prepared: Result<Prepared, String>,
 }
 
-impl Entry {
-    /// What it takes in a bulk, bytes.
-    #[must_use]
-    pub fn bulk_bytes(&self) -> usize {
-        self.prepared.as_ref().map_or(0, |p| p.operation.len())
-    }
-
-    /// What it takes in memory, bytes.
-    #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        const OVERHEAD: usize = 256;
-        self.record.size() + self.bulk_bytes() + OVERHEAD
-    }
+/// Records that are sent together.
+#[derive(Debug)]
+pub struct Bulk {
+    /// The records, in order.
+    pub entries: Vec<Entry>,
+    /// The operations of all that can be sent, in the same order; they share its memory.
+    pub body: Body,
 }
 
 /// What keeps records out of the engine that it could take.
@@ -69,7 +63,7 @@ pub struct Sender {
     dead_letters: Producer,
     patience: Patience,
     refusals: Mutex<Refusals>,
-    /// Of bodies that were sent, for the next ones.
+    /// Of bodies that were sent, for the next ones: new memory would have to be cleared by the kernel each time.
     memory: Mutex<Vec<BytesMut>>,
     metrics: IndexerMetrics,
     health: Health,
@@ -114,9 +108,7 @@ fn describe(why: &Why) -> String {
         Why::Busy | Why::NoIndex => why.as_str().to_owned(),
         Why::Unavailable(text) | Why::Forbidden(text) | Why::Unbelievable(text) => text.clone(),
         Why::Refusals(text) => {
-            format!(
-                "more than 1 % of the records fail for one cause, so nothing is dead-lettered: {text}; is the index's mapping older than this version?"
-            )
+            format!("more than 1 % of the records fail for one cause, so nothing is dead-lettered: {text}")
         }
     }
 }
@@ -139,35 +131,58 @@ impl Sender {
 
     /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
     /// because every operation may be repeated.
-    pub async fn deliver(&self, entries: &[Entry]) {
+    pub async fn deliver(&self, bulk: &Bulk) {
+        let entries = &bulk.entries;
         let unreadable: Vec<(&Entry, &String)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().err().map(|cause| (e, cause))).collect();
         let sendable: Vec<(&Entry, &Prepared)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().ok().map(|prepared| (e, prepared))).collect();
         // Side by side, so that unreadable records that stand still hold no good ones.
-        tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable));
+        tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable, &bulk.body));
     }
 
-    async fn send(&self, entries: &[(&Entry, &Prepared)]) {
-        let mut delivery = Delivery::new(entries.len(), self.patience);
-        self.refuse_below_horizon(&mut delivery, entries);
-        if delivery.batch().is_empty() {
-            return;
+    /// Memory for the next bulk: that of an earlier one, if there is any.
+    pub fn memory(&self) -> BytesMut {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes the memory of a bulk that was delivered, for the next one; hands back where its records were read.
+    pub fn recycle(&self, bulk: Bulk) -> Vec<(TopicPartition, i64)> {
+        let Bulk { entries, body } = bulk;
+        let positions = entries.into_iter().map(|e| (e.record.topic_partition(), e.record.offset)).collect();
+        if let Some(memory) = body.into_memory().filter(|memory| memory.capacity() <= MEMORY_KEPT) {
+            let mut kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < BODIES_KEPT {
+                kept.push(memory);
+            }
         }
+        positions
+    }
+
+    async fn send(&self, entries: &[(&Entry, &Prepared)], whole: &Body) {
+        let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
+            // Each time, so that what retention deletes meanwhile is not made anew.
+            self.refuse_below_horizon(&mut delivery, entries);
             let batch = delivery.batch().to_vec();
-            let next = match self.attempt(entries, &batch).await {
+            if batch.is_empty() {
+                return;
+            }
+            let next = match self.attempt(entries, &batch, whole).await {
                 Ok(answer) => {
                     let outcome = delivery.answered(&answer, &mut self.refusals(), rand::random());
                     for position in &outcome.missing {
                         self.indices.forget(entries[*position].1.index);
                     }
                     self.settle(&outcome, |position| entries[position].0).await;
-                    if !outcome.missing.is_empty() {
-                        self.refuse_below_horizon(&mut delivery, entries);
+                    let first = delivery.batch().first().map(|position| entries[*position].1.index);
+                    match (outcome.next, first) {
+                        (Next::Wait(wait, Why::Refusals(text)), Some(index)) => {
+                            Next::Wait(wait, Why::Refusals(format!("{text}; {}", self.indices.blame(index))))
+                        }
+                        (next, _) => next,
                     }
-                    if delivery.batch().is_empty() { Next::Finished } else { outcome.next }
                 }
                 Err(error) => delivery.failed(&error, rand::random()),
             };
@@ -179,7 +194,10 @@ impl Sender {
 
     /// Gives up what retention has deleted the place of.
     fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) {
-        let refused = delivery.give_up(|position| self.bounds.horizons.is_below(entries[position].1));
+        let refused = delivery.give_up(|position| {
+            let (entry, prepared) = entries[position];
+            self.bounds.horizons.is_below(prepared, entry.record.timestamp)
+        });
         if refused > 0 {
             rate_limited!(
                 warn,
@@ -191,27 +209,17 @@ impl Sender {
         self.metrics.finished("below_horizon", refused);
     }
 
-    /// Makes the indices and sends one batch.
-    async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize]) -> Result<Answer, Error> {
+    /// Makes the indices and sends one batch: at first the whole body, later what is left of it.
+    async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize], whole: &Body) -> Result<Answer, Error> {
         self.bounds.guard.pass()?;
-        let memory = self.memory().pop().unwrap_or_default();
-        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1), memory).await?;
+        let whole = Some(whole).filter(|_| batch.len() == entries.len());
+        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1), whole).await?;
         self.metrics.bulks.inc();
         self.metrics.bulk_bytes.inc_by(u64::try_from(body.size()).unwrap_or(u64::MAX));
         let begun = Instant::now();
         let answer = self.elastic.bulk(&body).await;
         self.metrics.bulk_seconds.observe(begun.elapsed().as_secs_f64());
-        if let Some(memory) = body.into_memory().filter(|memory| memory.capacity() <= MEMORY_KEPT) {
-            let mut kept = self.memory();
-            if kept.len() < BODIES_KEPT {
-                kept.push(memory);
-            }
-        }
         answer
-    }
-
-    fn memory(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Unreadable records go through the same guard as refused documents: many at once are a wrong version of this

@@ -20,6 +20,8 @@ pub const AUDIT: &str = include_str!("../templates/weir-audit.json");
 /// The member of `_meta` that says how many bits of a record's id its document's id has; absent in older indices, whose
 /// documents have the whole id.
 const ID_BITS: &str = "id_bits";
+/// How many bits of a record's id a document's id has.
+const DOCUMENT_ID_BITS: u64 = 96;
 
 /// The alias by which the indices of a kind are read. Replayed flows have one of their own, since they would be counted
 /// twice among the others.
@@ -97,6 +99,12 @@ fn keep_lacking(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
 #[must_use]
 pub fn has_whole_ids(mapping: &Value) -> bool {
     mapping["_meta"][ID_BITS].is_null()
+}
+
+/// Whether documents of an index with this mapping have ids that this version does not know how to make.
+#[must_use]
+pub fn has_other_ids(mapping: &Value) -> bool {
+    !has_whole_ids(mapping) && mapping["_meta"][ID_BITS] != DOCUMENT_ID_BITS
 }
 
 /// The version of a mapping, as [`of`] writes it into `_meta`; 0 when it says none.

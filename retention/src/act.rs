@@ -61,10 +61,11 @@ impl Lease {
             documents,
             by: self.by.clone(),
         };
-        let mut records = vec![NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?)];
-        if let Some(horizon) = horizon(&action.index) {
-            records.push(NewRecord::new(topics::HORIZON, horizon.key(), encode(&horizon)?));
-        }
+        let horizon = horizon(&action.index, now);
+        let records = vec![
+            NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?),
+            NewRecord::new(topics::HORIZON, horizon.key(), encode(&horizon)?),
+        ];
         self.write(records).await?;
         Ok(Claim { at: now, index: entry.target, bytes })
     }
@@ -93,11 +94,17 @@ impl Lease {
     }
 }
 
-/// Below what records are refused when an index has gone.
-fn horizon(name: &Name) -> Option<Horizon> {
-    let horizon =
-        Horizon { kind: name.kind.as_str().to_owned(), level: name.level, cluster: String::new(), before: name.end };
-    name.kind.has_horizon().then_some(horizon)
+/// Below what records are refused when an index has gone: windows of its period and before; of a kind that holds windows of any
+/// time, what was written into this index until now. A capture that is published again later makes its index anew.
+fn horizon(name: &Name, now: Millis) -> Horizon {
+    let any_time = name.kind.ages_from_creation();
+    Horizon {
+        kind: name.kind.as_str().to_owned(),
+        level: name.level,
+        cluster: String::new(),
+        before: if any_time { now } else { name.end },
+        index: any_time.then(|| name.to_string()),
+    }
 }
 
 async fn ensure_topics(log: &Log) -> Result<(), StreamError> {

@@ -63,12 +63,6 @@ impl Kind {
         matches!(self, Self::Capture | Self::Replay)
     }
 
-    /// Whether records before what was deleted are refused from then on.
-    #[must_use]
-    pub fn has_horizon(self) -> bool {
-        matches!(self, Self::Flows | Self::Dns | Self::Ledger)
-    }
-
     /// Whether it goes when disk is short. The audit goes by age alone.
     #[must_use]
     pub fn yields_to_budget(self) -> bool {

@@ -199,7 +199,7 @@ message!(ledger::Ledger, "weir.ledger", "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
 message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
 message!(settings::Settings, "weir.settings", "weir.settings/v2.avsc", older: "weir.settings/v1.avsc");
-message!(horizon::Horizon, "weir.horizon", "weir.horizon/v1.avsc");
+message!(horizon::Horizon, "weir.horizon", "weir.horizon/v2.avsc", older: "weir.horizon/v1.avsc");
 message!(audit::Audit, "weir.audit", "weir.audit/v1.avsc");
 
 #[expect(clippy::panic, reason = "the schema is part of the program; a test parses every one")]
@@ -254,6 +254,20 @@ pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
     let (fingerprint, body) = body_of(bytes, limits)?;
     writer_schema::<Metadata>(fingerprint)?;
     read_direct(Metadata::<String>::NAME, body, limits)
+}
+
+/// Decodes an enriched record whose ends stay in the message, within the default [`Limits`].
+///
+/// # Errors
+/// As [`decode`]; but texts of the ends are looked at only when an end is read.
+pub fn decode_enriched(bytes: &[u8]) -> Result<enriched::ReadEnriched<'_>, DecodeError> {
+    type Whole = enriched::Enriched<enriched::SharedSide>;
+    let limits = Limits::default();
+    let (fingerprint, body) = body_of(bytes, limits)?;
+    if fingerprint == Whole::schema().rabin_fingerprint() {
+        return read_direct(Whole::NAME, body, limits);
+    }
+    Ok(decode::<Whole>(bytes)?.map_ends(enriched::EncodedSide::from))
 }
 
 /// The fingerprint of the writer's schema, and the body.

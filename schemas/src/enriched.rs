@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use weir_flow::{Address, AddressScope, Millis};
 
+mod encoded;
 mod policy;
 mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use encoded::{EncodedSide, NoSide, ReadEnriched};
 pub use policy::{Explanation, Judgement, Pending, Verdict};
 pub use shared::{SharedSide, Sides};
 
@@ -79,40 +81,48 @@ pub struct Enriched<S = Side> {
     pub samples: u64,
 }
 
+impl<S> Enriched<S> {
+    /// The same record with other ends.
+    #[must_use]
+    pub fn map_ends<R>(self, mut map: impl FnMut(S) -> R) -> Enriched<R> {
+        Enriched {
+            id: self.id,
+            correction: self.correction,
+            kind: self.kind,
+            origin: self.origin,
+            cluster: self.cluster,
+            cluster_known: self.cluster_known,
+            level: self.level,
+            window: self.window,
+            window_length: self.window_length,
+            generation: self.generation,
+            semantics: self.semantics,
+            initiator: map(self.initiator),
+            responder: map(self.responder),
+            protocol: self.protocol,
+            orientation_guessed: self.orientation_guessed,
+            untranslated: self.untranslated,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            totals: self.totals,
+            by_initiator: self.by_initiator,
+            by_responder: self.by_responder,
+            arrival: self.arrival,
+            arrival_reason: self.arrival_reason,
+            action: self.action,
+            community_id: self.community_id,
+            judgements: self.judgements,
+            judgements_more: self.judgements_more,
+            explanation: self.explanation,
+            coarsened: self.coarsened,
+            samples: self.samples,
+        }
+    }
+}
+
 impl From<Enriched<SharedSide>> for Enriched {
     fn from(record: Enriched<SharedSide>) -> Self {
-        Self {
-            id: record.id,
-            correction: record.correction,
-            kind: record.kind,
-            origin: record.origin,
-            cluster: record.cluster,
-            cluster_known: record.cluster_known,
-            level: record.level,
-            window: record.window,
-            window_length: record.window_length,
-            generation: record.generation,
-            semantics: record.semantics,
-            initiator: Side::from(&record.initiator),
-            responder: Side::from(&record.responder),
-            protocol: record.protocol,
-            orientation_guessed: record.orientation_guessed,
-            untranslated: record.untranslated,
-            first_seen: record.first_seen,
-            last_seen: record.last_seen,
-            totals: record.totals,
-            by_initiator: record.by_initiator,
-            by_responder: record.by_responder,
-            arrival: record.arrival,
-            arrival_reason: record.arrival_reason,
-            action: record.action,
-            community_id: record.community_id,
-            judgements: record.judgements,
-            judgements_more: record.judgements_more,
-            explanation: record.explanation,
-            coarsened: record.coarsened,
-            samples: record.samples,
-        }
+        record.map_ends(|side| Side::from(&side))
     }
 }
 

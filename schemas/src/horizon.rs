@@ -1,9 +1,10 @@
-//! Topic `weir.horizon.v1`, compacted: what retention has deleted; key `<kind>/<level>/<cluster>`.
+//! Topic `weir.horizon.v1`, compacted: what retention has deleted; key `<kind>/<level>/<cluster>`, or the index's name.
 
 use serde::{Deserialize, Serialize};
 use weir_flow::Millis;
 
-/// Records before a time are gone for ever: the indexer refuses and counts them instead of making their index anew.
+/// What is before a time is gone for ever: the indexer refuses and counts it instead of making its index anew. The time is that of
+/// windows; where the kind may hold windows of any time (`capture`, `replay`), it is that of writing, and one index is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {
     /// Kind of data: `flows`, `dns`, `capture`, `replay` …
@@ -12,14 +13,21 @@ pub struct Horizon {
     pub level: u8,
     /// The cluster's id; empty = all clusters.
     pub cluster: String,
-    /// Windows that start before are gone, ms since the epoch.
+    /// Without an index: windows that start before are gone, ms since the epoch. With one: its records that were written to their
+    /// topic before are.
     pub before: Millis,
+    /// The one index that is meant; absent = all of that kind and level. From schema v2 on.
+    #[serde(default)]
+    pub index: Option<String>,
 }
 
 impl Horizon {
     /// The message's key on the topic.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("{}/{}/{}", self.kind, self.level, self.cluster)
+        let Some(index) = &self.index else {
+            return format!("{}/{}/{}", self.kind, self.level, self.cluster);
+        };
+        index.clone()
     }
 }

@@ -19,5 +19,6 @@ pub mod topics;
 mod codec;
 
 pub use codec::{
-    DecodeError, EncodeError, Limits, Message, ReadMetadata, decode, decode_metadata, decode_with, encode,
+    DecodeError, EncodeError, Limits, Message, ReadMetadata, decode, decode_enriched, decode_metadata, decode_with,
+    encode,
 };

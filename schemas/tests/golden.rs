@@ -439,8 +439,10 @@ fn the_rest() {
     still_read("settings", 1, &Settings::from(&settings));
     settings.geography = vec!["1d".to_owned(), "2e".to_owned()];
     golden_version("settings", 2, &Settings::from(&settings));
-    let horizon = Horizon { kind: "flows".to_owned(), level: 1, cluster: "local".to_owned(), before: 2 };
-    golden("horizon", &horizon);
+    let horizon = Horizon { kind: "flows".to_owned(), level: 1, cluster: "local".to_owned(), before: 2, index: None };
+    still_read("horizon", 1, &horizon);
+    let index = Some("weir-capture-l1-2026.01.01".to_owned());
+    golden_version("horizon", 2, &Horizon { kind: "capture".to_owned(), cluster: String::new(), index, ..horizon });
     let audit = Audit {
         at: 1,
         action: "delete_index".to_owned(),

@@ -18,7 +18,7 @@ use weir_schemas::metadata::Metadata;
 use weir_schemas::partial::PartialMessage;
 use weir_schemas::raw::RawBatch;
 use weir_schemas::settings::Settings;
-use weir_schemas::{DecodeError, Message, decode, decode_metadata, encode};
+use weir_schemas::{DecodeError, Message, decode, decode_enriched, decode_metadata, encode};
 
 /// The most memory that the process may ever have, kB: a batch has a hundred thousand samples at most.
 const MEMORY: u64 = 300_000;
@@ -139,6 +139,9 @@ fn hostile_bytes_are_refused_or_read_within_bounded_memory() {
             Outcome::Unknown => panic!("the header was not touched"),
         }
         let _ = decode_metadata(&bytes);
+        // With ends that stay in the message the same is taken.
+        let taken = decode_enriched(&bytes).is_ok_and(|r| r.initiator.read().and(r.responder.read()).is_ok());
+        assert_eq!(taken, decode::<Enriched>(&bytes).is_ok());
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -15,7 +15,7 @@ const TOPICS: [(&str, u32); 11] = [
     ("dns.enriched", 1),
     ("weir.ledger", 1),
     ("weir.dlq", 1),
-    ("weir.horizon", 1),
+    ("weir.horizon", 2),
     ("weir.audit", 1),
 ];
 

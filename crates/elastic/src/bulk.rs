@@ -6,8 +6,6 @@
 use crate::error::shorten;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
-use std::cell::RefCell;
-use std::io::Write;
 use thiserror::Error;
 
 #[cfg(test)]
@@ -52,8 +50,7 @@ impl Operation {
         })
     }
 
-    /// As [`index`](Self::index), of a document that `write` appends to what it is given. It is written into a buffer that the
-    /// thread keeps, so that it takes as much memory as it is long, and none is moved while it grows.
+    /// As [`index`](Self::index), of a document that `write` appends to what it is given.
     ///
     /// # Errors
     /// What `write` says, or that the document is not one line.
@@ -61,26 +58,17 @@ impl Operation {
         target: Target<'_>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        LINES.with_borrow_mut(|lines| {
-            lines.clear();
-            lines.shrink_to(LINES_KEPT);
-            write_action(lines, "index", target);
-            let action = lines.len();
-            write(lines)?;
-            if lines.get(action..).is_some_and(|document| document.contains(&b'\n')) {
-                return Err(OperationError::LineBreak.into());
-            }
-            lines.push(b'\n');
-            Ok(Self { lines: Bytes::copy_from_slice(lines), action })
-        })
+        let mut batch = Batch::default();
+        let place = batch.index(target, write)?;
+        Ok(batch.finish().operation(place))
     }
 
     /// Deletes a document of an equal or lower version; what is not there counts as deleted.
     #[must_use]
     pub fn delete(target: Target<'_>) -> Self {
-        let mut lines = Vec::new();
-        write_action(&mut lines, "delete", target);
-        Self { action: lines.len(), lines: lines.into() }
+        let mut batch = Batch::default();
+        let place = batch.delete(target);
+        batch.finish().operation(place)
     }
 
     /// The same operation on another document.
@@ -116,22 +104,112 @@ impl Operation {
     }
 }
 
-/// How much of a thread's buffer for an operation is kept for the next, bytes.
-const LINES_KEPT: usize = 256 * 1024;
+/// Operations that are written one behind the other, as they stand in a body: none is copied or has memory of its own.
+#[derive(Debug, Default)]
+pub struct Batch {
+    lines: Vec<u8>,
+    items: usize,
+}
 
-thread_local! {
-    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Where an operation stands in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    start: usize,
+    action: usize,
+    end: usize,
+}
+
+impl Place {
+    /// The operation's size in a body, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether it is empty, which no operation is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+}
+
+impl Batch {
+    /// An empty one within the memory of an earlier body: megabytes that are asked of the system anew for each bulk cost more than
+    /// what is written into them.
+    #[must_use]
+    pub fn within(mut memory: BytesMut) -> Self {
+        memory.clear();
+        Self { lines: memory.into(), items: 0 }
+    }
+
+    /// Writes a document that `write` appends to what it is given (one line of JSON), replacing an equal or lower version.
+    ///
+    /// # Errors
+    /// What `write` says, or that the document is not one line; the batch is as it was then.
+    pub fn index<E: From<OperationError>>(
+        &mut self,
+        target: Target<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Place, E> {
+        let start = self.lines.len();
+        write_action(&mut self.lines, "index", target);
+        let document = self.lines.len();
+        let written = write(&mut self.lines).and_then(|()| match self.lines.get(document..) {
+            Some(line) if line.contains(&b'\n') => Err(OperationError::LineBreak.into()),
+            _ => Ok(()),
+        });
+        if let Err(error) = written {
+            self.lines.truncate(start);
+            return Err(error);
+        }
+        self.lines.push(b'\n');
+        self.items += 1;
+        Ok(Place { start, action: document - start, end: self.lines.len() })
+    }
+
+    /// Deletes a document of an equal or lower version; what is not there counts as deleted.
+    pub fn delete(&mut self, target: Target<'_>) -> Place {
+        let start = self.lines.len();
+        write_action(&mut self.lines, "delete", target);
+        self.items += 1;
+        Place { start, action: self.lines.len() - start, end: self.lines.len() }
+    }
+
+    /// An operation of its own, copied.
+    pub fn append(&mut self, operation: &Operation) -> Place {
+        let start = self.lines.len();
+        self.lines.extend_from_slice(&operation.lines);
+        self.items += 1;
+        Place { start, action: operation.action, end: self.lines.len() }
+    }
+
+    /// Its size so far, bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Nothing more is written.
+    #[must_use]
+    pub fn finish(self) -> Body {
+        Body { bytes: self.lines.into(), items: self.items }
+    }
 }
 
 fn write_action(line: &mut Vec<u8>, name: &str, target: Target<'_>) {
     let mut write = || {
-        write!(line, r#"{{"{name}":{{"_index":"#)?;
+        line.extend_from_slice(b"{\"");
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(br#"":{"_index":"#);
         serde_json::to_writer(&mut *line, target.index)?;
         line.extend_from_slice(br#","_id":"#);
         serde_json::to_writer(&mut *line, target.id)?;
-        writeln!(line, r#","version":{},"version_type":"external_gte"}}}}"#, target.version)
+        line.extend_from_slice(br#","version":"#);
+        serde_json::to_writer(&mut *line, &target.version)?;
+        line.extend_from_slice(b",\"version_type\":\"external_gte\"}}\n");
+        Ok(())
     };
-    let written: std::io::Result<()> = write();
+    let written: serde_json::Result<()> = write();
     debug_assert!(written.is_ok(), "writing to memory cannot fail");
 }
 
@@ -143,24 +221,20 @@ pub struct Body {
 }
 
 impl Body {
-    /// The body of these operations, in this order.
+    /// One of the operations of the batch that it was; it shares the body's memory.
     #[must_use]
-    pub fn of<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
-        Self::within(BytesMut::new(), operations)
+    pub fn operation(&self, place: Place) -> Operation {
+        Operation { lines: self.bytes.slice(place.start..place.end), action: place.action }
     }
 
-    /// The same within the memory of an earlier one: megabytes that are asked of the system anew for each bulk cost more than
-    /// what is written into them.
+    /// The body of these operations, in this order.
     #[must_use]
-    pub fn within<'a>(mut bytes: BytesMut, operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
-        bytes.clear();
-        bytes.reserve(operations.clone().map(Operation::len).sum());
-        let mut items = 0;
+    pub fn of<'a>(operations: impl Iterator<Item = &'a Operation>) -> Self {
+        let mut batch = Batch::default();
         for operation in operations {
-            bytes.extend_from_slice(operation.as_bytes());
-            items += 1;
+            batch.append(operation);
         }
-        Self { bytes: bytes.freeze(), items }
+        batch.finish()
     }
 
     /// Its memory, for the next one; nothing while somebody else still reads it.

@@ -2,7 +2,7 @@
 
 use super::side::{Identity, Party};
 use super::{
-    DocumentError, ECS, Ecs, Ip, Notice, OBSERVER, Observer, Orchestrator, Placed, Prepared, Time, check_id,
+    DocumentError, ECS, Ecs, Ip, Notice, OBSERVER, Observer, Orchestrator, Placed, Prepared, Time, addresses, check_id,
     check_times, family, is_zero, related, tiebreak,
 };
 use crate::index::IndexKind;
@@ -121,7 +121,7 @@ impl<'a> Document<'a> {
             destination: Party::of(&record.server, None),
             network: Network {
                 protocol: "dns",
-                family: family(sides),
+                family: family(addresses(sides)),
                 direction: direction(record.client.is_inside(), record.server.is_inside()),
             },
             related: Related { ip: related(sides), hosts: [&record.question] },

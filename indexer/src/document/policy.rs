@@ -14,7 +14,7 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    pub(super) fn of(record: &'a Enriched) -> Option<Self> {
+    pub(super) fn of<S>(record: &'a Enriched<S>) -> Option<Self> {
         let name = record.rules();
         (!name.is_empty()).then(|| Self { name, ruleset: record.tiers() })
     }
@@ -39,7 +39,7 @@ pub(super) struct Policy<'a> {
 
 impl<'a> Policy<'a> {
     /// Nothing where nothing was judged.
-    pub(super) fn of(record: &'a Enriched) -> Option<Self> {
+    pub(super) fn of<S>(record: &'a Enriched<S>) -> Option<Self> {
         if record.judgements.is_empty() {
             return None;
         }

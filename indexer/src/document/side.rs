@@ -103,6 +103,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl<'a> Party<'a> {
+    /// The end apart from its port and what it sent.
+    pub(super) fn apart(side: &'a Side) -> Self {
+        Self { port: None, ..Self::of(side, None) }
+    }
+
     /// The end with the bytes and packets that it sent, where they are known.
     pub(super) fn of(side: &'a Side, sent: Option<(u64, u64)>) -> Self {
         let name = |text: &'a Option<String>| text.as_deref().map(|name| Name { name });

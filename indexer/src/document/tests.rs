@@ -5,10 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use weir_flow::AddressScope;
-use weir_schemas::enriched::{Attribution, Counters};
+use weir_schemas::enriched::{Action, Arrival, Attribution, Counters, direction};
 
 fn document(record: &Enriched) -> Value {
-    serde_json::to_value(Document::of(record)).unwrap()
+    let prepared = prepare(record, &Periods::default()).unwrap();
+    let document = prepared.operation.as_bytes().split(|byte| *byte == b'\n').nth(1).unwrap();
+    serde_json::from_slice(document).unwrap()
 }
 
 fn template() -> Value {
@@ -192,4 +194,20 @@ proptest! {
 fn the_time_of_noon_is_written_as_such() {
     assert_eq!(document(&minimal())["@timestamp"], "2026-11-22T12:00:00.000Z");
     assert_eq!(NOON % 60_000, 0);
+}
+
+#[test]
+fn all_addresses_of_both_ends_are_related_each_once_and_in_order() {
+    let mut record = maximal();
+    record.initiator.address = Some("10.0.0.9".parse().unwrap());
+    record.initiator.addresses = vec!["fd00::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+    record.responder.address = None;
+    record.responder.addresses = vec!["10.0.0.1".parse().unwrap(), "10.0.0.5".parse().unwrap()];
+    let related = |record: &Enriched| document(record)["related"]["ip"].clone();
+    assert_eq!(related(&record), json!(["10.0.0.1", "10.0.0.5", "10.0.0.9", "fd00::1"]));
+    record.initiator = record.responder.clone();
+    assert_eq!(related(&record), json!(["10.0.0.1", "10.0.0.5"]));
+    record.initiator.addresses.clear();
+    record.responder.addresses.clear();
+    assert_eq!(document(&record).get("related"), None);
 }

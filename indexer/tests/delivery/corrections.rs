@@ -67,7 +67,7 @@ async fn an_index_that_is_deleted_is_made_anew() {
 async fn a_record_below_the_horizon_is_refused_and_counted_and_others_get_their_index() {
     on_engines(|world| async move {
         let before = (world.day + 1) * 86_400_000;
-        let horizon = Horizon { kind: "flows".into(), level: 1, cluster: String::new(), before };
+        let horizon = Horizon { kind: "flows".into(), level: 1, cluster: String::new(), before, index: None };
         world.log.ensure_topics(&[TopicSpec::new(topics::HORIZON, 1).with("cleanup.policy", "compact")]).await.unwrap();
         let indexer = world.run();
         world.produce_records(&[world.record(1)]).await;

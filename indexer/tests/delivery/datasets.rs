@@ -122,7 +122,8 @@ async fn replayed_flows_are_written_at_once_into_indices_of_their_own() {
         let index = prepared[0].index.to_string();
         assert!(index.starts_with("weir-replay-l1-"));
         world.direct.delete_index(&index).await.unwrap();
-        let direct = Direct::new(Elastic::new(&world.proxied).unwrap(), &Metrics::new()).unwrap();
+        let elastic = Elastic::new(&world.proxied).unwrap();
+        let direct = Direct::start(&world.log, elastic, &Metrics::new(), 0).await.unwrap();
         for _ in 0..2 {
             direct.write(&prepared).await.unwrap();
         }

@@ -1,7 +1,7 @@
 //! Indices of older and newer versions.
 
 use crate::records::with;
-use crate::world::{expected, on_engines};
+use crate::world::{World, expected, on_engines};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -53,6 +53,50 @@ async fn an_open_index_of_a_newer_version_is_left_as_it_is() {
     .await;
 }
 
+/// This version meets an index of a newer one that does not take what it writes, or names documents otherwise: nothing is written,
+/// nothing is given up, and it says what to do.
+#[tokio::test]
+async fn an_index_of_a_newer_version_that_takes_no_such_documents_is_named_and_counted() {
+    type Change = fn(&mut serde_json::Value);
+    let keeps_otherwise: Change =
+        |mappings| mappings["properties"]["network"]["properties"]["transport"] = json!({"type": "long"});
+    let names_otherwise: Change = |mappings| mappings["_meta"]["id_bits"] = json!(64);
+    for (change, said) in [(keeps_otherwise, " refused, "), (names_otherwise, "have other ids")] {
+        on_engines(|world| async move {
+            let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+            let mut mappings = template["template"]["mappings"].clone();
+            mappings["_meta"]["version"] = json!(999);
+            change(&mut mappings);
+            let alias = format!("{}-write", world.index());
+            let newer =
+                json!({"settings": template["template"]["settings"], "mappings": mappings, "aliases": { alias: {} }});
+            make_without_template(&world, &newer).await;
+            let records: Vec<_> = (0..100).map(|n| world.record(n)).collect();
+            world.produce_records(&records).await;
+            let indexer = world.run();
+            let until = Instant::now() + Duration::from_secs(30);
+            let told = || {
+                let report = format!("{:?}", world.health.report());
+                report.contains("is of a newer version (mapping 999)") && report.contains("upgrade this indexer")
+            };
+            while !told() || world.count("weir_indexer_alarms", &[]) < 1.0 {
+                let fate = |fate| world.count("weir_indexer_operations_total", &[("fate", fate)]);
+                let fates = (fate("stored"), fate("dead"), world.count("weir_indexer_newer_indices_total", &[]));
+                assert!(Instant::now() < until, "{fates:?} {:?}", world.health.report());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let report = format!("{:?}", world.health.report());
+            assert!(report.contains(said), "{report}");
+            indexer.stop().await;
+            assert!(world.count("weir_indexer_newer_indices_total", &[]) >= 1.0);
+            assert!(!world.is_committed().await && world.dead_letters().await.is_empty());
+            assert_eq!(world.count_documents().await, 0);
+            world.delete_index().await;
+        })
+        .await;
+    }
+}
+
 /// The mapping of an index of ours is brought up to date before anything is written; a copy that somebody made is not.
 #[tokio::test]
 async fn open_indices_of_an_older_version_are_up_to_date_when_the_indexer_has_started() {
@@ -95,16 +139,7 @@ async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids()
     on_engines(|world| async move {
         let mut older: serde_json::Value = serde_json::from_str(include_str!("../golden/weir-flows.v3.json")).unwrap();
         older["aliases"] = json!({ format!("{}-write", world.index()): {} });
-        // A template of this version, which others may have put by now, would not let it be made.
-        let mut made = Err(());
-        for _ in 0..100 {
-            let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
-            made = world.direct.create_index(&world.index(), &older).await.map(drop).map_err(drop);
-            if made.is_ok() {
-                break;
-            }
-        }
-        made.unwrap();
+        make_without_template(&world, &older).await;
         let corrected = with(&world.record(1), 1, 777, Kind::Upsert);
         // Each twice, as after a crash.
         world
@@ -127,4 +162,15 @@ async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids()
         assert_eq!(weir_indexer::template::version(&states[&world.index()].mappings), ours);
     })
     .await;
+}
+
+/// Makes the world's index. A template of this version, which others may have put by now, would not let it be made.
+async fn make_without_template(world: &World, index: &serde_json::Value) {
+    for _ in 0..100 {
+        let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
+        if world.direct.create_index(&world.index(), index).await.is_ok() {
+            return;
+        }
+    }
+    panic!("a template is always there");
 }

@@ -59,7 +59,7 @@ pub(super) enum Sink {
         topic: String,
     },
     Index {
-        direct: Direct,
+        direct: Box<Direct>,
         periods: Periods,
     },
 }
@@ -101,7 +101,9 @@ impl Sink {
                 }
             }
         }
-        Ok(Self::Index { direct: Direct::new(elastic, &Metrics::new())?, periods })
+        let began = jiff::Timestamp::now().as_millisecond();
+        let direct = Box::new(Direct::start(log, elastic, &Metrics::new(), began).await?);
+        Ok(Self::Index { direct, periods })
     }
 
     pub(super) async fn write<R: Replayed>(&mut self, records: &[R]) -> Result<()> {

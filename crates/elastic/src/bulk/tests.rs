@@ -34,6 +34,38 @@ fn an_operation_on_another_document_differs_in_nothing_else() {
 }
 
 #[test]
+fn a_batch_is_its_body_and_its_operations_share_the_bodys_memory() {
+    let (one, other) = (Operation::index(TARGET, br#"{"a":1}"#).unwrap(), Operation::delete(TARGET));
+    let mut batch =
+        Batch::within(BytesMut::from("what was there before, which is longer than one operation".repeat(9).as_str()));
+    let write = |text: &'static [u8]| {
+        move |line: &mut Vec<u8>| {
+            line.extend_from_slice(text);
+            Ok::<_, OperationError>(())
+        }
+    };
+    let first = batch.index(TARGET, write(br#"{"a":1}"#)).unwrap();
+    let refused = batch.index(TARGET, write(b"{\n}"));
+    assert_eq!(refused, Err(OperationError::LineBreak));
+    let (second, third) = (batch.delete(TARGET), batch.append(&one));
+    assert_eq!((first.len(), batch.size()), (one.len(), 2 * one.len() + other.len()));
+    let body = batch.finish();
+    assert_eq!([first, second, third].map(|place| body.operation(place)), [one.clone(), other.clone(), one.clone()]);
+    assert_eq!(body, Body::of([one.clone(), other, one].iter()));
+}
+
+#[test]
+fn a_bodys_memory_is_had_back_when_nobody_reads_it_any_more() {
+    let mut batch = Batch::default();
+    let place = batch.delete(TARGET);
+    let body = batch.finish();
+    let operation = body.operation(place);
+    assert!(body.clone().into_memory().is_none());
+    drop(operation);
+    assert!(body.into_memory().is_some_and(|memory| memory.capacity() >= place.len()));
+}
+
+#[test]
 fn each_item_keeps_its_own_status_and_cause() {
     let body = br#"{"errors":true,"took":7,"items":[
         {"index":{"_index":"a","_id":"1","status":201,"result":"created"}},
