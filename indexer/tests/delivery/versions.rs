@@ -87,7 +87,8 @@ async fn an_index_of_a_newer_version_that_takes_no_such_documents_is_named_and_c
             }
             let report = format!("{:?}", world.health.report());
             assert!(report.contains(said), "{report}");
-            indexer.stop().await;
+            // What is in hand would be waited for.
+            indexer.kill().await;
             assert!(world.count("weir_indexer_newer_indices_total", &[]) >= 1.0);
             assert!(!world.is_committed().await && world.dead_letters().await.is_empty());
             assert_eq!(world.count_documents().await, 0);
