@@ -50,7 +50,8 @@ async fn only_what_a_busy_engine_refused_is_sent_again() {
         let records: Vec<_> = (0..1_000).map(|n| world.record(n)).collect();
         world.produce_records(&records).await;
         let indexer = world.run();
-        world.committed().await;
+        // One that is refused nine times, as happens to one in a thousand, has waited for a minute.
+        world.committed_within(Duration::from_secs(240)).await;
         indexer.stop().await;
         assert_eq!(world.documents().await, expected(&records));
         assert!(world.dead_letters().await.is_empty());
@@ -64,7 +65,8 @@ async fn only_what_a_busy_engine_refused_is_sent_again() {
 /// Some documents that the engine can never take: exactly those are dead letters, with their origin.
 #[tokio::test]
 async fn bad_items_are_dead_letters_and_their_neighbours_are_stored() {
-    let plan = Plan::new(7).with(items(400, "document_parsing_exception", 4));
+    // So few that no thousand of them has more than ten by chance, which would be an alarm.
+    let plan = Plan::new(7).with(items(400, "document_parsing_exception", 2));
     on_broken_engines(&plan, |world| async move {
         let records: Vec<_> = (0..4_000).map(|n| world.record(n)).collect();
         world.produce_records(&records).await;
@@ -72,7 +74,7 @@ async fn bad_items_are_dead_letters_and_their_neighbours_are_stored() {
         world.committed().await;
         indexer.stop().await;
         let dead = world.dead_letters().await;
-        assert!((4..60).contains(&dead.len()), "{}", dead.len());
+        assert!((1..40).contains(&dead.len()), "{}", dead.len());
         let mut all = world.documents().await;
         for letter in &dead {
             assert!(letter.cause.starts_with("document_parsing_exception: "), "{}", letter.cause);

@@ -203,7 +203,7 @@ fn two_enrichers_one_killed_count_every_byte_once() {
     assert!(String::from_utf8_lossy(&init(&[]).stdout).contains("was ready already"));
     let other = init(&["--late-bound", "2h"]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&other.stderr).contains("late bound is 3600000 ms, not 7200000 ms"));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("late bound is 1h, not 2h"));
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let log = Log::kafka(&KafkaSettings::at(engines.kafka.clone())).unwrap();

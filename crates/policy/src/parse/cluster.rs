@@ -31,6 +31,9 @@ const SCHEMA: Schema = Schema {
     port: protocol_match,
 };
 
+/// What the schema says of a domain name: a pattern that also takes some other characters between Z and a.
+const DOMAIN: &str = r"^(\*\.)?([a-zA-z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.)+[a-zA-z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.?$";
+
 /// The most networks or domain names of a peer.
 const NETWORKS: usize = 25;
 
@@ -91,8 +94,14 @@ fn some<'a>(report: &mut Report, at: &At<'a>, most: usize) -> Vec<At<'a>> {
 
 fn too_many(report: &mut Report, at: &At<'_>, count: usize, most: usize) {
     if count > most {
-        report.error(&at.path, format!("Too many: {count}: must have at most {most} items"));
+        let items = if most == 1 { "item" } else { "items" };
+        report.error(&at.path, format!("Too many: {count}: must have at most {most} {items}"));
     }
+}
+
+/// A rule of the schema that does not hold of an object as a whole.
+fn untrue(report: &mut Report, at: &At<'_>, rule: &str) {
+    report.error(&at.path, format!("Invalid value: {rule}"));
 }
 
 /// The one field that is set of those that are known: its name and value.
@@ -106,7 +115,7 @@ pub(super) fn one_of<'a>(report: &mut Report, at: &At<'a>, known: &[&'static str
         }
         1 => set.into_iter().next(),
         many => {
-            report.error(&at.path, format!("Too many: {many}: must have at most 1 properties"));
+            too_many(report, at, many, 1);
             None
         }
     }
@@ -169,11 +178,11 @@ fn rule(report: &mut Report, at: &At<'_>, direction: Direction, schema: Schema) 
     if named && peers.iter().any(|peer| !matches!(peer, Peer::Pods(_))) {
         let detail = "networks/nodes/domainNames peer cannot be set with namedPorts since there are no namedPorts for \
                       networks/nodes/domainNames";
-        report.invalid(&at.path, &"\"object\"", detail);
+        untrue(report, at, detail);
     }
     let action = action?;
     if action != Action::Allow && peers.iter().any(|peer| matches!(peer, Peer::Domains(_))) {
-        report.invalid(&at.path, &"\"object\"", "domainNames are only supported for rules that accept");
+        untrue(report, at, "domainNames are only supported for rules that accept");
     }
     Some(Rule { action, name, peers: Some(peers), ports })
 }
@@ -227,7 +236,7 @@ fn domain(report: &mut Report, at: &At<'_>) -> Option<String> {
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if name.split('.').count() < 2 || !name.split('.').all(fits) {
-        let detail = format!("{} in body should match a domain name of at least two labels", at.path);
+        let detail = format!("{} in body should match '{DOMAIN}'", at.path);
         report.invalid(&at.path, &quoted(text), &detail);
         return None;
     }
@@ -268,7 +277,7 @@ pub(super) fn range(report: &mut Report, at: &At<'_>) -> Option<Ports> {
     let first = within(report, &start_path, start, 1, u16::MAX);
     let last = within(report, &end_path, end, 1, u16::MAX);
     if start >= end {
-        report.invalid(&at.path, &"\"object\"", "Start port must be less than End port");
+        untrue(report, at, "Start port must be less than End port");
     }
     Some(Ports::Range(first?, last?))
 }

@@ -1,12 +1,22 @@
 //! What was found, for people.
 
 use crate::policy::table;
-use weir_flow::protocol;
+use weir_flow::{Millis, protocol};
 use weir_preview::{Becomes, Tally, shown};
+
+/// A time without what is less than a second.
+fn second(time: Millis) -> String {
+    shown(time).get(..19).unwrap_or_default().to_owned()
+}
+
+/// The first and the last, one a line.
+fn examples(first: &str, last: &str) -> String {
+    if first == last { last.to_owned() } else { format!("{first}\n{last}") }
+}
 
 /// The rows, the sums, and what does not count.
 pub(super) fn rows(tally: &Tally, all: bool) -> String {
-    let heading = ["BECOMES", "SOURCE", "DESTINATION", "PORT", "CONNS", "BYTES", "LAST", "EXAMPLE", "WHY"];
+    let heading = ["BECOMES", "SOURCE", "DESTINATION", "PORT", "CONNS", "BYTES", "FIRST", "LAST", "EXAMPLES", "WHY"];
     let rows = tally.rows(all).map(|row| {
         let name = protocol::name(row.protocol);
         vec![
@@ -16,8 +26,9 @@ pub(super) fn rows(tally: &Tally, all: bool) -> String {
             row.port.map_or_else(|| name.clone(), |port| format!("{name}/{port}")),
             row.connections.to_string(),
             row.bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string()),
-            shown(row.last.time).get(..19).unwrap_or_default().to_owned(),
-            row.last.connection.clone(),
+            second(row.first.time),
+            second(row.last.time),
+            examples(&row.first.connection, &row.last.connection),
             row.why.to_owned(),
         ]
     });
