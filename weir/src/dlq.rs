@@ -97,11 +97,7 @@ async fn run(context: Context<DlqCommand>) -> Result<()> {
         Verb::List(options) => options,
         Verb::Retry(options) => &options.letters,
     };
-    let log = Log::kafka(&options.kafka)?;
-    log.check(Duration::from_secs(10))
-        .await
-        .with_context(|| format!("kafka at {}", options.kafka.kafka))
-        .hint("is `weir up` running? give the address of your Kafka with --kafka BROKERS")?;
+    let log = crate::kafka::log(&options.kafka).await?;
     let letters = letters(&log, options).await?;
     match &context.settings.verb {
         Verb::List(_) => list(options, &letters),

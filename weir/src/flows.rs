@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use weir_console::filter::{Cursor, Filter, Parameters};
 use weir_console::row::{self, Row};
 use weir_elastic::{Elastic, ElasticSettings};
@@ -129,8 +129,7 @@ impl FlowsSettings {
             limit: Some(self.limit.clone()),
             cursor: self.cursor.clone(),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let now = crate::clock::now();
         let filter =
             if self.follow { Filter::parse_live(&parameters, 1, now) } else { Filter::parse(&parameters, 1, now) };
         filter.hint("weir flows --help lists the filters").exit_code(2)

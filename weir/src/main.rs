@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod clock;
 mod demo;
 mod dlq;
 mod doctor;
 mod flows;
 mod init;
+mod kafka;
 mod policy;
 mod record_settings;
 mod reference;

@@ -1,5 +1,6 @@
 //! The settings that decide records: read from `weir.settings.v1`, written where a cluster has none.
 
+use crate::clock::now;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -74,11 +75,6 @@ pub(crate) async fn read_or_seed(log: &Log, seed: RecordSettings) -> Result<Reco
     }
     write(log, &seed).await?;
     Ok(seed)
-}
-
-/// This machine's time, ms since the epoch.
-pub(crate) fn now() -> Millis {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 /// Writes settings, once they have been checked.

@@ -1,10 +1,9 @@
 //! `weir replay`: flows and DNS questions of past windows, made again from the raw topic.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_elastic::ElasticSettings;
 use weir_enricher::replay::{PlanError, Replay, Request};
 use weir_schemas::dns::Dns;
@@ -118,8 +117,7 @@ pub(crate) fn main(loaded: Loaded<ReplaySettings>) -> ExitCode {
 
 impl ReplaySettings {
     fn request(&self) -> Result<Request> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let now = crate::clock::now();
         let from = weir_console::filter::time("--from", &self.from, now)?;
         let to = weir_console::filter::time("--to", &self.to, now)?;
         anyhow::ensure!(from <= to, "--to is before --from");
@@ -150,11 +148,7 @@ async fn run(context: Context<ReplaySettings>) -> Result<()> {
     if let Some(topic) = &settings.topic {
         output::check_topic(topic).hint("give it a name of your own, such as flows.replayed").exit_code(2)?;
     }
-    let log = Log::kafka(&settings.kafka)?;
-    log.check(Duration::from_secs(10))
-        .await
-        .with_context(|| format!("kafka at {}", settings.kafka.kafka))
-        .hint("is `weir up` running? give the address of your Kafka with --kafka BROKERS")?;
+    let log = crate::kafka::log(&settings.kafka).await?;
     let work = async {
         let mut replay = Replay::prepare(&request, &log, &context.metrics).await?;
         match (settings.compares(), settings.dns) {

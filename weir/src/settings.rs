@@ -1,14 +1,14 @@
 //! `weir settings show|set`: what decides a cluster's records, and other values from a time on.
 
+use crate::clock::now;
 use crate::flows::Output;
 use crate::init::{Period, fingerprints, levels};
-use crate::policy::Cni;
-use crate::record_settings::{self, fields, now};
+use crate::policy::{Cni, print};
+use crate::record_settings::{self, fields};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -161,11 +161,7 @@ async fn run(context: Context<SettingsCommand>) -> Result<()> {
 
 /// The settings of a cluster that has some.
 async fn read(kafka: &KafkaSettings, cluster: &str) -> Result<(Log, Dated)> {
-    let log = Log::kafka(kafka)?;
-    log.check(Duration::from_secs(10))
-        .await
-        .with_context(|| format!("kafka at {}", kafka.kafka))
-        .hint("is `weir up` running? give the address of your Kafka with --kafka BROKERS")?;
+    let log = crate::kafka::log(kafka).await?;
     let dated = record_settings::dated(&log, cluster).await?;
     if dated.entries.is_empty() {
         let others = record_settings::clusters(&log).await?;
@@ -350,8 +346,4 @@ impl Changes {
         }
         Ok(next)
     }
-}
-
-fn print(text: &str) -> Result<()> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

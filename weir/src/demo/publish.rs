@@ -1,9 +1,10 @@
 //! Writes the simulated cluster's metadata and raw batches as time passes.
 
 use super::{CLUSTER, Demo};
+use crate::clock::now;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tracing::warn;
 use weir_flow::{Millis, RecordSettings, time};
 use weir_schemas::metadata::{Bound, BoundSource, Metadata, Revision};
@@ -83,11 +84,6 @@ impl Earlier {
         let end = Bound { earliest: at, latest: at, source: BoundSource::Arrival };
         self.open.into_values().map(|r| Metadata::Revision(Revision { valid_to: Some(end), ..r })).collect()
     }
-}
-
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn send_metadata(producer: &Producer, messages: Vec<Metadata>) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Where a world comes from: manifests, or the metadata topic as of a time.
 
 use super::manifests;
-use anyhow::{Context as _, Result, bail};
+pub(super) use crate::clock::now;
+pub(super) use crate::kafka::log;
+use anyhow::{Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_flow::Millis;
 pub(super) use weir_preview::shown;
 use weir_preview::world::World;
@@ -32,23 +33,9 @@ pub(super) struct SourceSettings {
     pub(super) kafka: KafkaSettings,
 }
 
-/// Now, ms since the epoch.
-pub(super) fn now() -> Millis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(now.as_millis()).unwrap_or(Millis::MAX)
-}
-
 /// A time or an age that a person wrote.
 pub(super) fn time(flag: &'static str, text: &str) -> Result<Millis> {
     Ok(weir_console::filter::time(flag, text, now())?)
-}
-
-/// The log, when it answers.
-pub(super) async fn log(kafka: &KafkaSettings) -> Result<Log> {
-    let log = Log::kafka(kafka)?;
-    let hint = "is `weir up` running? give the address of your Kafka with --kafka BROKERS";
-    log.check(Duration::from_secs(10)).await.with_context(|| format!("kafka at {}", kafka.kafka)).hint(hint)?;
-    Ok(log)
 }
 
 /// What the metadata topic says of a cluster, all of it.
