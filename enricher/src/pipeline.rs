@@ -61,7 +61,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let meters = Meters::new(metrics);
     let topic = SettingsTopic::read(&log, &settings.cluster).await?;
-    let current = Current::of(&topic, &settings.mmdb, &meters)?;
+    let current = Current::of(&topic, &settings.mmdb)?;
+    current.count(&meters);
     check_partitions(&log, &settings.cluster, &current.history).await?;
     let (sender, current) = watch::channel(current);
     // One stage's failure ends the other and the follower of metadata, without ending the caller's other services.

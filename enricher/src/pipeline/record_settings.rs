@@ -74,18 +74,24 @@ impl SettingsTopic {
 pub(super) struct Current {
     pub(super) history: Arc<SettingsHistory>,
     pub(super) places: Arc<Places>,
+    /// Settings records that came too late to be followed.
+    too_late: usize,
     /// Until when it may be relied upon.
     until: Instant,
 }
 
 impl Current {
-    pub(super) fn of(topic: &SettingsTopic, mmdb: &[PathBuf], meters: &Meters) -> anyhow::Result<Self> {
+    pub(super) fn of(topic: &SettingsTopic, mmdb: &[PathBuf]) -> anyhow::Result<Self> {
         let dated = topic.dated()?;
-        meters.settings_too_late.set(i64::try_from(dated.too_late).unwrap_or(i64::MAX));
         let history = SettingsHistory::new(&topic.cluster, dated.entries)?;
-        meters.settings.set(i64::try_from(history.entries().count()).unwrap_or(i64::MAX));
         let places = Arc::new(places::load(mmdb, &history)?);
-        Ok(Self { history: Arc::new(history), places, until: topic.seen + RELIABLE })
+        Ok(Self { history: Arc::new(history), places, too_late: dated.too_late, until: topic.seen + RELIABLE })
+    }
+
+    /// Says what is followed: once it is, so that who waits for the figure waits for the deed.
+    pub(super) fn count(&self, meters: &Meters) {
+        meters.settings_too_late.set(i64::try_from(self.too_late).unwrap_or(i64::MAX));
+        meters.settings.set(i64::try_from(self.history.entries().count()).unwrap_or(i64::MAX));
     }
 
     /// Whether nobody can have written settings since that hold for what is there to be processed.
@@ -128,11 +134,12 @@ pub(super) async fn follow(
             });
             continue;
         }
-        let next = Current::of(&topic, &shared.settings.mmdb, &shared.meters)?;
+        let next = Current::of(&topic, &shared.settings.mmdb)?;
         sender.send_if_modified(|current| {
             let other = next.history != current.history;
             *current = next;
             other
         });
+        sender.borrow().count(&shared.meters);
     }
 }

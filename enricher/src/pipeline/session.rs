@@ -61,9 +61,10 @@ impl Decided {
     /// Whether what is there to be processed may be.
     ///
     /// # Errors
-    /// [`Failure::Settings`] where settings may have been written that this process has not read.
+    /// [`Failure::Settings`] where others are known by now, or may have been written that this process has not read.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        if self.changes.borrow().is_reliable() { Ok(()) } else { Err(Failure::Settings) }
+        let same = !self.changes.has_changed().unwrap_or(false);
+        if same && self.changes.borrow().is_reliable() { Ok(()) } else { Err(Failure::Settings) }
     }
 }
 

@@ -125,17 +125,26 @@ impl World {
     }
 
     fn start(&self, instance: &str) -> Running {
-        self.start_with(EnricherSettings {
+        self.start_with(Self::settings(instance))
+    }
+
+    fn settings(instance: &str) -> EnricherSettings {
+        EnricherSettings {
             instance: Some(instance.to_owned()),
             poll: Duration::from_millis(5),
             retry_limit: Duration::from_millis(50),
             ..EnricherSettings::default()
-        })
+        }
     }
 
     fn start_with(&self, settings: EnricherSettings) -> Running {
+        self.start_counting(settings, self.metrics.clone())
+    }
+
+    /// A process with metrics of its own.
+    fn start_counting(&self, settings: EnricherSettings, metrics: Metrics) -> Running {
         let token = CancellationToken::new();
-        let (log, metrics, health, stop) = (self.log.clone(), self.metrics.clone(), self.health.clone(), token.clone());
+        let (log, health, stop) = (self.log.clone(), self.health.clone(), token.clone());
         let task = tokio::spawn(async move { run(settings, log, &metrics, &health, stop).await });
         Running { token, task }
     }

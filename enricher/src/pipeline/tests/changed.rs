@@ -46,10 +46,13 @@ const EXPECTED: [(Millis, u8); 5] = [(BEFORE, 0), (BEFORE, 1), (BEFORE, 2), (BEF
 async fn a_window_has_the_settings_of_its_generation() {
     let world = World::new(2, 2).await;
     world.metadata(&heartbeat(FOR_EVER)).await;
-    let (one, two) = (world.start("one"), world.start("two"));
-    world.until("settings", |world| followed(world) == Some(1.0)).await;
+    let metrics = [Metrics::new(), Metrics::new()];
+    let all_follow = |count| metrics.iter().all(|of| of.value("weir_enricher_settings", &[]) == Some(count));
+    let start = |instance, of: &Metrics| world.start_counting(World::settings(instance), of.clone());
+    let (one, two) = (start("one", &metrics[0]), start("two", &metrics[1]));
+    world.until("settings", |_| all_follow(1.0)).await;
     change(&world, &other(CHANGE)).await;
-    world.until("other settings", |world| followed(world) == Some(2.0)).await;
+    world.until("other settings", |_| all_follow(2.0)).await;
     traffic(&world).await;
     world.until("both windows", |world| levels(world).len() >= EXPECTED.len()).await;
     one.stop().await.unwrap();
