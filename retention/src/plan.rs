@@ -8,11 +8,13 @@ use std::time::Duration;
 use weir_flow::Millis;
 
 mod held;
+mod next;
 mod show;
 #[cfg(test)]
 mod tests;
 
 pub use held::Held;
+pub use next::Next;
 
 /// Why an index goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +89,8 @@ pub struct Plan {
     pub held: Vec<Held>,
     /// Days until the budget is used up at the present rate; absent while the rate is not known.
     pub days_to_full: Option<u64>,
+    /// What goes next if nothing goes now; absent while that is not known.
+    pub next: Option<Next>,
 }
 
 /// Plans. Deletes only whole indices, the oldest day first and of a day the more detailed level first; never an index that
@@ -137,7 +141,8 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
     let stuck = excess.explain(inventory, policy, &actions, now);
     let held = held::of(inventory, now);
     let days_to_full = held::days_to_full(&held, budget.saturating_sub(bytes));
-    Plan { indices: inventory.indices.len(), bytes, budget, actions, after, stuck, held, days_to_full }
+    let next = if actions.is_empty() { next::of(&order, policy, days_to_full, now) } else { None };
+    Plan { indices: inventory.indices.len(), bytes, budget, actions, after, stuck, held, days_to_full, next }
 }
 
 fn freed(actions: &[Action]) -> u64 {

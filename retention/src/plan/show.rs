@@ -1,10 +1,14 @@
 //! The plan as a table.
 
-use super::Plan;
+use super::{Plan, Reason};
 use crate::amount::size;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
 use std::time::Duration;
+
+/// What is further away than ten years is said as that.
+const LONG_DAYS: u64 = 3_650;
+const LONG_DAYS_MILLIS: i64 = 3_650 * 86_400_000;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,10 +21,10 @@ impl fmt::Display for Plan {
             for action in &self.actions {
                 let bytes = action.bytes.map_or_else(|| "unknown".to_owned(), size);
                 let because = match action.reason {
-                    super::Reason::MaxAge => "--max-age",
-                    super::Reason::Keep => "--keep",
-                    super::Reason::Budget => "--budget",
-                    super::Reason::DiskReserve => "--disk-reserve",
+                    Reason::MaxAge => "--max-age",
+                    Reason::Keep => "--keep",
+                    Reason::Budget => "--budget",
+                    Reason::DiskReserve => "--disk-reserve",
                 };
                 table.add_row([action.index.to_string(), bytes, age(action.age), because.to_owned()]);
             }
@@ -32,7 +36,7 @@ impl fmt::Display for Plan {
         }
         if !self.held.is_empty() {
             let mut table = Table::new();
-            table.load_preset(presets::NOTHING).set_header(["KEPT", "INDICES", "SIZE", "DAYS", "A DAY"]);
+            table.load_preset(presets::NOTHING).set_header(["HELD NOW", "INDICES", "SIZE", "DAYS", "A DAY"]);
             for held in &self.held {
                 let a_day = held.bytes_a_day.map_or_else(|| "unknown".to_owned(), size);
                 let days = held.days.to_string();
@@ -46,8 +50,19 @@ impl fmt::Display for Plan {
             writeln!(f, "{table}")?;
         }
         match self.days_to_full {
+            _ if self.bytes >= self.budget => writeln!(f, "the budget is used up")?,
+            Some(0) => writeln!(f, "at this rate the budget is used up within a day")?,
+            Some(1) => writeln!(f, "at this rate the budget is used up in 1 day")?,
+            Some(days) if days > LONG_DAYS => writeln!(f, "at this rate the budget lasts for more than ten years")?,
             Some(days) => writeln!(f, "at this rate the budget is used up in {days} days")?,
-            None => writeln!(f, "how long the budget lasts is not known before a period is over")?,
+            None => writeln!(f, "how long the budget lasts is not known before a day is over")?,
+        }
+        if let Some(next) = self.next.filter(|next| next.after < LONG_DAYS_MILLIS) {
+            let when = age(next.after);
+            match next.reason {
+                Reason::MaxAge => writeln!(f, "{} goes next, in {when} (--max-age)", next.index)?,
+                _ => writeln!(f, "{} goes next, in about {when} (--budget)", next.index)?,
+            }
         }
         if let Some(stuck) = &self.stuck {
             writeln!(f, "still {} too many: {}", size(stuck.over), stuck.advice)?;

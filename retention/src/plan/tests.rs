@@ -227,6 +227,48 @@ fn how_long_the_budget_lasts_comes_from_the_days_that_are_over() {
     assert!(plan.to_string().contains("used up in 5 days"), "{plan}");
 }
 
+#[test]
+fn what_goes_next_is_said_with_when_and_why() {
+    let held = inventory(&[
+        ("weir-audit-2026.11", 1),
+        ("weir-flows-l1-2026.11.20", 100),
+        ("weir-flows-l2-2026.11.20", 10),
+        ("weir-flows-l1-2026.11.21", 100),
+        ("weir-flows-l2-2026.11.21", 10),
+        ("weir-flows-l1-2026.11.22", 1),
+    ]);
+    let next = |policy: &Policy| {
+        let plan = plan(&held, policy, NOW);
+        let next = plan.next.unwrap();
+        (next.index.to_string(), next.after, next.reason, plan.to_string())
+    };
+    // 222 B and 110 B a day: the budget of 500 B lasts two days.
+    let (index, after, reason, text) = next(&budget(500));
+    assert_eq!((index.as_str(), after, reason), ("weir-flows-l1-2026.11.20", 2 * DAY, Reason::Budget));
+    assert!(text.contains("weir-flows-l1-2026.11.20 goes next, in about 2days (--budget)"), "{text}");
+    // Not before it may.
+    let floor = Policy { min_age: Duration::from_secs(5 * 86_400), ..budget(500) };
+    assert_eq!(next(&floor).1, 5 * DAY - (NOW - held.indices[1].dated()));
+    // Its age comes first.
+    let aged = Policy { max_age: Some(Duration::from_secs(3 * 86_400)), ..budget(500) };
+    let (index, after, reason, text) = next(&aged);
+    assert_eq!((index.as_str(), reason), ("weir-flows-l1-2026.11.20", Reason::MaxAge));
+    assert_eq!(after, 3 * DAY - (NOW - held.indices[1].dated()));
+    assert!(text.contains("goes next, in 1day 12h (--max-age)"), "{text}");
+    // What has to go now is in the plan itself.
+    assert_eq!(plan(&held, &budget(150), NOW).next, None);
+}
+
+#[test]
+fn a_budget_that_is_used_up_or_lasts_for_ever_is_not_told_in_days() {
+    let held = inventory(&[("weir-flows-l1-2026.11.20", 100), ("weir-flows-l1-2026.11.21", 100)]);
+    let text = |bytes| plan(&held, &budget(bytes), NOW).to_string();
+    assert!(text(200).contains("the budget is used up\n"), "{}", text(200));
+    assert!(text(250).contains("within a day"), "{}", text(250));
+    assert!(text(u64::MAX).contains("more than ten years"), "{}", text(u64::MAX));
+    assert!(!text(u64::MAX).contains("goes next"), "{}", text(u64::MAX));
+}
+
 fn any_index() -> impl Strategy<Value = Index> {
     let days = -30i64..3;
     (0usize..Kind::ALL.len(), 0u8..=3, days, any::<bool>(), 0i64..24, prop::option::weighted(0.9, 0u64..1_000))
