@@ -120,6 +120,15 @@ fn script() -> PathBuf {
     crate::root().join("xtask/engines/kube/kube.sh")
 }
 
+/// What a test needs to start a Kafka of its own: the script, and where its jars are or will be.
+///
+/// # Errors
+/// Without a home folder for the cache.
+pub(crate) fn kafka_script() -> Result<[(&'static str, PathBuf); 2]> {
+    let script = crate::root().join("xtask/engines/kafka/kafka.sh");
+    Ok([("WEIR_TEST_KAFKA_SCRIPT", script), ("KAFKA_LIBS", cache()?.join("kafka-libs"))])
+}
+
 /// Starts or stops an engine.
 ///
 /// # Errors

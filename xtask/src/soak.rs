@@ -10,13 +10,22 @@ use std::process::Command;
 /// The first TCP port of a suite's own control plane.
 const KUBERNETES_PORT: u16 = 18_440;
 
-/// One suite: what it is called, the arguments of `cargo test`, the environment that makes it long, and whether it needs a
-/// control plane.
+/// One suite: what it is called, the arguments of `cargo test`, the environment that makes it long, and what it needs.
 struct Suite {
     name: &'static str,
     arguments: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
-    kubernetes: bool,
+    needs: Needs,
+}
+
+/// What a suite runs against besides what is embedded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// A control plane of its own.
+    Kubernetes,
+    /// The script of a real Kafka, of which it starts its own.
+    Kafka,
 }
 
 const SUITES: &[Suite] = &[
@@ -24,43 +33,43 @@ const SUITES: &[Suite] = &[
         name: "kill -9 of weir up",
         arguments: &["--test", "end_to_end", "kill"],
         environment: &[("WEIR_TEST_KILLS", "20")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "decoders on random bytes",
         arguments: &["-p", "weir-schemas", "--lib"],
         environment: &[("PROPTEST_CASES", "100000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "hostile messages",
         arguments: &["--test", "poison"],
         environment: &[("WEIR_TEST_FUZZ", "1000000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "the join against a model",
         arguments: &["-p", "weir-join"],
         environment: &[("PROPTEST_CASES", "5000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "who held an address",
         arguments: &["--test", "addresses"],
         environment: &[("WEIR_TEST_SWITCHES", "100000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "who sent a datagram",
         arguments: &["--test", "addresses_real"],
         environment: &[("WEIR_TEST_ADDRESS_SWITCHES", "10000"), ("WEIR_TEST_STATUS_LATE", "30")],
-        kubernetes: true,
+        needs: Needs::Kubernetes,
     },
     Suite {
         name: "the enricher's stages",
         arguments: &["-p", "weir-enricher", "--lib", "stage"],
         environment: &[("PROPTEST_CASES", "2000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "faults of the enricher",
@@ -72,7 +81,7 @@ const SUITES: &[Suite] = &[
             ("WEIR_TEST_FAULT_FLOOD", "600"),
             ("WEIR_TEST_FAULT_SAME", "400"),
         ],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "faults of the indexer",
@@ -83,31 +92,37 @@ const SUITES: &[Suite] = &[
             ("WEIR_TEST_DOCUMENTS", "100000"),
             ("WEIR_TEST_FULL_DISKS", "5"),
         ],
-        kubernetes: false,
+        needs: Needs::Nothing,
+    },
+    Suite {
+        name: "a real Kafka that fails the indexer",
+        arguments: &["--test", "delivery", "outlives"],
+        environment: &[("WEIR_TEST_RESTARTS", "40"), ("WEIR_TEST_FULL_DISKS", "5")],
+        needs: Needs::Kafka,
     },
     Suite {
         name: "several retentions at once",
         arguments: &["--test", "engine", "several"],
         environment: &[("WEIR_TEST_ROUNDS", "50")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "kill -9 and restarts of the agent",
         arguments: &["--test", "kills"],
         environment: &[("WEIR_TEST_AGENT_KILLS", "50"), ("WEIR_TEST_AGENT_RESTARTS", "20")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "damaged packets in the kernel",
         arguments: &["--test", "kernel", "damaged"],
         environment: &[("WEIR_TEST_PACKETS", "1000000")],
-        kubernetes: false,
+        needs: Needs::Nothing,
     },
     Suite {
         name: "metadata of a large cluster",
         arguments: &["--test", "scale"],
         environment: &[("WEIR_TEST_NODES", "1000"), ("WEIR_TEST_PODS", "10000"), ("WEIR_TEST_KILLS", "50")],
-        kubernetes: true,
+        needs: Needs::Kubernetes,
     },
 ];
 
@@ -120,8 +135,10 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let mut log = std::fs::File::options().create(true).append(true).open(&path).context("docs/soak.log")?;
     let mut failed = Vec::new();
     for suite in SUITES.iter().filter(|s| only.is_none_or(|o| s.name.contains(o))) {
-        let control_plane =
-            if suite.kubernetes { Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?) } else { None };
+        let control_plane = match suite.needs {
+            Needs::Kubernetes => Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?),
+            Needs::Nothing | Needs::Kafka => None,
+        };
         writeln!(
             log,
             "\n== {} | {} | {} | {:?}",
@@ -133,6 +150,9 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg("test").args(suite.arguments).args(["--", "--nocapture"]).current_dir(crate::root());
         command.envs(suite.environment.iter().copied());
+        if suite.needs == Needs::Kafka {
+            command.envs(crate::engines::kafka_script()?);
+        }
         command.envs(control_plane.iter().flat_map(ControlPlane::environment).cloned());
         let ran = command.output().context("cargo test")?;
         let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);

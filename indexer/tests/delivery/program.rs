@@ -2,18 +2,15 @@
 //!
 //! Scaled down; `cargo xtask soak "faults of the indexer"` runs it whole.
 
+use crate::broker::BrokerProcess;
 use crate::world::{World, broker, bulks, embedded, expected, items, kafka, url};
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_faults::{Fault, Plan};
 use weir_stream::{KafkaSettings, Log};
 
-const DATA: &str = "WEIR_TEST_BROKER_DATA";
-const LISTEN: &str = "WEIR_TEST_BROKER_LISTEN";
 /// Memory for records that are not stored yet, and what a process may take beyond it and what it took at its start.
 const MEMORY: u64 = 32 << 20;
 const SLACK: u64 = 64 << 20;
@@ -106,82 +103,13 @@ async fn the_program_killed_mid_bulk_writes_each_record_once() {
     engine.shutdown().await;
 }
 
-/// No test: what the broker process runs, until its standard input ends.
-#[test]
-fn broker_process() {
-    let (Ok(data), Ok(listen)) = (std::env::var(DATA), std::env::var(LISTEN)) else {
-        return;
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let broker = Broker::start(BrokerSettings::new(&data, listen.parse().unwrap())).await.unwrap();
-        let address = Path::new(&data).join("address.tmp");
-        std::fs::write(&address, broker.address().to_string()).unwrap();
-        std::fs::rename(&address, Path::new(&data).join("address")).unwrap();
-        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
-        broker.shutdown().await;
-    });
-}
-
-/// The embedded broker as a process of its own.
-struct BrokerProcess {
-    data: PathBuf,
-    address: SocketAddr,
-    child: Child,
-}
-
-impl BrokerProcess {
-    fn spawn(data: &Path, listen: &str) -> Child {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "program::broker_process", "--nocapture"])
-            .env(DATA, data)
-            .env(LISTEN, listen)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
-
-    fn start(data: &Path) -> Self {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut broker =
-            Self { data: data.to_owned(), address: nowhere, child: Self::spawn(data, &nowhere.to_string()) };
-        let until = Instant::now() + Duration::from_secs(30);
-        while broker.address == nowhere {
-            assert!(Instant::now() < until, "no broker");
-            std::thread::sleep(Duration::from_millis(20));
-            let written = std::fs::read_to_string(data.join("address"));
-            broker.address = written.map_or(nowhere, |address| address.parse().unwrap());
-        }
-        broker
-    }
-
-    /// Ends it, cleanly or by SIGKILL, and starts it again on the same address.
-    fn restart(&mut self, cleanly: bool) {
-        if cleanly {
-            self.child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        } else {
-            self.child.kill().unwrap();
-        }
-        self.child.wait().unwrap();
-        self.child = Self::spawn(&self.data, &self.address.to_string());
-    }
-}
-
-impl Drop for BrokerProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The broker ends, cleanly and not, while records are written and read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_program_outlives_restarts_of_its_broker() {
     let (engine, _data) = embedded().await;
     let folder = tempfile::tempdir().unwrap();
     let mut broker = BrokerProcess::start(folder.path());
-    let address = broker.address.to_string();
+    let address = broker.address().to_string();
     let log = Log::kafka(&KafkaSettings::at(address.clone())).unwrap();
     let world = World::new(log, &engine_or(&url(&engine)), Plan::new(3)).await;
     let mut program = Program::start(&world, &address, &["--indexer-bulk-bytes", "64KiB"]);
@@ -204,7 +132,8 @@ async fn the_program_outlives_restarts_of_its_broker() {
     assert_eq!(world.documents().await, expected(&records));
     assert!(world.dead_letters().await.is_empty());
     eprintln!(
-        "fault broker: {restarts} restarts, every other by SIGKILL, {} records, each one document",
+        "fault {}: {restarts} restarts, every other by SIGKILL, {} records, each one document",
+        broker.name(),
         records.len()
     );
     world.delete_index().await;
@@ -294,17 +223,17 @@ impl Drop for SmallDisk {
 /// The broker's disk is full for a while: what it did not take is sent again, and what it took is one document.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_program_outlives_a_full_disk_of_its_broker() {
-    let Some(disk) = SmallDisk::mount(48) else {
+    let Some(disk) = SmallDisk::mount(BrokerProcess::DISK) else {
         return eprintln!("skipped: a file system that can be full needs the right to mount");
     };
     let (engine, _data) = embedded().await;
     let mut broker = BrokerProcess::start(disk.0.path());
-    let address = broker.address.to_string();
+    let address = broker.address().to_string();
     let log = Log::kafka(&KafkaSettings::at(address.clone())).unwrap();
     let world = World::new(log, &engine_or(&url(&engine)), Plan::new(4)).await;
     let mut program = Program::start(&world, &address, &["--indexer-bulk-bytes", "64KiB"]);
     let rounds = number("WEIR_TEST_FULL_DISKS", 2);
-    let (mut records, mut refused) = (Vec::new(), 0);
+    let (mut records, mut refused, mut ended) = (Vec::new(), 0, 0);
     for round in 0..rounds {
         let more: Vec<_> = (0..500).map(|n| world.record(500 * round + n)).collect();
         world.produce_records(&more[..250]).await;
@@ -319,21 +248,27 @@ async fn the_program_outlives_a_full_disk_of_its_broker() {
         let freed = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             disk.free();
-            // One that stopped because of it is started again, as whoever watches over it would.
-            if broker.child.try_wait().unwrap().is_some() {
-                broker.restart(false);
+            // One that stops because of it is started again, as whoever watches over it would.
+            loop {
+                ended += u32::from(tokio::task::block_in_place(|| broker.start_if_ended()));
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::join!(while_full, freed);
+        tokio::select! {
+            () = while_full => {}
+            () = freed => {}
+        }
         records.extend(more);
         assert!(program.lives(), "round {round}");
     }
+    ended += u32::from(broker.start_if_ended());
     world.committed_within(Duration::from_secs(120)).await;
     program.kill();
     assert_eq!(world.documents().await, expected(&records));
     assert!(world.dead_letters().await.is_empty());
     eprintln!(
-        "fault disk of the broker: full {rounds} times for 2 s, {refused} records refused and sent again, {} records, each one document",
+        "fault disk of the {}: full {rounds} times for 2 s, which ended it {ended} times, {refused} records refused and sent again, {} records, each one document",
+        broker.name(),
         records.len()
     );
     world.delete_index().await;
