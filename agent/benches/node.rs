@@ -5,8 +5,9 @@
 //!   in turn.
 //! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
 //!
-//! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent in the flood's place of ours; the
-//! command is given to a shell, and ended when it is done.
+//! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent, in the flood in ours' place, and
+//! after ours for each number of flows; the command is given to a shell with the broker's address in `KAFKA`, and ended when it is done. What it publishes for a
+//! flow and tick is taken to be one record of the topic `peer`, as NetObserv's is.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: prints a table, ends at the first surprise")]
 
 use std::net::{SocketAddr, UdpSocket};
@@ -20,6 +21,8 @@ use weir_schemas::settings::Settings;
 use weir_schemas::{encode, topics};
 use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
 
+/// The topic of another agent.
+const PEER: &str = "peer";
 const ROLE: &str = "WEIR_BENCH_ROLE";
 /// Pairs of runs of the flood, and how long each lasts.
 const ROUNDS: usize = 7;
@@ -156,6 +159,12 @@ impl Kafka {
         let batches = records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect();
         (size(self.folder.path()), batches)
     }
+
+    /// How many records a topic has.
+    async fn records(&self, topic: &str) -> usize {
+        let mut reader = self.log.reader(topic, Partitions::All, Start::Beginning).await.unwrap();
+        reader.read_to_end(Duration::from_secs(30)).await.unwrap().len()
+    }
 }
 
 /// Sizes of the log files below a folder: nothing but raw batches is written after the start.
@@ -184,6 +193,15 @@ impl Agent {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        Self(child)
+    }
+
+    /// Another agent.
+    fn start_peer(kafka: &str, command: &str) -> Self {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("exec {command}")]).env("KAFKA", kafka);
+        let child = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs(3));
         Self(child)
     }
@@ -246,12 +264,8 @@ fn flood(kafka: &str, peer: Option<&str>) {
                 rate(&sender)
             }
             Some(command) => {
-                let mut child = Command::new("bash").args(["-c", &format!("exec {command}")]).spawn().unwrap();
-                std::thread::sleep(Duration::from_secs(3));
-                let rate = rate(&sender);
-                let _ = Command::new("kill").arg(child.id().to_string()).status();
-                let _ = child.wait();
-                rate
+                let _agent = Agent::start_peer(kafka, command);
+                rate(&sender)
             }
         };
         println!(
@@ -297,6 +311,27 @@ async fn flows(number: usize) {
     let _ = sender.wait();
 }
 
+/// What another agent takes for as many flows, and for each record that it publishes.
+async fn peer_flows(number: usize, command: &str) {
+    let kafka = Kafka::start().await;
+    kafka.log.ensure_topics(&[TopicSpec::new(PEER, 1)]).await.unwrap();
+    let agent = Agent::start_peer(&kafka.address, command);
+    let mut sender = World::within(&format!("flows {number}"));
+    tokio::time::sleep(TICK * 2).await;
+    let (time, bytes, records) = (processor_time(&agent.0), size(kafka.folder.path()), kafka.records(PEER).await);
+    tokio::time::sleep(TICK * TICKS).await;
+    let memory = agent.memory();
+    let time = processor_time(&agent.0) - time;
+    let (bytes, records) = (size(kafka.folder.path()) - bytes, kafka.records(PEER).await - records);
+    #[allow(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+    let (each, size) = (time * 1e6 / records as f64, bytes as f64 / records as f64);
+    println!(
+        "{number} flows a tick, the peer: {records} records, {each:.2} µs of processor time and {size:.1} B a record, {time:.2} s in all, {memory} MB of its own resident"
+    );
+    drop(sender.stdin.take());
+    let _ = sender.wait();
+}
+
 fn main() {
     if let Ok(role) = std::env::var(ROLE) {
         return play(&role);
@@ -311,6 +346,9 @@ fn main() {
         let only: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
         for number in if only.is_empty() { vec![300, 30_000, 100_000] } else { only } {
             runtime.block_on(flows(number));
+            if let Some(command) = peer {
+                runtime.block_on(peer_flows(number, command));
+            }
         }
     }
     if everything || only("flood") {
