@@ -180,7 +180,7 @@ impl Generation {
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
             let at = At {
                 settings,
-                cluster_known: join.cluster_known(),
+                cluster_known: join.cluster_known(next.tick),
                 window: next.window,
                 origin: next.batch.origin,
                 times,
