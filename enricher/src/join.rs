@@ -42,7 +42,7 @@ pub trait Join {
 }
 
 /// Databases of places by their fingerprints.
-pub type Places = BTreeMap<String, Geography>;
+pub type Places = BTreeMap<String, Arc<Geography>>;
 
 /// The table, the policies, and where public addresses are.
 #[derive(Clone, Copy, Debug)]
