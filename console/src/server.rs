@@ -99,12 +99,12 @@ impl Console {
 }
 
 fn router(shared: Arc<Shared>, hosts: Hosts) -> Router {
-    Router::new()
+    let mut scripts = Router::new();
+    for (path, content) in page::SCRIPTS {
+        scripts = scripts.route(path, get(async || page::script(content)));
+    }
+    scripts
         .route("/", get(page::index))
-        .route("/console.js", get(page::script))
-        .route("/map.js", get(page::map))
-        .route("/preview.js", get(page::preview))
-        .route("/words.js", get(page::words))
         .route("/console.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .route("/api/flows", get(api::flows))

@@ -13,6 +13,7 @@ use weir_flow::Millis;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{Attribution, Side};
+use weir_schemas::ledger::Ledger;
 use weir_schemas::partial::PartialMessage;
 
 mod explored;
@@ -54,14 +55,26 @@ pub(crate) struct Stage1<'a> {
     written: Vec<Transaction>,
     /// What every transaction has written to the checkpoint topic.
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// And to the ledger.
+    ledger: Vec<Ledger>,
 }
 
 impl<'a> Stage1<'a> {
     pub(crate) fn new(history: &'a Arc<SettingsHistory>, join: &'a Fake, number: i32, log: &'a [Input]) -> Self {
         let owner = Partition::new("local", number, history.clone(), Stage1Position::START);
-        let (committed, checkpoints) = (Stage1Position::START, Vec::new());
-        let (join, heartbeats, joined) = (join.clone(), Vec::new(), (0, Millis::MIN));
-        Self { history, join, heartbeats, log, number, committed, owner, joined, written: Vec::new(), checkpoints }
+        Self {
+            history,
+            join: join.clone(),
+            heartbeats: Vec::new(),
+            log,
+            number,
+            committed: Stage1Position::START,
+            owner,
+            joined: (0, Millis::MIN),
+            written: Vec::new(),
+            checkpoints: Vec::new(),
+            ledger: Vec::new(),
+        }
     }
 
     /// The same with metadata that stalls: it is known up to each of these times, one after the other.
@@ -119,13 +132,18 @@ impl<'a> Stage1<'a> {
         let Some(last) = self.owner.ready(self.join.complete_to, most) else { return };
         let mut closed = self.owner.close(last, &self.join);
         self.checkpoints.extend(closed.checkpoint.take());
+        self.ledger.append(&mut closed.ledger);
         self.written.push(messages(self.history, closed));
         if commit {
             self.committed = self.owner.position();
         }
     }
 
-    fn finish(mut self) -> Vec<Transaction> {
+    fn finish(self) -> Vec<Transaction> {
+        self.finish_booked().0
+    }
+
+    fn finish_booked(mut self) -> (Vec<Transaction>, Vec<Ledger>) {
         while self.can_read() {
             self.take(Step::Read);
         }
@@ -133,7 +151,7 @@ impl<'a> Stage1<'a> {
             self.take(Step::Learn);
         }
         self.take(Step::Close);
-        self.written
+        (self.written, self.ledger)
     }
 }
 
@@ -162,11 +180,12 @@ struct Stage2<'a> {
     written: Written,
 }
 
-/// Records of both kinds.
+/// Records of both kinds, and lines of the ledger.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) flows: Vec<Enriched>,
     pub(crate) dns: Vec<Dns>,
+    pub(crate) ledger: Vec<Ledger>,
 }
 
 impl<'a> Stage2<'a> {
@@ -207,6 +226,7 @@ impl<'a> Stage2<'a> {
         let closed: stage2::Closed = self.owner.close(last);
         self.written.flows.extend(closed.records);
         self.written.dns.extend(closed.dns);
+        self.written.ledger.extend(closed.ledger);
         if commit {
             self.committed = self.owner.position();
         }
@@ -221,7 +241,7 @@ impl<'a> Stage2<'a> {
     }
 }
 
-/// What a consumer of the enriched topic holds: by id; a repeat must be byte-identical.
+/// What a consumer of the output topics holds: by id, or by the key of a ledger's line; a repeat must be byte-identical.
 pub(crate) type Stored = BTreeMap<String, Vec<u8>>;
 
 fn store(stored: &mut Stored, written: &Written) {
@@ -230,6 +250,15 @@ fn store(stored: &mut Stored, written: &Written) {
     for (id, bytes) in flows.chain(dns) {
         let before = stored.insert(id.clone(), bytes.clone());
         assert!(before.is_none_or(|before| before == bytes), "the id {id} was used again with other content");
+    }
+    book(stored, &written.ledger);
+}
+
+fn book(stored: &mut Stored, ledger: &[Ledger]) {
+    for line in ledger {
+        let bytes = weir_schemas::encode(line).unwrap();
+        let before = stored.insert(line.key(), bytes.clone());
+        assert!(before.is_none_or(|before| before == bytes), "another line {line:?}");
     }
 }
 
@@ -244,23 +273,27 @@ fn internal_logs(count: i32, transactions: impl IntoIterator<Item = Transaction>
     logs
 }
 
-/// The records of a run in which nothing goes wrong and everything is read before anything is closed.
+/// What stage 2 stores in a run in which nothing goes wrong and everything is read before anything is closed, and all that was
+/// written, stage 1's lines of the ledger among it.
 pub(crate) fn reference(history: &Arc<SettingsHistory>, join: &Fake, raw: &[Vec<Input>]) -> (Stored, Written) {
-    let transactions = raw
-        .iter()
-        .enumerate()
-        .flat_map(|(number, log)| Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish());
+    let (mut transactions, mut records) = (Vec::new(), Written::default());
+    for (number, log) in raw.iter().enumerate() {
+        let (written, ledger) = Stage1::new(history, join, i32::try_from(number).unwrap(), log).finish_booked();
+        transactions.extend(written);
+        records.ledger.extend(ledger);
+    }
     let logs = internal_logs(history.latest().internal_partitions, transactions);
-    let mut records = Written::default();
+    let (mut stored, mut lines) = (Stored::new(), 0);
     for (number, log) in logs.iter().enumerate() {
         let written = Stage2::new(history, i32::try_from(number).unwrap(), log).finish();
         assert_bounded(&written, history.latest().keys_limit);
+        lines += written.ledger.len();
+        store(&mut stored, &written);
         records.flows.extend(written.flows);
         records.dns.extend(written.dns);
+        records.ledger.extend(written.ledger);
     }
-    let mut stored = Stored::new();
-    store(&mut stored, &records);
-    assert_eq!(stored.len(), records.flows.len() + records.dns.len(), "ids are unique");
+    assert_eq!(stored.len(), records.flows.len() + records.dns.len() + lines, "ids are unique");
     (stored, records)
 }
 

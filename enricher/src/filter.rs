@@ -113,6 +113,16 @@ pub(crate) enum Decided {
     PassedOver,
 }
 
+impl Decided {
+    /// For how many of its kind a question that is taken counts.
+    pub(crate) fn factor(self) -> u32 {
+        match self {
+            Self::Kept(factor) => factor,
+            Self::Redacted | Self::Dropped | Self::PassedOver => 1,
+        }
+    }
+}
+
 /// Whether a question is the one in `factor` that is taken: by who asks whom for what, in every tick.
 fn is_question_chosen(sample: &DnsSample, factor: u32) -> bool {
     let mut bytes = Vec::with_capacity(40 + sample.question.len());

@@ -226,7 +226,7 @@ impl Join for Fake {
         self.complete_to
     }
 
-    fn cluster_known(&self) -> bool {
+    fn cluster_known(&self, _at: Millis) -> bool {
         true
     }
 

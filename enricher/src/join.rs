@@ -13,8 +13,8 @@ use weir_schemas::enriched::Side;
 pub trait Join {
     /// H: metadata is complete up to here.
     fn complete_to(&self) -> Millis;
-    /// Whether Kubernetes names can be had at all.
-    fn cluster_known(&self) -> bool;
+    /// Whether Kubernetes names could be had at all at a time.
+    fn cluster_known(&self, at: Millis) -> bool;
     /// Who an end was.
     fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_>;
     /// [`Join::resolve`] of each question, in order; the answers are appended.
@@ -42,7 +42,7 @@ pub trait Join {
 }
 
 /// Databases of places by their fingerprints.
-pub type Places = BTreeMap<String, Geography>;
+pub type Places = BTreeMap<String, Arc<Geography>>;
 
 /// The table, the policies, and where public addresses are.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +60,8 @@ impl Join for Joined<'_> {
         self.table.complete_to()
     }
 
-    fn cluster_known(&self) -> bool {
-        self.table.cluster_known()
+    fn cluster_known(&self, at: Millis) -> bool {
+        self.table.cluster_known(at)
     }
 
     fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_> {
@@ -91,14 +91,16 @@ impl Join for Joined<'_> {
         parties: &mut Parties<'j>,
     ) {
         let (policies, judge) = self.policies;
-        if self.table.cluster_known() {
+        let ((tick, _), _) = at;
+        if self.table.cluster_known(tick) {
             judge.meet(policies, ends, at, parties);
         }
     }
 
     fn judge<'j>(&'j self, connection: &Connection<'_, 'j>, parties: &mut Parties<'j>) -> Option<Judged> {
         let (policies, judge) = self.policies;
-        if self.table.cluster_known() { judge.judge(policies, connection, parties) } else { None }
+        let is_known = self.table.cluster_known(connection.tick.0);
+        if is_known { judge.judge(policies, connection, parties) } else { None }
     }
 
     fn place(&self, settings: &RecordSettings, side: &mut Side) {

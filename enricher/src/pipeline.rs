@@ -28,6 +28,7 @@ mod tests;
 
 use meters::Meters;
 use pace::Pace;
+use places::Databases;
 use record_settings::{Current, SettingsTopic};
 
 /// How long a small topic may take to read to its end.
@@ -61,7 +62,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let meters = Meters::new(metrics);
     let topic = SettingsTopic::read(&log, &settings.cluster).await?;
-    let current = Current::of(&topic, &settings.mmdb)?;
+    let mut databases = Databases::new(&settings.mmdb);
+    let current = Current::of(&topic, &mut databases)?;
     current.count(&meters);
     check_partitions(&log, &settings.cluster, &current.history).await?;
     let (sender, current) = watch::channel(current);
@@ -83,7 +85,7 @@ pub async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     let table = followed.table();
     tasks.spawn(metadata::follow(shared.clone(), followed));
-    tasks.spawn(record_settings::follow(shared.clone(), topic, sender));
+    tasks.spawn(record_settings::follow(shared.clone(), topic, databases, sender));
     tasks.spawn(session::repeat(shared.clone(), 1, table.clone()));
     tasks.spawn(session::repeat(shared, 2, table));
     let mut outcome = Ok(());

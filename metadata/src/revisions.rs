@@ -9,10 +9,14 @@ use crate::bounds::{between, clip};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
-use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Revision, revision_key};
+use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision, revision_key};
 
 #[cfg(test)]
 mod tests;
+
+/// How long after its announcement another source may hold at the earliest where "for ever" was promised, ms: until whoever
+/// follows the topic has read that the promise ends. Flows of a time are joined only after that time, by the broker's clock.
+pub const LEAD: Millis = 10_000;
 
 /// The kinds, as they stand in keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +160,10 @@ impl Line {
 pub struct History {
     cluster: String,
     heartbeat: Millis,
+    /// Whether the last source had names; nothing before the first heartbeat.
+    named: Option<bool>,
+    /// The same after which times, if the source ever changed.
+    sources: BTreeMap<Millis, bool>,
     lines: BTreeMap<(Kind, String), Line>,
 }
 
@@ -163,7 +171,13 @@ impl History {
     /// An empty history.
     #[must_use]
     pub fn new(cluster: &str) -> Self {
-        Self { cluster: cluster.to_owned(), heartbeat: NEVER, lines: BTreeMap::new() }
+        Self {
+            cluster: cluster.to_owned(),
+            heartbeat: NEVER,
+            named: None,
+            sources: BTreeMap::new(),
+            lines: BTreeMap::new(),
+        }
     }
 
     /// The last heartbeat written; [`NEVER`] before the first.
@@ -181,7 +195,10 @@ impl History {
     /// Takes a message that the topic already holds, in any order. Other clusters' messages are ignored.
     pub fn restore(&mut self, message: &Metadata) {
         match message {
-            Metadata::Heartbeat(heartbeat) if heartbeat.cluster == self.cluster => self.promise(heartbeat.complete_to),
+            Metadata::Heartbeat(heartbeat) if heartbeat.cluster == self.cluster => {
+                self.named = Some(heartbeat.cluster_known);
+                self.promise(heartbeat.complete_to);
+            }
             Metadata::Revision(revision) if revision.cluster == self.cluster => {
                 let place = (Kind::of(&revision.object), revision.uid.clone());
                 let line = self.lines.entry(place).or_default();
@@ -234,12 +251,36 @@ impl History {
         }
     }
 
-    /// Ends a promise for ever, which an earlier run without a source that could change has made: from `now` on there
-    /// is more to learn. Nothing before changes.
-    pub fn reopen(&mut self, now: Millis) {
-        if self.heartbeat == FOR_EVER {
-            self.heartbeat = now;
+    /// Takes what the source was after a time, as the topic holds it under
+    /// [`source_key`](weir_schemas::metadata::source_key). Other clusters' are ignored.
+    pub fn restore_source(&mut self, heartbeat: &Heartbeat) {
+        if heartbeat.cluster == self.cluster {
+            self.sources.insert(heartbeat.complete_to, heartbeat.cluster_known);
         }
+    }
+
+    /// Takes that a source begins that has names or has none. A promise for ever, which an earlier run without a source
+    /// that could change has made, ends [`LEAD`] after `now`: after that there is more to learn, and nothing before changes.
+    ///
+    /// The answer is what to write before anything else if the source before was of the other sort: what it was after which
+    /// times, and a heartbeat for the time up to which the former source holds.
+    #[must_use]
+    pub fn begin(&mut self, has_names: bool, now: Millis) -> Option<(Vec<Heartbeat>, Heartbeat)> {
+        if self.heartbeat == FOR_EVER {
+            self.heartbeat = now.saturating_add(LEAD);
+        }
+        let before = self.sources.last_key_value().map(|(_, named)| *named).or(self.named)?;
+        if before == has_names {
+            return None;
+        }
+        let mut changed = vec![(self.heartbeat, has_names)];
+        if self.sources.is_empty() {
+            changed.insert(0, (NEVER, before));
+        }
+        self.sources.extend(changed.iter().copied());
+        let message = |(after, named): (Millis, bool)| self.heartbeat_message(after, Proof::Closed, named);
+        let sources = changed.into_iter().map(message).collect();
+        Some((sources, message((self.heartbeat, before))))
     }
 
     /// Whether a heartbeat for a time says more than the last one. The first of all is where the history begins, and so for
@@ -252,12 +293,7 @@ impl History {
 
     /// The heartbeat message for a time.
     #[must_use]
-    pub fn heartbeat_message(
-        &self,
-        complete_to: Millis,
-        proof: weir_schemas::metadata::Proof,
-        cluster_known: bool,
-    ) -> Heartbeat {
+    pub fn heartbeat_message(&self, complete_to: Millis, proof: Proof, cluster_known: bool) -> Heartbeat {
         Heartbeat { cluster: self.cluster.clone(), complete_to, proof, cluster_known }
     }
 

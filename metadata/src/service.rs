@@ -234,9 +234,13 @@ impl Session<'_> {
             () = self.token.cancelled() => return Ok(()),
             opened = Writer::open(self.log, &self.settings.cluster) => opened,
         };
-        let (writer, mut history) = opened?;
+        let (mut writer, mut history) = opened?;
         self.meters.writing.set(1);
-        history.reopen(now());
+        let has_names = !matches!(source, Ready::Host);
+        if let Some((sources, former)) = history.begin(has_names, now()) {
+            writer.change_source(&sources, &former, &self.token).await?;
+            tracing::info!(after = former.complete_to, has_names, "another source of names holds");
+        }
         match source {
             Ready::Kubernetes(kube) => self.follow(kube, writer, history).await,
             Ready::Manifests(folder) => self.scan(folder, writer, history).await,

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
-use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision, first_heartbeat_key};
+use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision, first_heartbeat_key, is_source_key, source_key};
 use weir_schemas::{DecodeError, EncodeError, decode, encode, topics};
 use weir_stream::{
     ErrorKind, Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
@@ -93,9 +93,9 @@ impl Writer {
         let first = writer.first_key();
         while let Some(records) = reader.next_before_end(IDLE).await? {
             for record in records {
+                let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
                 let Some(value) = &record.value else {
-                    let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-                    key.into_iter().for_each(|key| history.restore_tombstone(key));
+                    history.restore_tombstone(key);
                     continue;
                 };
                 let message: Metadata = decode(value).map_err(|cause| WriterError::Decode {
@@ -103,8 +103,11 @@ impl Writer {
                     offset: record.offset,
                     cause,
                 })?;
-                writer.begun |= record.key.as_deref() == Some(first.as_bytes());
-                history.restore(&message);
+                writer.begun |= key == first;
+                match &message {
+                    Metadata::Heartbeat(source) if is_source_key(key, cluster) => history.restore_source(source),
+                    message => history.restore(message),
+                }
             }
         }
         writer.heartbeat = history.heartbeat();
@@ -141,10 +144,7 @@ impl Writer {
                 records.push(first.to_partition(0));
                 begins = true;
             }
-            for partition in 0..self.partitions {
-                let key = format!("{}/heartbeat/{partition}", self.cluster);
-                records.push(NewRecord::new(TOPIC, Bytes::from(key), value.clone()).to_partition(partition));
-            }
+            records.extend(self.on_every_partition(&value));
         }
         // The heartbeat comes with the last part, and nothing is promised before.
         let mut rest = &records[..];
@@ -158,6 +158,38 @@ impl Writer {
             self.heartbeat = self.heartbeat.max(heartbeat.complete_to);
         }
         Ok(())
+    }
+
+    /// Writes what the source was after which times, and that the former one holds up to the last of them, at once. Passing
+    /// errors are retried until `token` is cancelled.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn change_source(
+        &mut self,
+        sources: &[Heartbeat],
+        former: &Heartbeat,
+        token: &CancellationToken,
+    ) -> Result<(), WriterError> {
+        let mut records = Vec::with_capacity(sources.len().saturating_add(1));
+        for source in sources {
+            let key = source_key(&self.cluster, source.complete_to);
+            let value = Bytes::from(encode(&Metadata::Heartbeat(source.clone()))?);
+            records.push(NewRecord::new(TOPIC, Bytes::from(key), value).to_partition(0));
+        }
+        let value = Bytes::from(encode(&Metadata::Heartbeat(former.clone()))?);
+        records.extend(self.on_every_partition(&value));
+        self.commit(&records, token).await?;
+        self.heartbeat = former.complete_to;
+        Ok(())
+    }
+
+    /// A heartbeat for each partition of the topic.
+    fn on_every_partition(&self, value: &Bytes) -> impl Iterator<Item = NewRecord> {
+        (0..self.partitions).map(move |partition| {
+            let key = format!("{}/heartbeat/{partition}", self.cluster);
+            NewRecord::new(TOPIC, Bytes::from(key), value.clone()).to_partition(partition)
+        })
     }
 
     /// Writes tombstones, and before them from when on the history is whole, where the topic tells where it begins. Passing

@@ -15,7 +15,8 @@ pub enum Metadata<T = String, R = T> {
     /// One revision of one object; key `<cluster>/<kind>/<uid>/<revision>`.
     #[serde(rename = "weir.Revision")]
     Revision(Revision<T, R>),
-    /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`.
+    /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`,
+    /// and what the source was after a time under [`source_key`].
     #[serde(rename = "weir.Heartbeat")]
     Heartbeat(Heartbeat<T>),
 }
@@ -39,7 +40,8 @@ pub struct Heartbeat<T = String> {
     pub complete_to: Millis,
     /// How that is known.
     pub proof: Proof,
-    /// Whether Kubernetes names can be had at all: false where there is neither a cluster nor manifests.
+    /// Whether Kubernetes names can be had at all: false where there is neither a cluster nor manifests. A topic that has
+    /// records of [`source_key`] says it there for each time.
     pub cluster_known: bool,
 }
 
@@ -169,6 +171,20 @@ pub fn parse_revision_key<'k>(key: &'k str, cluster: &str) -> Option<(&'k str, &
 #[must_use]
 pub fn first_heartbeat_key(cluster: &str) -> String {
     format!("{cluster}/heartbeat/first")
+}
+
+/// The key of a heartbeat that says what the source was after a time, `after` in ms since the epoch: its `complete_to` is that
+/// time, and its `cluster_known` holds until that of the next such time. It stays, so that whoever reads the topic later
+/// knows what could be known at each time. A cluster whose source never changed has none.
+#[must_use]
+pub fn source_key(cluster: &str, after: Millis) -> String {
+    format!("{cluster}/heartbeat/source/{after}")
+}
+
+/// Whether a key is one of [`source_key`].
+#[must_use]
+pub fn is_source_key(key: &str, cluster: &str) -> bool {
+    key.strip_prefix(cluster).is_some_and(|rest| rest.starts_with("/heartbeat/source/"))
 }
 
 impl<T: AsRef<str>, R> Metadata<T, R> {

@@ -16,7 +16,7 @@ use weir_schemas::enriched::{
     NoneReason, Pending, Report, Side, Verdict,
 };
 use weir_schemas::horizon::Horizon;
-use weir_schemas::ledger::{Ledger, Received, Reporter, Stored};
+use weir_schemas::ledger::{Ledger, Questions, QuestionsLost, Received, Reporter, Stored, StoredQuestions};
 use weir_schemas::metadata::{
     Agent, Bound, BoundSource, Container, ContainerPort, EndpointSlice, Heartbeat, Metadata, Namespace, NetworkSet,
     Node, Object, Pod, Policy, Proof, Revision, Service, ServicePort,
@@ -453,6 +453,21 @@ fn the_rest() {
         by: "retention".to_owned(),
     };
     golden("audit", &audit);
+    let letter = DeadLetter {
+        cause: "not an Avro single-object encoding".to_owned(),
+        topic: "flows.raw.v1".to_owned(),
+        partition: 1,
+        offset: 2,
+        timestamp: 3,
+        key: Some(b"n".to_vec()),
+        value: None,
+        length: 4,
+    };
+    golden("dead-letter", &letter);
+}
+
+#[test]
+fn lines_of_the_ledger() {
     let received = Received {
         cluster: "local".to_owned(),
         partition: 1,
@@ -466,8 +481,15 @@ fn the_rest() {
         agent_lost: loss(),
         lost: loss(),
         clamped: 5,
+        questions: Questions::default(),
+        questions_counted: 0,
+        questions_lost: Vec::new(),
     };
-    golden("ledger-received", &Ledger::Received(received));
+    still_read("ledger-received", 1, &Ledger::Received(received.clone()));
+    let lost = QuestionsLost { reason: "outside".to_owned(), lost: Questions { samples: 8, asked: 9 } };
+    let (questions, questions_counted) = (Questions { samples: 6, asked: 7 }, 14);
+    let received = Received { questions, questions_counted, questions_lost: vec![lost], ..received };
+    golden_version("ledger-received", 2, &Ledger::Received(received));
     let stored = Stored {
         cluster: "local".to_owned(),
         partition: 1,
@@ -478,18 +500,11 @@ fn the_rest() {
         filtered: totals(),
         outside: totals(),
     };
-    golden("ledger-stored", &Ledger::Stored(stored));
-    let letter = DeadLetter {
-        cause: "not an Avro single-object encoding".to_owned(),
-        topic: "flows.raw.v1".to_owned(),
-        partition: 1,
-        offset: 2,
-        timestamp: 3,
-        key: Some(b"n".to_vec()),
-        value: None,
-        length: 4,
-    };
-    golden("dead-letter", &letter);
+    still_read("ledger-stored", 1, &Ledger::Stored(stored.clone()));
+    golden_version("ledger-stored", 2, &Ledger::Stored(stored));
+    let cluster = "local".to_owned();
+    let questions = StoredQuestions { cluster, partition: 1, generation: 2, records: 3, stored: 14, coarsened: 5 };
+    golden_version("ledger-questions", 2, &Ledger::Questions(questions));
 }
 
 #[test]

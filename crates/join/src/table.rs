@@ -142,6 +142,8 @@ pub struct Table {
     cluster: Arc<str>,
     promises: Vec<Promise>,
     cluster_known: bool,
+    /// After which times names could be had or not, in order.
+    sources: Vec<(Millis, bool)>,
     history_start: Millis,
     foreign: u64,
     malformed: u64,
@@ -170,6 +172,7 @@ impl Table {
             cluster: Arc::from(cluster),
             promises: vec![Promise { complete_to: NEVER }; partitions.max(1)],
             cluster_known: false,
+            sources: Vec::new(),
             history_start: NEVER,
             foreign: 0,
             malformed: 0,
@@ -231,10 +234,27 @@ impl Table {
         &self.cluster
     }
 
-    /// Whether Kubernetes names can be had at all.
+    /// Whether Kubernetes names could be had at all at a time, ms since the epoch. Where the source never changed, what it is
+    /// holds for all time. The answer for a time up to `complete_to` never changes.
     #[must_use]
-    pub fn cluster_known(&self) -> bool {
-        self.cluster_known
+    pub fn cluster_known(&self, at: Millis) -> bool {
+        let begun = self.sources.partition_point(|(after, _)| *after < at);
+        let last = begun.checked_sub(1).and_then(|last| self.sources.get(last));
+        last.map_or(self.cluster_known, |(_, known)| *known)
+    }
+
+    /// Takes what the source was after a time, as it stands under
+    /// [`source_key`](weir_schemas::metadata::source_key). Another cluster's is counted and ignored.
+    pub fn change_source<T: AsRef<str>>(&mut self, heartbeat: &Heartbeat<T>) {
+        if *heartbeat.cluster.as_ref() != *self.cluster {
+            self.foreign = self.foreign.saturating_add(1);
+            return;
+        }
+        let (after, known) = (heartbeat.complete_to, heartbeat.cluster_known);
+        match self.sources.binary_search_by_key(&after, |(after, _)| *after) {
+            Ok(place) => self.sources.get_mut(place).into_iter().for_each(|source| source.1 = known),
+            Err(place) => self.sources.insert(place, (after, known)),
+        }
     }
 
     /// From when the history is whole: what came and went before was never seen. [`NEVER`](weir_flow::time::NEVER)

@@ -43,6 +43,8 @@ impl History {
     /// Takes a message of the topic.
     pub fn take(&mut self, message: Metadata, key: &str, cluster: &str) {
         match message {
+            // Policies are those of objects, whatever the source of names was.
+            Metadata::Heartbeat(_) if metadata::is_source_key(key, cluster) => {}
             Metadata::Heartbeat(heartbeat) if heartbeat.cluster == cluster => {
                 if key != metadata::first_heartbeat_key(cluster) {
                     self.complete_to = Some(heartbeat.complete_to);

@@ -75,6 +75,33 @@ fn asked(raw: &[Vec<Input>], join: &Fake) -> u64 {
     counts.map(|sample| sample.count).sum()
 }
 
+/// Whether the ledger proves that each question that was published is in a record, or why it is in none.
+fn assert_questions_add_up(written: &Written, raw: &[Vec<Input>]) {
+    let (mut published, mut samples) = (0, 0);
+    for input in raw.iter().flatten() {
+        let stage1::Content::Batch(batch) = &input.content else { continue };
+        published += batch.dns.iter().map(|sample| sample.count).sum::<u64>();
+        samples += u64::try_from(batch.dns.len()).unwrap();
+    }
+    let (mut booked, mut counted, mut stored) = (weir_schemas::ledger::Questions::default(), 0, 0);
+    for line in &written.ledger {
+        match line {
+            Ledger::Received(line) => {
+                counted += line.questions_counted;
+                for questions in line.questions_lost.iter().map(|loss| &loss.lost).chain([&line.questions]) {
+                    booked.samples += questions.samples;
+                    booked.asked += questions.asked;
+                }
+            }
+            Ledger::Questions(line) => stored += line.stored,
+            Ledger::Stored(_) => {}
+        }
+    }
+    assert_eq!((booked.samples, booked.asked), (samples, published), "taken and lost is what was published");
+    assert_eq!(counted, stored, "what was taken is stored");
+    assert_eq!(stored, written.dns.iter().map(|record| record.count).sum::<u64>(), "and stands in records");
+}
+
 pub(crate) fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
     let dns = prop::collection::vec(questions(), 0..3);
     let one = ((100..125_i64), 0..5_u8, prop::collection::vec(samples(), 0..4), dns);
@@ -116,13 +143,15 @@ fn disturbed(
     second: &[Step],
     in_turns: bool,
 ) -> Stored {
-    let mut written: Vec<Vec<Transaction>> = Vec::new();
+    let (mut written, mut stored): (Vec<Vec<Transaction>>, _) = (Vec::new(), Stored::new());
     for (number, log) in raw.iter().enumerate() {
         let mut stage = Stage1::new(history, join, i32::try_from(number).unwrap(), log);
         for step in &first[number] {
             stage.take(*step);
         }
-        written.push(stage.finish());
+        let (transactions, ledger) = stage.finish_booked();
+        written.push(transactions);
+        book(&mut stored, &ledger);
     }
     let longest = written.iter().map(Vec::len).max().unwrap_or(0);
     let order: Vec<Transaction> = if in_turns {
@@ -130,7 +159,6 @@ fn disturbed(
     } else {
         written.into_iter().rev().flatten().collect()
     };
-    let mut stored = Stored::new();
     for (number, log) in internal_logs(history.latest().internal_partitions, order).iter().enumerate() {
         let mut stage = Stage2::new(history, i32::try_from(number).unwrap(), log);
         for step in second {
@@ -150,6 +178,8 @@ fn filters() -> impl Strategy<Value = Vec<weir_flow::settings::FilterRule>> {
         "sample 3: src.address == 10.0.0.1",
         "redact src.address, src.pod, src.pod_uid, dst.port: dst.pod == \"db-1\"",
         "redact src.labels: not orientation_guessed",
+        "drop: dns.question == \"a.x.org\" and src.address == 10.0.0.2",
+        "sample 2: dns",
     ];
     prop::collection::vec(prop::sample::select(rules), 1..4)
         .prop_map(|rules| rules.into_iter().map(|rule| weir_filter::parse_rule(rule).unwrap()).collect())
@@ -260,9 +290,11 @@ proptest! {
         }
         join.policies = Some(Arc::new(changing_policies()));
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
-        let (expected, records) = reference(&history, &join, &raw);
+        let (mut expected, records) = reference(&history, &join, &raw);
+        book(&mut expected, &records.ledger);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
         prop_assert_eq!(records.dns.iter().map(|record| record.count).sum::<u64>(), asked(&raw, &join));
+        assert_questions_add_up(&records, &raw);
         let records = records.flows;
         records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
         records.iter().filter(|record| record.level <= 1 && !record.coarsened).for_each(assert_judged);
@@ -282,7 +314,8 @@ proptest! {
         settings.keys_limit = 24;
         let (history, join) = (history(settings), Fake::default());
         let raw = vec![raw_log(scanned(&sizes)), raw_log(vec![batch("node-b", 0, 200_000, vec![])])];
-        let (expected, records) = reference(&history, &join, &raw);
+        let (mut expected, records) = reference(&history, &join, &raw);
+        book(&mut expected, &records.ledger);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
         let records = records.flows;
         assert_sums(&records, &raw, &join);
@@ -306,8 +339,10 @@ proptest! {
         let (history, mut join) = (history(settings), Fake::default());
         join.covered = vec!["node-a".to_owned()];
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();
-        let (expected, _) = reference(&history, &join, &raw);
+        let (mut expected, records) = reference(&history, &join, &raw);
+        book(&mut expected, &records.ledger);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
+        assert_questions_add_up(&records, &raw);
     }
 }
 

@@ -36,7 +36,7 @@ fn partials(closed: &Closed) -> Vec<&Partial> {
 fn line(line: &Ledger) -> Option<&Received> {
     match line {
         Ledger::Received(received) => Some(received),
-        Ledger::Stored(_) => None,
+        Ledger::Stored(_) | Ledger::Questions(_) => None,
     }
 }
 

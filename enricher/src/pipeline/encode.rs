@@ -125,13 +125,7 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<NewRecord> {
 }
 
 pub(super) fn ledger(line: &Ledger) -> anyhow::Result<NewRecord> {
-    let key = match line {
-        Ledger::Received(l) => format!("{}/received/{}/{}/{}/{}", l.cluster, l.partition, l.generation, l.node, l.boot),
-        Ledger::Stored(l) => {
-            format!("{}/stored/{}/{}/{}/{:?}", l.cluster, l.partition, l.generation, l.level, l.reporter)
-        }
-    };
-    Ok(NewRecord::new(topics::LEDGER, key, encode(line).context("ledger line")?))
+    Ok(NewRecord::new(topics::LEDGER, line.key(), encode(line).context("ledger line")?))
 }
 
 /// The dead letter of a record.

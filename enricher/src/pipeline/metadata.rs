@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_join::Table;
-use weir_schemas::metadata::{Metadata, first_heartbeat_key};
+use weir_schemas::metadata::{Heartbeat, Metadata, first_heartbeat_key, is_source_key};
 use weir_schemas::{ReadMetadata, decode_metadata, topics};
 use weir_service::{Health, HintExt as _};
 use weir_stream::{Log, Partitions, Reader, Record, Start};
@@ -87,6 +87,8 @@ enum Said<'r> {
     Message(usize, ReadMetadata<'r>),
     /// From when on the history is whole.
     WholeFrom(usize, ReadMetadata<'r>),
+    /// What the source was after a time.
+    Source(Heartbeat<&'r str>),
     Forget(&'r str),
 }
 
@@ -118,11 +120,12 @@ fn said(record: &Record) -> anyhow::Result<Said<'_>> {
         .with_context(|| format!("topic {} partition {} offset {}", topics::METADATA, record.partition, record.offset))
         .hint("attribution would be wrong without it: upgrade this process, or delete the record with a tombstone")?;
     let partition = usize::try_from(record.partition).unwrap_or(0);
-    Ok(match &message {
+    Ok(match message {
+        Metadata::Heartbeat(heartbeat) if is_source_key(key, heartbeat.cluster) => Said::Source(heartbeat),
         Metadata::Heartbeat(heartbeat) if key == first_heartbeat_key(heartbeat.cluster) => {
-            Said::WholeFrom(partition, message)
+            Said::WholeFrom(partition, Metadata::Heartbeat(heartbeat))
         }
-        _ => Said::Message(partition, message),
+        message => Said::Message(partition, message),
     })
 }
 
@@ -146,6 +149,7 @@ fn apply(Known { table, policies }: &mut Known, said: Vec<Said<'_>>) {
                 messages.clear();
                 whole_from.into_iter().for_each(|from| table.whole_from(from));
             }
+            Said::Source(heartbeat) => table.change_source(&heartbeat),
             Said::Forget(key) => {
                 table.apply_all(&messages);
                 messages.clear();

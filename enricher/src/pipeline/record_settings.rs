@@ -5,11 +5,11 @@
 //! of that knows those of every batch that was published; one that has not for longer waits.
 
 use super::meters::Meters;
-use super::{IDLE, Shared, places};
+use super::places::Databases;
+use super::{IDLE, Shared};
 use crate::history::SettingsHistory;
 use crate::join::Places;
 use anyhow::Context as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -81,10 +81,10 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn of(topic: &SettingsTopic, mmdb: &[PathBuf]) -> anyhow::Result<Self> {
+    pub(super) fn of(topic: &SettingsTopic, databases: &mut Databases) -> anyhow::Result<Self> {
         let dated = topic.dated()?;
         let history = SettingsHistory::new(&topic.cluster, dated.entries)?;
-        let places = Arc::new(places::load(mmdb, &history)?);
+        let places = Arc::new(databases.load(&history)?);
         Ok(Self { history: Arc::new(history), places, too_late: dated.too_late, until: topic.seen + RELIABLE })
     }
 
@@ -107,6 +107,7 @@ impl Current {
 pub(super) async fn follow(
     shared: Arc<Shared>,
     mut topic: SettingsTopic,
+    mut databases: Databases,
     sender: watch::Sender<Current>,
 ) -> anyhow::Result<()> {
     let known = |topic: &SettingsTopic| topic.records.len();
@@ -134,7 +135,7 @@ pub(super) async fn follow(
             });
             continue;
         }
-        let next = Current::of(&topic, &shared.settings.mmdb)?;
+        let next = Current::of(&topic, &mut databases)?;
         sender.send_if_modified(|current| {
             let other = next.history != current.history;
             *current = next;

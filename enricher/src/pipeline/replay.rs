@@ -5,8 +5,9 @@
 //! settings and metadata as of then decide what is in them, so that they are the same to the byte on any day.
 
 use super::meters::Meters;
+use super::places::Databases;
 use super::record_settings::SettingsTopic;
-use super::{IDLE, check_partitions, metadata, places};
+use super::{IDLE, check_partitions, metadata};
 use crate::history::SettingsHistory;
 use crate::join::{Joined, Places};
 use crate::judge::Judge;
@@ -136,7 +137,7 @@ impl Replay {
             history = history.only(level);
         }
         let history = Arc::new(history);
-        let places = places::load(&request.mmdb, &history)?;
+        let places = Databases::new(&request.mmdb).load(&history)?;
         let window = history.latest().window;
         let mut windows = Windows { first: floor_to(request.from, window), last: floor_to(request.to, window) };
         let mut until = plan::last_generation(windows.last, &history);

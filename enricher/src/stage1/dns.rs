@@ -4,7 +4,7 @@ use super::aggregate::At;
 use super::generation::Of;
 use super::record::{labels, side_at};
 use crate::dns::{self, DnsKey, MORE, write_key};
-use crate::filter::{Decided, QUESTIONS, apply_to_question};
+use crate::filter::{Decided, FILTERED, QUESTIONS, SAMPLED_OUT, apply_to_question};
 use crate::join::Join;
 use crate::key::internal_partition;
 use crate::merge::{merge_side, product, sum};
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use weir_filter::Rules;
 use weir_flow::dns::{code_name, type_name};
 use weir_flow::{Address, Level, RecordSettings};
+use weir_schemas::ledger::{self, QuestionsLost};
 use weir_schemas::partial::{DnsBatch, DnsPartial};
 use weir_schemas::raw::{DnsSample, End, Point, RoundTrip};
 
@@ -38,6 +39,50 @@ pub(super) enum Taken {
     Outside,
     /// A filter left it out, or passed it over for another one of its kind.
     LeftOut,
+}
+
+/// Reason in the ledger: another observer's report of the same question counts, or it was seen in transit.
+const OUTSIDE: &str = "outside";
+
+/// What a line of the ledger says of questions.
+#[derive(Debug, Default)]
+pub(super) struct Booked {
+    /// Those that went into records.
+    pub(super) taken: ledger::Questions,
+    /// How often those count there.
+    pub(super) counted: u64,
+    lost: BTreeMap<&'static str, ledger::Questions>,
+}
+
+impl Booked {
+    /// Books a sample by what became of it.
+    pub(super) fn book(&mut self, sample: &DnsSample, taken: Taken, decided: Decided) {
+        match (taken, decided) {
+            (Taken::Outside, _) => self.lose(OUTSIDE, sample),
+            (Taken::LeftOut, Decided::PassedOver) => self.lose(SAMPLED_OUT, sample),
+            (Taken::LeftOut, _) => self.lose(FILTERED, sample),
+            (Taken::Whole | Taken::Coarsened(_), decided) => {
+                add(&mut self.taken, sample);
+                self.counted = sum(self.counted, product(sample.count, u64::from(decided.factor())));
+            }
+        }
+    }
+
+    /// Books a sample that is in no record, for a reason.
+    pub(super) fn lose(&mut self, reason: &'static str, sample: &DnsSample) {
+        add(self.lost.entry(reason).or_default(), sample);
+    }
+
+    /// What is in no record, by reason.
+    pub(super) fn into_lost(self) -> Vec<QuestionsLost> {
+        let named = |(reason, lost): (&str, _)| QuestionsLost { reason: reason.to_owned(), lost };
+        self.lost.into_iter().map(named).collect()
+    }
+}
+
+fn add(questions: &mut ledger::Questions, sample: &DnsSample) {
+    questions.samples = sum(questions.samples, 1);
+    questions.asked = sum(questions.asked, sample.count);
 }
 
 /// All questions of one generation.
@@ -92,11 +137,9 @@ impl Questions {
         if outside {
             return (Taken::Outside, decided);
         }
-        let factor = match decided {
-            Decided::Kept(factor) => factor,
-            Decided::Redacted => 1,
-            Decided::Dropped | Decided::PassedOver => return (Taken::LeftOut, decided),
-        };
+        if matches!(decided, Decided::Dropped | Decided::PassedOver) {
+            return (Taken::LeftOut, decided);
+        }
         let mut partial = partial(sample, &client, &server, at);
         let coarsened = self.make_place(&mut partial, at.settings);
         let key = self.bytes.as_slice();
@@ -112,7 +155,7 @@ impl Questions {
                 self.records.entry(key.into()).or_insert(new)
             }
         };
-        self.answers += record.add(sample, factor);
+        self.answers += record.add(sample, decided.factor());
         (if coarsened == 0 { Taken::Whole } else { Taken::Coarsened(coarsened) }, decided)
     }
 

@@ -1,7 +1,7 @@
 //! One open generation of a raw partition.
 
 use super::aggregate::{Aggregate, At, Batch};
-use super::dns::{Questions, Taken};
+use super::dns::{Booked, Questions, Taken};
 use super::ends::Ends;
 use super::names::{Domains, Names};
 use super::routes::Room;
@@ -20,7 +20,7 @@ use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::{Ledger, Received};
 use weir_schemas::partial::MissingTicks;
-use weir_schemas::raw::{DnsSample, End, Loss, Point, Totals};
+use weir_schemas::raw::{End, Loss, Point, Totals};
 
 /// Reason in the ledger: below the late bound.
 const TOO_LATE: &str = "too_late";
@@ -63,6 +63,7 @@ struct NodeLine {
     agent_lost: Vec<Loss>,
     lost: BTreeMap<&'static str, Totals>,
     clamped: u64,
+    questions: Booked,
 }
 
 /// Everything of one generation that was read so far.
@@ -140,6 +141,9 @@ impl Generation {
                 Some(reason) => add_totals(line.lost.entry(reason).or_default(), &totals),
             }
         }
+        if waiting.too_late {
+            batch.dns.iter().for_each(|sample| line.questions.lose(TOO_LATE, sample));
+        }
     }
 
     fn note_ticks(&mut self, waiting: &Waiting, settings: &RecordSettings) {
@@ -180,13 +184,13 @@ impl Generation {
             let times = (next.tick, next.tick.saturating_add(span).saturating_sub(1));
             let at = At {
                 settings,
-                cluster_known: join.cluster_known(),
+                cluster_known: join.cluster_known(next.tick),
                 window: next.window,
                 origin: next.batch.origin,
                 times,
                 domains: Domains::default(),
             };
-            self.take_questions(&next.batch.dns, &place, &at, rules, join, counts);
+            self.take_questions(&next.batch, &place, &at, rules, join, counts);
             let mut tally = Tally::default();
             self.known.begin();
             self.verdicts.begin();
@@ -238,16 +242,21 @@ impl Generation {
     /// Questions before the flows of the same batch: who asks for a name connects to the answer.
     fn take_questions(
         &mut self,
-        questions: &[DnsSample],
+        batch: &RawBatch,
         place: &Place<'_>,
         at: &At<'_>,
         rules: &Rules,
         join: &impl Join,
         counts: &mut Counts,
     ) {
-        for sample in questions {
+        if batch.dns.is_empty() {
+            return;
+        }
+        let line = self.lines.entry((batch.node.clone(), batch.boot.clone())).or_default();
+        for sample in &batch.dns {
             counts.dns += 1;
             let (taken, decided) = self.questions.add(sample, place, at, rules, join);
+            line.questions.book(sample, taken, decided);
             // A question that another one stands for was asked all the same.
             if decided != Decided::Dropped && (sample.end == End::Source || sample.point == Point::Capture) {
                 counts.names_left_out += u64::from(!self.names.learn(sample));
@@ -348,6 +357,9 @@ impl NodeLine {
             agent_lost: self.agent_lost,
             lost,
             clamped: self.clamped,
+            questions: self.questions.taken,
+            questions_counted: self.questions.counted,
+            questions_lost: self.questions.into_lost(),
         }
     }
 }

@@ -4,12 +4,13 @@ use super::Closed;
 use super::close::Of;
 use crate::dns::{self, DnsKey, LEVEL, MORE, write_key};
 use crate::key::record_id;
-use crate::merge::settle_side;
+use crate::merge::{settle_side, sum};
 use crate::sets::Union;
 use foldhash::HashSet;
 use std::collections::BTreeMap;
 use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Kind;
+use weir_schemas::ledger::{Ledger, StoredQuestions};
 use weir_schemas::partial::DnsPartial;
 
 #[cfg(test)]
@@ -44,10 +45,19 @@ pub(super) fn close(slots: Slots, of: &Of<'_>, closed: &mut Closed) {
         }
     }
     closed.coarsened += cap(&mut records, of);
+    let (cluster, partition, generation) = (of.cluster.to_owned(), of.partition, of.generation);
+    let mut line = StoredQuestions { cluster, partition, generation, records: 0, stored: 0, coarsened: 0 };
     for (key, merged) in records {
-        if merged.partial.count > 0 {
+        let count = merged.partial.count;
+        if count > 0 {
+            line.records = sum(line.records, 1);
+            line.stored = sum(line.stored, count);
+            line.coarsened = sum(line.coarsened, if dns::is_coarse(&merged.partial.question) { count } else { 0 });
             closed.dns.push(merged.finish(key.get(8..).unwrap_or_default(), of));
         }
+    }
+    if line.records > 0 {
+        closed.ledger.push(Ledger::Questions(line));
     }
 }
 

@@ -132,10 +132,10 @@ async fn read(log: &Log, cluster: &str, until: Millis) -> Written {
             let is_asked = match topic {
                 topics::ENRICHED => decode::<Enriched>(&value).unwrap().cluster == cluster,
                 // Silent partitions go on after the last sample, for as long as somebody runs.
-                _ => match decode(&value).unwrap() {
-                    Ledger::Received(line) => line.cluster == cluster && line.generation < until,
-                    Ledger::Stored(line) => line.cluster == cluster && line.generation < until,
-                },
+                _ => {
+                    let line: Ledger = decode(&value).unwrap();
+                    line.cluster() == cluster && line.generation() < until
+                }
             };
             if !is_asked {
                 continue;

@@ -165,7 +165,7 @@ impl Oracle {
                 Ledger::Stored(line) if line.cluster == self.cluster => {
                     add_totals(stored.entry(line.level).or_default(), line.stored);
                 }
-                Ledger::Received(_) | Ledger::Stored(_) => {}
+                Ledger::Received(_) | Ledger::Stored(_) | Ledger::Questions(_) => {}
             }
         }
         let mut all = received;

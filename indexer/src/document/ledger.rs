@@ -7,7 +7,7 @@ use super::{
 use crate::index::IndexKind;
 use crate::periods::Periods;
 use serde::Serialize;
-use weir_schemas::ledger::{Ledger, Received, Reporter, Stored};
+use weir_schemas::ledger::{Ledger, Questions, QuestionsLost, Received, Reporter, Stored, StoredQuestions};
 use weir_schemas::raw::{Loss, Totals};
 
 #[cfg(test)]
@@ -19,18 +19,15 @@ mod tests;
 /// # Errors
 /// When the line can never be written.
 pub fn prepare(line: &Ledger, periods: &Periods) -> Result<Prepared, DocumentError> {
-    let (cluster, generation, id) = match line {
-        Ledger::Received(r) => {
-            let (partition, generation) = (r.partition.to_string(), r.generation.to_string());
-            let id = id_of(&["received", &r.cluster, &partition, &generation, &r.node, &r.boot]);
-            (&r.cluster, r.generation, id)
-        }
+    let (cluster, generation) = (line.cluster(), line.generation());
+    let time = generation.to_string();
+    let id = match line {
+        Ledger::Received(r) => id_of(&["received", cluster, &r.partition.to_string(), &time, &r.node, &r.boot]),
         Ledger::Stored(s) => {
-            let (partition, generation) = (s.partition.to_string(), s.generation.to_string());
-            let level = s.level.to_string();
-            let id = id_of(&["stored", &s.cluster, &partition, &generation, &level, reporter(s.reporter)]);
-            (&s.cluster, s.generation, id)
+            let (partition, level) = (s.partition.to_string(), s.level.to_string());
+            id_of(&["stored", cluster, &partition, &time, &level, reporter(s.reporter)])
         }
+        Ledger::Questions(q) => id_of(&["questions", cluster, &q.partition.to_string(), &time]),
     };
     check_times(&id, &[("generation", generation)])?;
     let placed = Placed { kind: IndexKind::Ledger, level: 0, cluster, window: generation, id: &id, correction: 0 };
@@ -68,8 +65,9 @@ struct Weir<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Line<'a> {
-    Received(ReceivedLine<'a>),
+    Received(Box<ReceivedLine<'a>>),
     Stored(StoredLine),
+    Questions(QuestionsLine),
 }
 
 #[derive(Serialize)]
@@ -92,6 +90,13 @@ struct ReceivedLine<'a> {
     agent_losses: &'a [Loss],
     #[serde(skip_serializing_if = "is_zero")]
     clamped: u64,
+    questions: Questions,
+    questions_counted: u64,
+    questions_lost: Questions,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    questions_lost_reasons: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    questions_losses: &'a [QuestionsLost],
 }
 
 #[derive(Serialize)]
@@ -103,15 +108,23 @@ struct StoredLine {
     outside: Totals,
 }
 
+#[derive(Serialize)]
+struct QuestionsLine {
+    partition: i32,
+    questions_records: u64,
+    questions_stored: u64,
+    questions_coarsened: u64,
+}
+
 impl<'a> Document<'a> {
     pub(super) fn of(line: &'a Ledger) -> Self {
-        let (cluster, generation, action) = match line {
-            Ledger::Received(r) => (&r.cluster, r.generation, "received"),
-            Ledger::Stored(s) => (&s.cluster, s.generation, "stored"),
-        };
-        let (node, level, line) = match line {
-            Ledger::Received(r) => (Some(Named { name: &r.node }), None, Line::Received(ReceivedLine::of(r))),
-            Ledger::Stored(s) => (None, Some(s.level), Line::Stored(StoredLine::of(s))),
+        let (cluster, generation) = (line.cluster(), line.generation());
+        let (action, node, level, line) = match line {
+            Ledger::Received(r) => {
+                ("received", Some(Named { name: &r.node }), None, Line::Received(Box::new(ReceivedLine::of(r))))
+            }
+            Ledger::Stored(s) => ("stored", None, Some(s.level), Line::Stored(StoredLine::of(s))),
+            Ledger::Questions(q) => ("questions", None, None, Line::Questions(QuestionsLine::of(q))),
         };
         Self {
             timestamp: Time(generation),
@@ -150,6 +163,25 @@ impl<'a> ReceivedLine<'a> {
             agent_lost_reasons: reasons(&line.agent_lost),
             agent_losses: &line.agent_lost,
             clamped: line.clamped,
+            questions: line.questions,
+            questions_counted: line.questions_counted,
+            questions_lost: line.questions_lost.iter().fold(Questions::default(), |all, loss| Questions {
+                samples: sum(all.samples, loss.lost.samples),
+                asked: sum(all.asked, loss.lost.asked),
+            }),
+            questions_lost_reasons: line.questions_lost.iter().map(|loss| loss.reason.as_str()).collect(),
+            questions_losses: &line.questions_lost,
+        }
+    }
+}
+
+impl QuestionsLine {
+    fn of(line: &StoredQuestions) -> Self {
+        Self {
+            partition: line.partition,
+            questions_records: line.records,
+            questions_stored: line.stored,
+            questions_coarsened: line.coarsened,
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use weir_join::{Ask, Table};
 use weir_schemas::enriched::{Attribution, NoneReason};
-use weir_schemas::metadata::Metadata;
+use weir_schemas::metadata::{Metadata, is_source_key};
 use weir_schemas::{decode, topics};
 use weir_stream::{Partitions, Start};
 
@@ -34,7 +34,11 @@ async fn table(log: &Log) -> Table {
         match &record.value {
             Some(value) => {
                 let message: Metadata = decode(value).unwrap();
-                table.apply(0, &message);
+                let key = std::str::from_utf8(record.key.as_deref().unwrap()).unwrap();
+                match &message {
+                    Metadata::Heartbeat(source) if is_source_key(key, "local") => table.change_source(source),
+                    message => table.apply(0, message),
+                }
                 if let (Metadata::Heartbeat(heartbeat), Some(b"local/heartbeat/first")) =
                     (&message, record.key.as_deref())
                 {
@@ -76,7 +80,7 @@ async fn without_kubernetes_the_host_is_named_and_nothing_is_awaited() {
     let settings = MetadataSettings { node: Some("h".to_owned()), ..MetadataSettings::default() };
     let running = Running::start(settings.clone(), &log);
     let table = eventually(&log, "a heartbeat", |table| table.complete_to() == FOR_EVER).await;
-    assert!(!table.cluster_known());
+    assert!(!table.cluster_known(0));
     assert!(running.health.is_ready());
     let ask = Ask { local_host: Some("h"), ..Ask::address(0, "127.0.0.1".parse().unwrap()) };
     let resolution = table.resolve(&ask);
@@ -138,7 +142,7 @@ async fn a_capture_is_complete_at_once() {
     std::fs::write(dir.path().join("a.yaml"), pod("a", "10.0.0.1")).unwrap();
     write_capture(&log, "local", Some(dir.path())).await.unwrap();
     let table = table(&log).await;
-    assert_eq!((table.complete_to(), table.cluster_known()), (FOR_EVER, true));
+    assert_eq!((table.complete_to(), table.cluster_known(0)), (FOR_EVER, true));
     assert!(table.one_observer(0));
     assert_eq!(name(&table, 0, "10.0.0.1").as_deref(), Some("a"));
     let ask = Ask::address(0, "192.0.2.1".parse().unwrap());
@@ -159,14 +163,62 @@ async fn a_source_after_a_run_without_one_holds_from_then_on() {
     let before = now();
     std::fs::write(dir.path().join("a.yaml"), pod("a", "10.0.0.1")).unwrap();
     let running = Running::start(manifests(dir.path()), &log);
-    let table = eventually(&log, "a heartbeat", |table| {
-        (before..FOR_EVER).contains(&table.complete_to()) && table.cluster_known()
+    let named = eventually(&log, "a heartbeat", |table| {
+        (before..FOR_EVER).contains(&table.complete_to()) && table.revisions() > 2
     })
     .await;
-    assert_eq!(name(&table, before - 1, "10.0.0.1"), None);
-    let later = table.complete_to() + 1_000;
-    assert_eq!(name(&table, later, "10.0.0.1").as_deref(), Some("a"));
     running.stop().await;
+    let until = named.complete_to();
+    assert!(until >= before + crate::revisions::LEAD, "no flow of a time that was joined already gets another name");
+    assert_eq!((named.cluster_known(until), named.cluster_known(until + 1)), (false, true));
+    let reason = |table: &Table, at| table.side(&Ask::address(at, "10.0.0.1".parse().unwrap())).reason;
+    assert_eq!(reason(&named, before), Some(NoneReason::NoCluster));
+    assert_eq!(name(&named, until + 1_000, "10.0.0.1").as_deref(), Some("a"));
+
+    // The source is taken away: what was named stays so.
+    let host = MetadataSettings { node: Some("h".to_owned()), ..MetadataSettings::default() };
+    let running = Running::start(host, &log);
+    let table = eventually(&log, "a heartbeat", |table| table.complete_to() == FOR_EVER).await;
+    running.stop().await;
+    let known = |at| table.cluster_known(at);
+    assert_eq!([before, until, until + 1_000].map(known), [false, false, false], "no heartbeat had passed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_was_survives_compaction() {
+    let log = Log::memory();
+    let token = CancellationToken::new();
+    let beat = |history: &History, to, known| history.heartbeat_message(to, Proof::Manifests, known);
+    let mut changes = Vec::new();
+    for (named, promise) in [(false, FOR_EVER), (true, 50_000), (true, 60_000), (false, FOR_EVER), (true, 90_000)] {
+        let (mut writer, mut history) = Writer::open(&log, "local").await.unwrap();
+        let now = if promise == 90_000 { 70_000 } else { 20_000 };
+        if let Some((sources, former)) = history.begin(named, now) {
+            writer.change_source(&sources, &former, &token).await.unwrap();
+            changes.push((former.complete_to, former.cluster_known));
+        }
+        writer.write(&[], Some(&beat(&history, promise, named)), &token).await.unwrap();
+    }
+    assert_eq!(changes, [(30_000, false), (60_000, true), (80_000, false)]);
+    let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await.unwrap();
+    let mut last: std::collections::BTreeMap<String, (i64, Metadata)> = std::collections::BTreeMap::new();
+    for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
+        let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+        last.insert(key, (record.offset, decode(&record.value.unwrap()).unwrap()));
+    }
+    let mut kept: Vec<_> = last.into_iter().collect();
+    kept.sort_by_key(|(_, (offset, _))| *offset);
+    let mut table = Table::new("local", 1);
+    for (key, (_, message)) in &kept {
+        match message {
+            Metadata::Heartbeat(source) if is_source_key(key, "local") => table.change_source(source),
+            message => table.apply(0, message),
+        }
+    }
+    let times = [NEVER + 1, 0, 30_000, 30_001, 60_000, 60_001, 80_000, 80_001, FOR_EVER];
+    let known = [false, false, false, true, true, false, false, true, true];
+    assert_eq!(times.map(|at| table.cluster_known(at)), known);
+    assert_eq!(table.complete_to(), 90_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

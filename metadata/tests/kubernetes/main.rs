@@ -222,7 +222,7 @@ async fn a_rollout_is_named_as_of_then() {
     let begun = now();
     let table = table_at(&log, begun).await;
     eprintln!("first heartbeat after {} ms", now() - begun);
-    assert!(table.cluster_known());
+    assert!(table.cluster_known(weir_flow::time::FOR_EVER));
 
     let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), SPACE);

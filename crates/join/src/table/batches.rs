@@ -48,7 +48,7 @@ impl Table {
 
     fn find(&self, ask: &Ask<'_>, uid: Option<UidKey<'_>>) -> Found<'_> {
         match uid {
-            _ if !self.cluster_known => Found::Otherwise,
+            _ if !self.cluster_known(ask.at) => Found::Otherwise,
             Some(uid) => Found::Pod(self.pod_revisions(uid)),
             None if ask.local_host.is_some() => Found::Otherwise,
             None => Found::Address(self.ends.place(ask.address)),

@@ -53,7 +53,7 @@ impl Table {
     /// prefix. Where one that may or may not have held has as long a prefix or a longer one, nothing is said.
     #[must_use]
     pub fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_> {
-        if !self.cluster_known {
+        if !self.cluster_known(ask.at) {
             self.without_cluster(ask)
         } else if let Some(uid) = ask.pod_uid {
             self.by_pod_uid(self.pod_revisions(UidKey::of(uid)), ask.at)

@@ -173,7 +173,34 @@ fn nobody_has_its_reason() {
     table = Table::new("c", 1);
     table.apply(0, &heartbeat(FOR_EVER, Proof::Closed, false));
     assert_eq!(reason(&table, 100, "10.0.2.7"), Some(NoneReason::NoCluster));
-    assert!(!table.cluster_known());
+    assert!(!table.cluster_known(0));
+}
+
+#[test]
+fn names_are_had_while_there_is_a_source_of_them() {
+    let mut table = table(&[
+        revision("a", 1, (51, 51), None, pod(&["10.0.0.1"], "n")),
+        revision("n1", 1, (0, 0), None, node(&["10.0.0.2"], &[], "")),
+    ]);
+    let source = |after, known| match heartbeat(after, Proof::Closed, known) {
+        Metadata::Heartbeat(heartbeat) => heartbeat,
+        Metadata::Revision(_) => unreachable!(),
+    };
+    // In whatever order they stand: compaction and partitions change it.
+    for (after, known) in [(50, true), (NEVER, false), (90, false)] {
+        table.change_source(&source(after, known));
+    }
+    table.change_source(&Heartbeat { cluster: "other".to_owned(), ..source(10, true) });
+    for (time, known) in [(0, false), (50, false), (51, true), (90, true), (91, false), (1_000_000, false)] {
+        assert_eq!(table.cluster_known(time), known, "{time}");
+        let asks = [at(time, "10.0.0.1"), at(time, "10.0.0.2")];
+        let mut together = Vec::new();
+        table.resolve_all(&asks, &mut together);
+        assert_eq!(together, asks.map(|ask| table.resolve(&ask)));
+        assert_eq!(together[0].identity.is_some(), known, "a pod at {time}");
+        assert_eq!(together[0].reason, (!known).then_some(NoneReason::NoCluster));
+        assert_eq!(together[1].host.is_some(), !known, "where there is no cluster a node is a host");
+    }
 }
 
 #[test]

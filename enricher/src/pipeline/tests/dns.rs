@@ -72,4 +72,18 @@ async fn a_name_whose_question_is_dropped_is_nowhere() {
     assert!(world.enriched().iter().all(|record| record.responder.domains == ["db.shop"]));
     let dropped = [("outcome", "dropped")];
     assert_eq!(world.metrics.value("weir_enricher_dns_samples_filtered_total", &dropped), Some(1.0));
+    let (mut taken, mut lost, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+    for line in world.read::<Ledger>(topics::LEDGER) {
+        match line {
+            Ledger::Received(line) if line.generation == 100_000 => {
+                taken.push((line.node, line.questions.asked, line.questions_counted));
+                lost.extend(line.questions_lost.into_iter().map(|loss| (loss.reason, loss.lost.asked)));
+            }
+            Ledger::Questions(line) => stored.push((line.generation, line.records, line.stored, line.coarsened)),
+            Ledger::Received(_) | Ledger::Stored(_) => {}
+        }
+    }
+    assert_eq!(taken, [("node-a".to_owned(), 1, 1)]);
+    assert_eq!(lost, [("filtered".to_owned(), 1)]);
+    assert_eq!(stored, [(100_000, 1, 1, 0)]);
 }

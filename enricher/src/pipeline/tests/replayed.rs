@@ -152,6 +152,89 @@ async fn one_level_is_replayed_as_far_as_it_is_known() {
     assert_eq!(replay.messages_to_read(), messages);
 }
 
+/// Leaves of the metadata topic what compaction leaves: the last message of each key.
+async fn compact_metadata(world: &World) {
+    let mut last: BTreeMap<Vec<u8>, weir_stream::Record> = BTreeMap::new();
+    for record in world.memory.all_records(topics::METADATA) {
+        last.insert(record.key.as_ref().unwrap().to_vec(), record);
+    }
+    let mut kept: Vec<_> = last.into_values().collect();
+    kept.sort_by_key(|record| record.offset);
+    let partition = TopicPartition::new(topics::METADATA, 0);
+    let end = world.log.log_end(&partition).await.unwrap();
+    world.log.delete_records(&partition, end).await.unwrap();
+    for record in kept {
+        let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+        world.send(topics::METADATA, 0, &key, record.value.unwrap().to_vec()).await;
+    }
+}
+
+/// A log on which names can be had after 120 000 only, processed while that came about.
+async fn known_half_way() -> World {
+    let world = World::bare(1, 1).await;
+    let record = Settings::from(&weir_flow::RecordSettings { late_bound: 30_000, ..settings(1, 1) });
+    world.put(topics::SETTINGS, 0, "local/0", &record).await;
+    let beat = |complete_to, cluster_known| {
+        let proof = Proof::Closed;
+        Metadata::Heartbeat(Heartbeat { cluster: CLUSTER.to_owned(), complete_to, proof, cluster_known })
+    };
+    world.metadata(&beat(FOR_EVER, false)).await;
+    world.memory.set_time(113_000);
+    let raw = async |sequence, tick, samples| world.raw(0, &batch("node-a", sequence, tick, samples)).await;
+    raw(0, 100_000, vec![sample(100)]).await;
+    raw(1, 112_000, vec![]).await;
+    let running = world.start("one");
+    world.until("a window without names", |world| world.enriched().len() >= 4).await;
+    for (after, known) in [(NEVER, false), (120_000, true)] {
+        let key = weir_schemas::metadata::source_key(CLUSTER, after);
+        world.put(topics::METADATA, 0, &key, &beat(after, known)).await;
+    }
+    world.metadata(&beat(120_000, false)).await;
+    let Metadata::Revision(pod) = a_pod("web-1", "10.0.0.1", "web", "node-a") else { unreachable!() };
+    let valid_from = Bound { earliest: 120_001, latest: 120_001, source: BoundSource::Clipped };
+    world.metadata(&Metadata::Revision(Revision { valid_from, ..pod })).await;
+    world.metadata(&heartbeat(200_000)).await;
+    // As if the announcement came long before the time itself.
+    let complete = |world: &World| world.metrics.value("weir_enricher_metadata_complete_to_milliseconds", &[]);
+    world.until("metadata is followed", |world| complete(world) == Some(200_000.0)).await;
+    raw(2, 103_000, vec![sample(9)]).await;
+    world.memory.set_time(127_000);
+    for (sequence, tick) in [(3, 118_000), (4, 119_000), (5, 120_000), (6, 121_000), (7, 126_000)] {
+        raw(sequence, tick, vec![sample(50)]).await;
+    }
+    world.memory.set_time(171_000);
+    raw(8, 170_000, vec![]).await;
+    world.until("records of five generations", |world| world.enriched().len() >= 20).await;
+    running.stop().await.unwrap();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_gets_names_half_way_is_replayed_as_it_was() {
+    let world = known_half_way().await;
+    let known: BTreeMap<(Millis, Millis), (bool, bool)> = world
+        .enriched()
+        .iter()
+        .filter(|record| record.level == 1)
+        .map(|record| {
+            let is_named = record.initiator.pod.is_some();
+            ((record.window, record.generation), (record.cluster_known, is_named))
+        })
+        .collect();
+    let expected = [
+        ((100_000, 100_000), (false, false)),
+        ((100_000, 110_000), (false, false)),
+        ((115_000, 115_000), (false, false)),
+        ((120_000, 120_000), (true, true)),
+        ((125_000, 125_000), (true, true)),
+    ];
+    assert_eq!(known, BTreeMap::from(expected));
+    let stands = by_id(&world);
+    assert_eq!(bytes_of(&replayed(&world, &request(100_000, 129_999)).await.unwrap()), stands);
+    compact_metadata(&world).await;
+    assert_eq!(bytes_of(&replayed(&world, &request(100_000, 129_999)).await.unwrap()), stands, "months later");
+}
+
 #[tokio::test]
 async fn a_cluster_without_settings_is_refused() {
     let world = World::bare(1, 1).await;

@@ -24,7 +24,16 @@ fn received() -> Received {
         agent_lost: vec![loss("map_full", 3), loss("parse", 4)],
         lost: vec![loss("too_late", 2)],
         clamped: 1,
+        questions: Questions { samples: 4, asked: 9 },
+        questions_counted: 18,
+        questions_lost: [("filtered", 2), ("outside", 3)]
+            .map(|(reason, asked)| QuestionsLost { reason: reason.into(), lost: Questions { samples: 1, asked } })
+            .into(),
     }
+}
+
+fn questions() -> StoredQuestions {
+    StoredQuestions { cluster: "prod".into(), partition: 0, generation: NOON, records: 2, stored: 18, coarsened: 7 }
 }
 
 fn stored() -> Stored {
@@ -53,12 +62,13 @@ fn id(line: &Ledger) -> String {
 }
 
 #[test]
-fn both_kinds_of_lines_together_write_exactly_the_fields_of_the_mapping() {
+fn all_kinds_of_lines_together_write_exactly_the_fields_of_the_mapping() {
     let template = template::of(IndexKind::Ledger).unwrap();
     let mut fields = vec![];
     mapped(&template["template"]["mappings"]["properties"], "", &mut fields);
     let mut written = fitting(&template, &document(&Ledger::Received(received())));
     written.extend(fitting(&template, &document(&Ledger::Stored(stored()))));
+    written.extend(fitting(&template, &document(&Ledger::Questions(questions()))));
     assert_eq!(written, fields.into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>());
 }
 
@@ -68,6 +78,8 @@ fn losses_are_added_up_and_named() {
     assert_eq!(ledger["agent_lost"]["packets"], 7);
     assert_eq!(ledger["agent_lost_reasons"], serde_json::json!(["map_full", "parse"]));
     assert_eq!(ledger["lost"]["bytes"], 200);
+    assert_eq!(ledger["questions_lost"], serde_json::json!({"samples": 2, "asked": 5}));
+    assert_eq!(ledger["questions_lost_reasons"], serde_json::json!(["filtered", "outside"]));
 }
 
 #[test]
@@ -84,6 +96,9 @@ fn a_line_keeps_its_id_whatever_it_counts_and_no_other_line_has_it() {
         Ledger::Stored(Stored { level: 1, ..stored() }),
         Ledger::Stored(Stored { reporter: Reporter::Initiator, ..stored() }),
         Ledger::Stored(Stored { partition: 1, ..stored() }),
+        Ledger::Questions(questions()),
+        Ledger::Questions(StoredQuestions { partition: 1, ..questions() }),
+        Ledger::Questions(StoredQuestions { generation: NOON + 60_000, ..questions() }),
     ];
     let ids: BTreeSet<String> = others.iter().chain([&first]).map(id).collect();
     assert_eq!(ids.len(), others.len() + 1);
