@@ -86,39 +86,19 @@ INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packe
  */
 GLOBAL int weir_attempt(const struct weir_key *k, const struct packet *p, __u64 now, __u32 own, struct weir_drop *out)
 {
-	static const struct weir_connection none = {};
-	struct weir_connection_key key;
 	struct weir_connection *c;
-	int tcp, low, opens;
+	__u64 low, opening, begun;
 
 	if (!k || !p || !out)
 		return 0;
-	tcp = k->protocol == PROTOCOL_TCP;
 	low = source_is_low(k);
-	opens = own && (!tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
-	connection_key(k, low, &key);
-	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-	if (c && (tcp ? c->isn == p->sequence : now <= c->last + IDLE))
-		opens = 0;
-	if (!c && !opens)
+	opening = own && opens(k, p);
+	c = connection_of(k, p, now, low, opening, opening, &begun);
+	if (!c)
 		return 0;
-	if (!c) {
-		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
-			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
-			return 0;
-		}
-		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-		if (!c)
-			return 0;
-	}
-	if (opens) {
-		c->opened = now;
-		c->isn = p->sequence;
-		c->opener = low ? 1 : 2;
+	if (begun) {
 		/* As if it had left by an interface of the host, where it may be sent again. */
 		c->started = 1 << (2 | low);
-		c->ended = 0;
-		__builtin_memset(c->syn, 0, sizeof(c->syn));
 		out->started = 1;
 	}
 	if (own)
