@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "connection.h"
 #include "kinds.h"
+#include "translation.h"
 
 /* The packet of `skb` from its network header on; non-zero when it is not readable IP. */
 INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packet *p)
@@ -161,6 +162,9 @@ int weir_drop(__u64 *ctx)
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_1, &key);
 	else
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_0, &key);
+	/* Who drops a connection's first packet lets nobody be told of its translation. */
+	if (!drop && HAS(struct sk_buff, _nfct) && HAS(struct nf_conn, tuplehash))
+		note_translation(skb->_nfct);
 	if (!drop || (p.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		weir_attempt(&parsed, &p, now, !!sk, &fresh);
 	if (!drop) {

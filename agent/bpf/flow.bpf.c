@@ -6,10 +6,11 @@
 #include "drops.h"
 #include "flows.h"
 #include "tcp.h"
+#include "translation.h"
 
 #define WEIR_NEXT (-1) /* TCX_NEXT and TC_ACT_UNSPEC */
 
-INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet)
+INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet, const int translations)
 {
 	struct weir_key key = {};
 	struct packet p = {};
@@ -36,25 +37,39 @@ INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet)
 		add_packet(ctx, &key, &p, now, flow);
 	else
 		weir_create(ctx, &key, &p, now, buffer);
+	if (translations && !flow) {
+		__u64 entry = 0;
+
+		READ(&entry, &((struct sk_buff *)ctx)->_nfct);
+		note_translation(entry);
+	}
 	return WEIR_NEXT;
 }
 
-#define ENTRY(name, hook, ethernet)                                                                                    \
+#define ENTRY(name, hook, ethernet, translations)                                                                      \
 	SEC("classifier")                                                                                              \
 	int name(struct __sk_buff *ctx)                                                                                \
 	{                                                                                                              \
-		return account(ctx, hook, ethernet);                                                                   \
+		return account(ctx, hook, ethernet, translations);                                                     \
 	}
 
-ENTRY(weir_pod_in, WEIR_POD_IN, 1)
-ENTRY(weir_pod_out, WEIR_POD_OUT, 1)
-ENTRY(weir_host_in, WEIR_HOST_IN, 1)
-ENTRY(weir_host_out, WEIR_HOST_OUT, 1)
-ENTRY(weir_lo_in, WEIR_LO_IN, 1)
-ENTRY(weir_lo_out, WEIR_LO_OUT, 1)
+ENTRY(weir_pod_in, WEIR_POD_IN, 1, 0)
+ENTRY(weir_pod_out, WEIR_POD_OUT, 1, 0)
+ENTRY(weir_host_in, WEIR_HOST_IN, 1, 0)
+ENTRY(weir_host_out, WEIR_HOST_OUT, 1, 0)
+ENTRY(weir_lo_in, WEIR_LO_IN, 1, 0)
+ENTRY(weir_lo_out, WEIR_LO_OUT, 1, 0)
 /* Interfaces without a link layer: tun, WireGuard, ipip. */
-ENTRY(weir_raw_in, WEIR_HOST_IN, 0)
-ENTRY(weir_raw_out, WEIR_HOST_OUT, 0)
+ENTRY(weir_raw_in, WEIR_HOST_IN, 0, 0)
+ENTRY(weir_raw_out, WEIR_HOST_OUT, 0, 0)
+/*
+ * With CAP_PERFMON in the place of those on the way out, where connection tracking has seen the packet: the first one of a
+ * flow tells how it is translated.
+ */
+ENTRY(weir_pod_out_nat, WEIR_POD_OUT, 1, 1)
+ENTRY(weir_host_out_nat, WEIR_HOST_OUT, 1, 1)
+ENTRY(weir_lo_out_nat, WEIR_LO_OUT, 1, 1)
+ENTRY(weir_raw_out_nat, WEIR_HOST_OUT, 0, 1)
 
 /* What a call costs that does nothing: for the benchmark, and never attached. */
 SEC("classifier")

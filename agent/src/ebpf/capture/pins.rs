@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// The maps that a successor takes over; the others are made of settings, or are scratch.
-const MAPS: [&str; 12] = [
+const MAPS: [&str; 13] = [
     "WEIR_CONFIG",
     "WEIR_FLOWS_0",
     "WEIR_FLOWS_1",
@@ -25,6 +25,7 @@ const MAPS: [&str; 12] = [
     "WEIR_COUNTS",
     "WEIR_FILL",
     "WEIR_CONNECTIONS",
+    "WEIR_TRANSLATIONS",
     "WEIR_PROCESSES",
     "WEIR_LEDGER",
 ];
