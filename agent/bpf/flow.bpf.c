@@ -5,6 +5,7 @@
  */
 #include "drops.h"
 #include "flows.h"
+#include "relays.h"
 #include "tcp.h"
 #include "translation.h"
 

@@ -25,7 +25,7 @@ use parts::Parts;
 pub use parts::When;
 pub(super) use sample::{address, end};
 use sample::{other_end, sample, times, undelivered};
-use tuple::Tuple;
+pub(super) use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;

@@ -218,7 +218,7 @@ impl Capture {
                 programs::load_classifier(&mut ebpf, program)?;
             }
         }
-        optional::attach(&mut ebpf, &reasons, &mut missing);
+        optional::attach(&mut ebpf, &reasons, pins.as_ref(), &mut missing);
         let config = take(&mut ebpf, "WEIR_CONFIG")?;
         let boundary = match &config {
             Map::Array(data) => Boundary::map(data.fd().as_fd()),

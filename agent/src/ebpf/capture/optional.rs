@@ -1,5 +1,6 @@
 //! What is not of the base capture, as far as this kernel and these privileges allow.
 
+use super::pins::Pins;
 use super::{DROPS, Missing, PROCESSES, RETRANSMITS, ROUND_TRIPS, SHOWN, chain, programs};
 use crate::ebpf::reasons::Reasons;
 use aya::Ebpf;
@@ -25,16 +26,22 @@ pub(super) fn load_translating(ebpf: &mut Ebpf, missing: &mut Vec<Missing>) -> b
 }
 
 /// Attaches what is not of the base capture, as far as this kernel and these privileges allow.
-pub(super) fn attach(ebpf: &mut Ebpf, reasons: &Result<Reasons, std::io::Error>, missing: &mut Vec<Missing>) {
-    let mut trace = |program, hook, what: &str| {
-        if let Err(source) = programs::attach_tracepoint(ebpf, program, hook) {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    reasons: &Result<Reasons, std::io::Error>,
+    pins: Option<&Pins>,
+    missing: &mut Vec<Missing>,
+) {
+    let mut trace = |traced: programs::Traced, what: &str| {
+        let pin = pins.map(|pins| pins.trace(traced.program));
+        if let Err(source) = programs::attach_tracepoint(ebpf, traced, pin.as_deref()) {
             missing.push(Missing { what: what.to_owned(), why: chain(&source) });
         }
     };
-    trace("weir_round_trip", "tcp_probe", ROUND_TRIPS);
-    trace("weir_retransmit", "tcp_retransmit_skb", RETRANSMITS);
+    trace(programs::ROUND_TRIP, ROUND_TRIPS);
+    trace(programs::RETRANSMIT, RETRANSMITS);
     match reasons {
-        Ok(_) => trace("weir_drop", "kfree_skb", DROPS),
+        Ok(_) => trace(programs::DROP, DROPS),
         Err(source) => missing.push(Missing { what: DROPS.to_owned(), why: source.to_string() }),
     }
     if let Err(why) = programs::attach_sockets(ebpf) {
