@@ -66,6 +66,18 @@ INLINE void connection_key(const struct weir_key *k, int low, struct weir_connec
 	c->protocol = k->protocol;
 }
 
+/*
+ * Where a key is put together. Not on the stack: without CAP_PERFMON the verifier of Linux 6.1 takes no store of less than eight
+ * bytes into a slot that has a known value, be it a number, so that structures are in maps and numbers that a compiler may
+ * save have 64 bits. Programs at tc hooks do not nest.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_connection_key);
+} WEIR_CONNECTION_KEYS SEC(".maps");
+
 /* Ingress at a host interface and egress to a pod stand for the receiver's end. */
 INLINE int is_source_end(__u8 hook)
 {
@@ -99,43 +111,44 @@ GLOBAL int weir_handshake(struct weir_connection *c, __u32 reporter, int opens, 
 	return 0;
 }
 
-/*
- * The connection of a packet: made where it is not known and `wanted`, and begun anew where the packet `opens` another one
- * than the one that is known; `begun` says whether it did. Null where there is none, or no room for one more.
- */
-INLINE struct weir_connection *connection_of(const struct weir_key *k, const struct packet *p, __u64 now, __u64 low,
-					     __u64 opens, __u64 wanted, __u64 *begun)
-{
-	/* Not on the stack, which is full. */
-	static const struct weir_connection none = {};
-	struct weir_connection_key key;
-	struct weir_connection *c;
+static const struct weir_connection no_connection = {};
 
-	*begun = 0;
-	connection_key(k, low, &key);
-	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-	if (c) {
-		if (!opens || (k->protocol == PROTOCOL_TCP ? c->isn == p->sequence : now <= c->last + IDLE))
-			return c;
-	} else {
-		if (!wanted)
-			return 0;
-		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
-			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
-			return 0;
-		}
-		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-		if (!c || !opens)
-			return c;
-	}
+/*
+ * Points `c` to the connection of the packet `p` of the flow `k`, which is made, with `key` as the place for its key, where it is
+ * not known and `wanted`; where there is none, the function around returns. No function that gives null: without CAP_PERFMON the
+ * verifier follows paths past the caller's test, too.
+ */
+#define FIND_CONNECTION(c, key, wanted)                                                                                \
+	do {                                                                                                           \
+		connection_key(k, low, key);                                                                           \
+		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, key);                                                       \
+		if (!c) {                                                                                              \
+			if (!(wanted))                                                                                 \
+				return 0;                                                                              \
+			if (bpf_map_update_elem(&WEIR_CONNECTIONS, key, &no_connection, BPF_ANY)) {                    \
+				count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);                    \
+				return 0;                                                                              \
+			}                                                                                              \
+			c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, key);                                               \
+			if (!c)                                                                                        \
+				return 0;                                                                              \
+		}                                                                                                      \
+	} while (0)
+
+/* Begins the connection anew where the packet, which opens one, opens another than the one that is known; returns whether it did. */
+GLOBAL int weir_begin(struct weir_connection *c, const struct weir_key *k, const struct packet *p, __u64 now, __u64 low)
+{
+	if (!c || !k || !p)
+		return 0;
+	if (c->last && (k->protocol == PROTOCOL_TCP ? c->isn == p->sequence : now <= c->last + IDLE))
+		return 0;
 	c->opened = now;
 	c->isn = p->sequence;
 	c->opener = low ? 1 : 2;
 	c->started = 0;
 	c->ended = 0;
 	__builtin_memset(c->syn, 0, sizeof(c->syn));
-	*begun = 1;
-	return c;
+	return 1;
 }
 
 /*
@@ -171,16 +184,16 @@ GLOBAL int weir_report(struct weir_connection *c, const struct weir_key *k, cons
 GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, __u32 flow_flags,
 			struct events *out)
 {
+	__u64 low, zero = 0;
+	struct weir_connection_key *key = bpf_map_lookup_elem(&WEIR_CONNECTION_KEYS, &zero);
 	struct weir_connection *c;
-	__u64 low, begun, known;
 
-	if (!k || !p || !out)
+	if (!k || !p || !out || !key)
 		return 0;
 	low = source_is_low(k);
-	known = opens(k, p) || answers(k, p) || ends(k, p) || flow_flags & WEIR_FLOW_FORWARDED;
-	c = connection_of(k, p, now, low, opens(k, p), known, &begun);
-	if (!c)
-		return 0;
+	FIND_CONNECTION(c, key, opens(k, p) || answers(k, p) || ends(k, p) || flow_flags & WEIR_FLOW_FORWARDED);
+	if (opens(k, p))
+		weir_begin(c, k, p, now, low);
 	/* Its SYN was not seen, only what answers it. */
 	if (answers(k, p) && !c->last)
 		c->opener = low ? 2 : 1;

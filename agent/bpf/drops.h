@@ -87,17 +87,16 @@ INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packe
  */
 GLOBAL int weir_attempt(const struct weir_key *k, const struct packet *p, __u64 now, __u32 own, struct weir_drop *out)
 {
+	struct weir_connection_key key;
 	struct weir_connection *c;
-	__u64 low, opening, begun;
+	__u64 low, opening;
 
 	if (!k || !p || !out)
 		return 0;
 	low = source_is_low(k);
 	opening = own && opens(k, p);
-	c = connection_of(k, p, now, low, opening, opening, &begun);
-	if (!c)
-		return 0;
-	if (begun) {
+	FIND_CONNECTION(c, &key, opening);
+	if (opening && weir_begin(c, k, p, now, low)) {
 		/* As if it had left by an interface of the host, where it may be sent again. */
 		c->started = 1 << (2 | low);
 		out->started = 1;
