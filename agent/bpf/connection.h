@@ -18,6 +18,22 @@ struct events {
 	__u32 answered;  /* whether `handshake` is one */
 };
 
+/* Whether the packet opens a connection: without TCP's flags any packet may. */
+INLINE __u64 opens(const struct weir_key *k, const struct packet *p)
+{
+	return k->protocol != PROTOCOL_TCP || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+INLINE __u64 answers(const struct weir_key *k, const struct packet *p)
+{
+	return k->protocol == PROTOCOL_TCP && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+}
+
+INLINE __u64 ends(const struct weir_key *k, const struct packet *p)
+{
+	return k->protocol == PROTOCOL_TCP && (p->flags & (TCP_FIN | TCP_RST));
+}
+
 /* Whether (source address, port) comes before (destination address, port) in memory order. */
 INLINE int source_is_low(const struct weir_key *k)
 {
@@ -49,6 +65,18 @@ INLINE void connection_key(const struct weir_key *k, int low, struct weir_connec
 	}
 	c->protocol = k->protocol;
 }
+
+/*
+ * Where a key is put together. Not on the stack: without CAP_PERFMON the verifier of Linux 6.1 takes no store of less than eight
+ * bytes into a slot that has a known value, be it a number, so that structures are in maps and numbers that a compiler may
+ * save have 64 bits. Programs at tc hooks do not nest.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_connection_key);
+} WEIR_CONNECTION_KEYS SEC(".maps");
 
 /* Ingress at a host interface and egress to a pod stand for the receiver's end. */
 INLINE int is_source_end(__u8 hook)
@@ -83,74 +111,96 @@ GLOBAL int weir_handshake(struct weir_connection *c, __u32 reporter, int opens, 
 	return 0;
 }
 
+static const struct weir_connection no_connection = {};
+
 /*
- * What the packet means for its connection; returns whether its packets left a host interface as forwarded ones.
- * Racing packets of one connection on two CPUs may at worst leave one start or end to the other reporter's count.
+ * Points `c` to the connection of the packet `p` of the flow `k`, which is made, with `key` as the place for its key, where it is
+ * not known and `wanted`; where there is none, the function around returns. No function that gives null: without CAP_PERFMON the
+ * verifier follows paths past the caller's test, too.
  */
-GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, __u32 flow_flags,
-			struct events *out)
+#define FIND_CONNECTION(c, key, wanted)                                                                                \
+	do {                                                                                                           \
+		connection_key(k, low, key);                                                                           \
+		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, key);                                                       \
+		if (!c) {                                                                                              \
+			if (!(wanted))                                                                                 \
+				return 0;                                                                              \
+			if (bpf_map_update_elem(&WEIR_CONNECTIONS, key, &no_connection, BPF_ANY)) {                    \
+				count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);                    \
+				return 0;                                                                              \
+			}                                                                                              \
+			c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, key);                                               \
+			if (!c)                                                                                        \
+				return 0;                                                                              \
+		}                                                                                                      \
+	} while (0)
+
+/* Begins the connection anew where the packet, which opens one, opens another than the one that is known; returns whether it did. */
+GLOBAL int weir_begin(struct weir_connection *c, const struct weir_key *k, const struct packet *p, __u64 now, __u64 low)
 {
-	/* Not on the stack, which is full. */
-	static const struct weir_connection none = {};
-	struct weir_connection_key key;
-	struct weir_connection *c;
-	int tcp, low, opens, answers, ends;
+	if (!c || !k || !p)
+		return 0;
+	if (c->last && (k->protocol == PROTOCOL_TCP ? c->isn == p->sequence : now <= c->last + IDLE))
+		return 0;
+	c->opened = now;
+	c->isn = p->sequence;
+	c->opener = low ? 1 : 2;
+	c->started = 0;
+	c->ended = 0;
+	__builtin_memset(c->syn, 0, sizeof(c->syn));
+	return 1;
+}
+
+/*
+ * What the packet means for a connection that is known. Racing packets of one connection on two CPUs may at worst leave one
+ * start or end to the other reporter's count.
+ */
+GLOBAL int weir_report(struct weir_connection *c, const struct weir_key *k, const struct packet *p, __u64 low,
+		       struct events *out)
+{
 	__u32 reporter;
 
-	if (!k || !p || !out)
+	if (!c || !k || !p || !out)
 		return 0;
-	tcp = k->protocol == PROTOCOL_TCP;
-	low = source_is_low(k);
-	opens = !tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	answers = tcp && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
-	ends = tcp && (p->flags & (TCP_FIN | TCP_RST));
 	/* Pod and host interfaces report apart, and so do the two ends. */
-	reporter = (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == low)) & 3;
-
-	connection_key(k, low, &key);
-	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-	if (c && opens && (tcp ? c->isn != p->sequence : now > c->last + IDLE)) {
-		c->opened = now;
-		c->isn = p->sequence;
-		c->opener = low ? 1 : 2;
-		c->started = 0;
-		c->ended = 0;
-		__builtin_memset(c->syn, 0, sizeof(c->syn));
-	}
-	if (!c) {
-		if (!opens && !answers && !ends && !(flow_flags & WEIR_FLOW_FORWARDED))
-			return 0;
-		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
-			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
-			return 0;
-		}
-		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-		if (!c)
-			return 0;
-		if (opens) {
-			c->opened = now;
-			c->isn = p->sequence;
-			c->opener = low ? 1 : 2;
-		} else if (answers) {
-			c->opener = low ? 2 : 1;
-		}
-	}
-	c->last = now;
-	if (k->hook == WEIR_HOST_OUT)
-		c->forwarded = !!(flow_flags & WEIR_FLOW_FORWARDED);
-	if (opens && c->opener == (low ? 1 : 2) && !(c->started & (1 << reporter))) {
+	reporter = (((k->hook > WEIR_POD_OUT) << 1) | (is_source_end(k->hook) == !!low)) & 3;
+	if (opens(k, p) && c->opener == (low ? 1 : 2) && !(c->started & (1 << reporter))) {
 		c->started |= 1 << reporter;
 		out->started = 1;
 	}
-	if (ends && !(c->ended & (1 << reporter))) {
+	if (ends(k, p) && !(c->ended & (1 << reporter))) {
 		c->ended |= 1 << reporter;
 		out->ended = 1;
 	}
-	if (tcp && (opens || answers))
-		weir_handshake(c, reporter, opens, out);
+	if (k->protocol == PROTOCOL_TCP && p->flags & TCP_SYN)
+		weir_handshake(c, reporter, opens(k, p), out);
 	if (c->opener)
 		out->opener = (c->opener == 1) == low ? WEIR_OPENER_SOURCE : WEIR_OPENER_DESTINATION;
 	out->opened = c->opened;
+	return 0;
+}
+
+/* What the packet means for its connection; returns whether its packets left a host interface as forwarded ones. */
+GLOBAL int weir_connect(const struct weir_key *k, const struct packet *p, __u64 now, __u32 flow_flags,
+			struct events *out)
+{
+	__u64 low, zero = 0;
+	struct weir_connection_key *key = bpf_map_lookup_elem(&WEIR_CONNECTION_KEYS, &zero);
+	struct weir_connection *c;
+
+	if (!k || !p || !out || !key)
+		return 0;
+	low = source_is_low(k);
+	FIND_CONNECTION(c, key, opens(k, p) || answers(k, p) || ends(k, p) || flow_flags & WEIR_FLOW_FORWARDED);
+	if (opens(k, p))
+		weir_begin(c, k, p, now, low);
+	/* Its SYN was not seen, only what answers it. */
+	if (answers(k, p) && !c->last)
+		c->opener = low ? 2 : 1;
+	c->last = now;
+	if (k->hook == WEIR_HOST_OUT)
+		c->forwarded = !!(flow_flags & WEIR_FLOW_FORWARDED);
+	weir_report(c, k, p, low, out);
 	return c->forwarded;
 }
 

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "connection.h"
 #include "kinds.h"
+#include "translation.h"
 
 /* The packet of `skb` from its network header on; non-zero when it is not readable IP. */
 INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packet *p)
@@ -86,39 +87,18 @@ INLINE int parse_dropped(struct sk_buff *skb, struct weir_key *key, struct packe
  */
 GLOBAL int weir_attempt(const struct weir_key *k, const struct packet *p, __u64 now, __u32 own, struct weir_drop *out)
 {
-	static const struct weir_connection none = {};
 	struct weir_connection_key key;
 	struct weir_connection *c;
-	int tcp, low, opens;
+	__u64 low, opening;
 
 	if (!k || !p || !out)
 		return 0;
-	tcp = k->protocol == PROTOCOL_TCP;
 	low = source_is_low(k);
-	opens = own && (!tcp || (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
-	connection_key(k, low, &key);
-	c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-	if (c && (tcp ? c->isn == p->sequence : now <= c->last + IDLE))
-		opens = 0;
-	if (!c && !opens)
-		return 0;
-	if (!c) {
-		if (bpf_map_update_elem(&WEIR_CONNECTIONS, &key, &none, BPF_ANY)) {
-			count(active_buffer(now), WEIR_COUNT_CONNECTION_FULL, 1, p->bytes);
-			return 0;
-		}
-		c = bpf_map_lookup_elem(&WEIR_CONNECTIONS, &key);
-		if (!c)
-			return 0;
-	}
-	if (opens) {
-		c->opened = now;
-		c->isn = p->sequence;
-		c->opener = low ? 1 : 2;
+	opening = own && opens(k, p);
+	FIND_CONNECTION(c, &key, opening);
+	if (opening && weir_begin(c, k, p, now, low)) {
 		/* As if it had left by an interface of the host, where it may be sent again. */
 		c->started = 1 << (2 | low);
-		c->ended = 0;
-		__builtin_memset(c->syn, 0, sizeof(c->syn));
 		out->started = 1;
 	}
 	if (own)
@@ -181,6 +161,9 @@ int weir_drop(__u64 *ctx)
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_1, &key);
 	else
 		drop = bpf_map_lookup_elem(&WEIR_DROPS_0, &key);
+	/* Who drops a connection's first packet lets nobody be told of its translation. */
+	if (!drop && HAS(struct sk_buff, _nfct) && HAS(struct nf_conn, tuplehash))
+		note_translation(skb->_nfct);
 	if (!drop || (p.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		weir_attempt(&parsed, &p, now, !!sk, &fresh);
 	if (!drop) {

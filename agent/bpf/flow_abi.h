@@ -10,7 +10,7 @@
  * The version of all that is in this file: what one agent pinned is taken over only by an agent of the same version. It
  * grows whenever anything here changes; `abi.versions` holds which text each version is of.
  */
-#define WEIR_ABI_VERSION 2
+#define WEIR_ABI_VERSION 3
 
 /* Where a packet was seen. In the key of a flow: one flow seen at two hooks is two flows. */
 enum weir_hook {
@@ -75,7 +75,8 @@ enum weir_counter {
 	WEIR_COUNT_DNS_FULL = 14,      /* DNS messages not handed on: no room in the ring buffer, or larger than any */
 	WEIR_COUNT_TCP_FULL = 15,      /* TCP statistics lost: no room for one more connection in this tick */
 	WEIR_COUNT_DROP_FILTERED = 16, /* drops of flows that a capture rule leaves out */
-	WEIR_COUNTERS = 17,
+	WEIR_COUNT_TRANSLATION_FULL = 17, /* translated connections not noted: no room for one more in this tick */
+	WEIR_COUNTERS = 18,
 };
 
 #define WEIR_RULES_MAX 32
@@ -186,6 +187,16 @@ struct weir_rule {
 	__u32 factor;
 };
 
+/* One direction of a connection, as connection tracking has it. */
+struct weir_tuple {
+	__u32 source[4];
+	__u32 destination[4];
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
 /* In the ring buffer: a packet's payload, of which `captured` bytes follow. */
 struct weir_message {
 	/* ns of CLOCK_MONOTONIC */
@@ -280,6 +291,8 @@ WEIR_ASSERT(sizeof(struct weir_tcp) == 32);
 WEIR_ASSERT(__builtin_offsetof(struct weir_tcp, retransmits) == 24);
 WEIR_ASSERT(sizeof(struct weir_rule) == 44);
 WEIR_ASSERT(__builtin_offsetof(struct weir_rule, protocol) == 36);
+WEIR_ASSERT(sizeof(struct weir_tuple) == 40);
+WEIR_ASSERT(__builtin_offsetof(struct weir_tuple, protocol) == 36);
 WEIR_ASSERT(sizeof(struct weir_message) == 80);
 WEIR_ASSERT(__builtin_offsetof(struct weir_message, flags) == 56);
 WEIR_ASSERT(sizeof(struct weir_count) == 16);

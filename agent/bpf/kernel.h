@@ -5,6 +5,12 @@
 
 #include <linux/types.h>
 
+/* What __builtin_preserve_field_info is asked: BPF_FIELD_EXISTS of libbpf's enum bpf_field_info_kind. */
+#define FIELD_EXISTS 2
+#define HAS(type, field) __builtin_preserve_field_info(((type *)0)->field, FIELD_EXISTS)
+#define FAMILY_IPV4 2
+#define FAMILY_IPV6 10
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -52,6 +58,7 @@ struct sk_buff {
 	unsigned int len;
 	__u16 network_header;
 	__u16 protocol;
+	unsigned long _nfct;
 	unsigned char *head;
 	unsigned int end;
 	char cb[48];
@@ -59,6 +66,33 @@ struct sk_buff {
 struct skb_shared_info {
 	unsigned short gso_size;
 	unsigned short gso_segs;
+};
+union nf_inet_addr {
+	__u32 all[4];
+};
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union {
+		__u16 all;
+	} u;
+	__u16 l3num;
+};
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__u16 all;
+		} u;
+		__u8 protonum;
+	} dst;
+};
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+struct nf_conn {
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
 };
 #pragma clang attribute pop
 

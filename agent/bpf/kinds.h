@@ -20,10 +20,16 @@ INLINE __u32 hash_end(const __u32 address[4], __u16 port)
 	return mix(mix(mix(mix(mix(address[0]) + address[1]) + address[2]) + address[3]) + port);
 }
 
-INLINE int meets(const struct weir_key *k, const struct weir_rule *rule)
+/*
+ * Whether the flow meets the rule's condition. On its own, as weir_chosen: in one function with the walk over the rules a
+ * compiler lacks registers, and without CAP_PERFMON the verifier refuses what it then does with stack slots.
+ */
+GLOBAL int weir_meets(const struct weir_key *k, const struct weir_rule *rule)
 {
 	__u32 source = 0, destination = 0;
 
+	if (!k || !rule)
+		return 0;
 	if (rule->protocol && rule->protocol != k->protocol)
 		return 0;
 	if ((k->source_port < rule->port_low || k->source_port > rule->port_high) &&
@@ -40,31 +46,43 @@ INLINE int meets(const struct weir_key *k, const struct weir_rule *rule)
 #define RULE_LEFT_OUT 0
 #define RULE_PASSED_OVER (-1)
 
+/* Whether a connection is the one in so many that is kept; both of its directions are. */
+GLOBAL int weir_chosen(const struct weir_key *k, __u32 factor)
+{
+	__u32 hash;
+
+	if (!k || !factor)
+		return 0;
+	hash = hash_end(k->source, k->source_port) + hash_end(k->destination, k->destination_port);
+	return !(mix(hash + k->protocol) % factor);
+}
+
 /*
  * By the first rule that the flow meets: its sampling factor, or one of the two above. Both directions of a connection,
  * and all nodes, choose alike.
  */
 GLOBAL int weir_rule_of(const struct weir_key *k)
 {
-	__u32 hash;
+	__u32 rules = weir_rules;
 
 	if (!k)
 		return 1;
+	/* As in weir_extensions. */
+#pragma unroll
 	for (__u32 i = 0; i < WEIR_RULES_MAX; i++) {
 		__u32 index = i;
 		struct weir_rule *rule;
 
-		if (i >= weir_rules)
+		if (i >= rules)
 			break;
 		rule = bpf_map_lookup_elem(&WEIR_RULES, &index);
 		if (!rule)
 			break;
-		if (!meets(k, rule))
+		if (!weir_meets(k, rule))
 			continue;
 		if (rule->factor < 2)
 			return rule->factor;
-		hash = hash_end(k->source, k->source_port) + hash_end(k->destination, k->destination_port);
-		return mix(hash + k->protocol) % rule->factor ? RULE_PASSED_OVER : (int)(rule->factor & 0x7fffffff);
+		return weir_chosen(k, rule->factor) ? (int)(rule->factor & 0x7fffffff) : RULE_PASSED_OVER;
 	}
 	return 1;
 }

@@ -96,13 +96,19 @@ INLINE int at(struct __sk_buff *ctx, __u32 offset, const __u32 usual, const __u3
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if (offset == usual && data + usual + length <= end) {
-		*place = data + usual;
-		return 0;
-	}
-	if (other && offset == other && data + other + length <= end) {
-		*place = data + other;
-		return 0;
+	if (offset == usual) {
+		/* The two tests stay two: the verifier must see the second one made. */
+		asm volatile("" ::: "memory");
+		if (data + usual + length <= end) {
+			*place = data + usual;
+			return 0;
+		}
+	} else if (other && offset == other) {
+		asm volatile("" ::: "memory");
+		if (data + other + length <= end) {
+			*place = data + other;
+			return 0;
+		}
 	}
 	*place = copy;
 	return bpf_skb_load_bytes(ctx, offset, copy, length);
@@ -193,6 +199,8 @@ GLOBAL __u64 weir_extensions(struct __sk_buff *ctx, __u32 offset, __u32 protocol
 {
 	__u32 later = 0;
 
+	/* Without CAP_PERFMON the verifier follows a loop beyond its end. */
+#pragma unroll
 	for (int i = 0; i < EXTENSION_HEADERS && is_extension(protocol); i++) {
 		struct extension header;
 
@@ -217,11 +225,11 @@ GLOBAL __u64 weir_extensions(struct __sk_buff *ctx, __u32 offset, __u32 protocol
  * Fills `key` (without hook and interface) and `packet`. The first fragment has its ports; later ones are counted
  * under ports 0. Broken packets are still measured.
  */
-INLINE enum parsed parse(struct __sk_buff *ctx, const int ethernet, struct weir_key *key, struct packet *p)
+INLINE __u64 parse(struct __sk_buff *ctx, const int ethernet, struct weir_key *key, struct packet *p)
 {
 	__u8 copy[40] __attribute__((aligned(8)));
 	const __u32 network = ethernet ? ETHERNET_HEADER : 0;
-	__u32 offset = 0, start, type, later_fragment = 0;
+	__u64 offset = 0, start, type, later_fragment = 0;
 	void *place;
 
 	if (ethernet) {

@@ -6,11 +6,6 @@
 #include "kernel.h"
 #include "sums.h"
 
-/* What __builtin_preserve_field_info is asked: BPF_FIELD_EXISTS of libbpf's enum bpf_field_info_kind. */
-#define FIELD_EXISTS 2
-#define FAMILY_IPV4 2
-#define FAMILY_IPV6 10
-
 /* The socket's packets, as it sends them; non-zero for a socket that no watched interface can see. */
 INLINE int name_socket(struct sock *sk, struct weir_tcp_key *key)
 {
@@ -94,7 +89,7 @@ int weir_retransmit(__u64 *ctx)
 	void *control;
 
 	/* Since Linux 6.17 the event also comes for what could not be sent, with the error as a third argument. */
-	if (__builtin_preserve_field_info(((struct trace_event_raw_tcp_retransmit_skb *)0)->err, FIELD_EXISTS) && (int)ctx[2])
+	if (HAS(struct trace_event_raw_tcp_retransmit_skb, err) && (int)ctx[2])
 		return 0;
 	if (name_socket(sk, &key))
 		return 0;

@@ -17,7 +17,7 @@ pub use kernel::{Boundary, drain_map, monotonic, wall_offset};
 pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
 
 /// Version of this border, as `WEIR_ABI_VERSION`.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Ingress at the host side of a pod's veth pair.
 pub const HOOK_POD_IN: u8 = 0;
@@ -76,7 +76,7 @@ pub const COUNT_FILTERED: usize = 9;
 /// Lost: of a sampled flow that was not chosen.
 pub const COUNT_SAMPLED_OUT: usize = 10;
 /// Names of the counters by index, as they are exported.
-pub const COUNTER_NAMES: [&str; 17] = [
+pub const COUNTER_NAMES: [&str; 18] = [
     "seen",
     "not_ip",
     "parse",
@@ -94,6 +94,7 @@ pub const COUNTER_NAMES: [&str; 17] = [
     "dns_full",
     "tcp_full",
     "drop_filtered",
+    "translation_full",
 ];
 /// Number of counters.
 pub const COUNTERS: usize = COUNTER_NAMES.len();
@@ -266,6 +267,24 @@ pub struct Rule {
     pub factor: u32,
 }
 
+/// `struct weir_tuple`: one direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tuple {
+    /// Source address, IPv4 mapped into IPv6.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: [u8; 3],
+}
+
 /// A payload that the kernel programs handed on: `struct weir_message` and what follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -411,6 +430,8 @@ const _: () = {
     assert!(size_of::<TcpKey>() == 36);
     assert!(size_of::<Tcp>() == 32);
     assert!(offset_of!(Tcp, retransmits) == 24);
+    assert!(size_of::<Tuple>() == 40);
+    assert!(offset_of!(Tuple, protocol) == 36);
     assert!(size_of::<Rule>() == 44);
     assert!(offset_of!(Rule, protocol) == 36);
     assert!(size_of::<Count>() == 16);
@@ -426,6 +447,8 @@ unsafe impl Pod for Times {}
 unsafe impl Pod for TcpKey {}
 // SAFETY: as for `Key`.
 unsafe impl Pod for Tcp {}
+// SAFETY: as for `Key`.
+unsafe impl Pod for Tuple {}
 // SAFETY: as for `Key`.
 unsafe impl Pod for Rule {}
 // SAFETY: as for `Key`.

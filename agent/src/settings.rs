@@ -53,7 +53,8 @@ pub struct AgentSettings {
         help_heading = "Agent"
     )]
     pub wireguard_ports: Vec<u16>,
-    /// Do not follow the kernel's connection tracking: of translated connections only the side that is seen is known
+    /// Neither follow the kernel's connection tracking nor read it with packets: of translated connections only the side that is
+    /// seen is known
     #[arg(long, help_heading = "Agent")]
     pub no_translation: bool,
     /// Folder in a BPF file system, such as `/sys/fs/bpf/weir`, where what is attached and counted outlives an agent that is
@@ -130,6 +131,7 @@ impl AgentSettings {
             return Err(format!("port {both} is in tunnel-ports and in wireguard-ports: leave it in one of them"));
         }
         Ok(Options {
+            translations: !self.no_translation,
             selection: self.selection(),
             flows_limit: self.flows_limit.max(1),
             connections_limit: self.connections_limit.max(1),

@@ -31,6 +31,10 @@ pub struct Stats {
     pub translations: Gauge,
     /// Translated connections left out because there were too many.
     pub translations_full: Gauge,
+    /// Translated connections that packets showed in the last tick.
+    pub translations_shown: Gauge,
+    /// Translated connections that packets showed, left out because there were too many in a tick.
+    pub translations_left_out: Gauge,
     /// Times that connection tracking said more than was read.
     pub conntrack_overruns: Gauge,
     scans: Gauge,
@@ -88,6 +92,14 @@ impl Stats {
             translations_full: metrics.gauge(
                 "weir_agent_translations_full",
                 "translated connections left out since the start, because there were too many",
+            ),
+            translations_shown: metrics.gauge(
+                "weir_agent_translations_shown",
+                "translated connections that packets showed in the last tick",
+            ),
+            translations_left_out: metrics.gauge(
+                "weir_agent_translations_left_out",
+                "translated connections that packets showed, left out since the start, because there were too many in a tick",
             ),
             conntrack_overruns: metrics.gauge(
                 "weir_agent_conntrack_overruns",

@@ -10,6 +10,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weir_agent::AgentSettings;
+use weir_agent::ebpf::links::Selection;
+use weir_agent::ebpf::{Capture, Options};
 use weir_schemas::raw::{Coarsening, End, Point};
 use world::{Agent, World, counter, is_root, sh};
 
@@ -52,6 +54,22 @@ fn traffic() {
                 stream.read_to_end(&mut Vec::new()).unwrap();
                 stream.write_all(&[7; 500]).unwrap();
             }
+        }
+        "talker" => {
+            let mut stream = TcpStream::connect("10.238.96.1:80").unwrap();
+            let mut answer = [0; 10];
+            while stream.write_all(&[7; 10]).is_ok() && stream.read_exact(&mut answer).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "answerer" => {
+            let (mut stream, _) = TcpListener::bind("0.0.0.0:7000").unwrap().accept().unwrap();
+            let mut question = [0; 10];
+            while stream.read_exact(&mut question).is_ok() && stream.write_all(&question).is_ok() {}
+        }
+        "refused" => {
+            let service = "10.238.96.1:80".parse().unwrap();
+            assert!(TcpStream::connect_timeout(&service, Duration::from_millis(500)).is_err());
         }
         "echo" => {
             let socket = UdpSocket::bind("10.237.70.2:7300").unwrap();
@@ -173,21 +191,11 @@ async fn what_a_tunnel_carries_counts_inside_and_its_outside_apart() {
     assert_eq!(outside, [(Point::Host, 51_820, 4)], "nothing else is the host's");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_through_a_service_is_known_by_both_of_its_tuples() {
-    if !is_root() {
-        return;
-    }
-    let world = World::new("wn", 238, "nft delete table ip wn-service");
-    sh("nft 'table ip wn-service { chain pre { type nat hook prerouting priority -100;
-          ip daddr 10.238.96.1 tcp dport 80 dnat to 10.238.2.2:7000; }; }'");
-    let agent = Agent::start(settings(&["wn-v*"])).await;
-    let server = world.within("b", "service");
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    finished(world.within("a", "caller")).await;
-    finished(server).await;
-    let seen = agent.stop().await;
+const SERVICE: &str = "nft 'table ip wn-service { chain pre { type nat hook prerouting priority -100;
+          ip daddr 10.238.96.1 tcp dport 80 dnat to 10.238.2.2:7000; }; }'";
 
+/// Each sample at a pod has both tuples; each connection started once at each end.
+fn both_tuples_are_known(seen: &world::Seen) {
     let (client, service, server) = ("10.238.1.2", ("10.238.96.1", 80), ("10.238.2.2", 7_000));
     let mut ends: BTreeMap<(String, End), u64> = BTreeMap::new();
     for sample in seen.samples().filter(|s| s.point == Point::Pod && s.protocol == 6) {
@@ -216,6 +224,119 @@ async fn a_connection_through_a_service_is_known_by_both_of_its_tuples() {
             expected("wn-vb", destination, 20),
         ])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_through_a_service_is_known_by_both_of_its_tuples() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wn", 238, "nft delete table ip wn-service");
+    sh(SERVICE);
+    let agent = Agent::start(settings(&["wn-v*"])).await;
+    let server = world.within("b", "service");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    finished(world.within("a", "caller")).await;
+    finished(server).await;
+    both_tuples_are_known(&agent.stop().await);
+}
+
+/// Connection tracking tells nobody of connections while this is there.
+struct Silence(String);
+
+impl Silence {
+    const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
+
+    fn keep() -> Self {
+        let before = std::fs::read_to_string(Self::SWITCH).unwrap();
+        std::fs::write(Self::SWITCH, "0").unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::SWITCH, &self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_connection_tracking_does_not_tell_of_is_known_by_both_of_its_tuples_all_the_same() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wn", 238, "nft delete table ip wn-service");
+    sh(SERVICE);
+    let _silence = Silence::keep();
+    let agent = Agent::start(settings(&["wn-v*"])).await;
+    // Those of earlier tests may still be in the kernel's table.
+    let told = || agent.metrics.value("weir_agent_translations", &[]).unwrap();
+    let before = told();
+    let server = world.within("b", "service");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    finished(world.within("a", "caller")).await;
+    finished(server).await;
+    assert!(told() <= before, "it was told of");
+    both_tuples_are_known(&agent.stop().await);
+}
+
+#[test]
+fn a_connection_older_than_the_agent_shows_how_it_is_translated() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wn", 238, "nft delete table ip wn-service");
+    sh(SERVICE);
+    let mut server = world.within("b", "answerer");
+    std::thread::sleep(Duration::from_millis(500));
+    let mut client = world.within("a", "talker");
+    std::thread::sleep(Duration::from_secs(1));
+
+    let selection = Selection { include: vec!["wn-v*".to_owned()], exclude: Vec::new() };
+    let mut capture = Capture::load(Options::new(selection, 1_024, 1_024)).unwrap();
+    capture.set_boundary(u64::MAX, 0);
+    assert!(capture.rescan().unwrap().is_empty());
+    std::thread::sleep(Duration::from_secs(1));
+    capture.detach();
+    let mut shown = Vec::new();
+    capture.translations(|original, reply| shown.push((original, reply))).unwrap();
+    for child in [&mut client, &mut server] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    let text = |address: [u8; 16]| std::net::Ipv6Addr::from(address).to_ipv4_mapped().unwrap().to_string();
+    let [(original, reply)] = shown[..] else { panic!("one connection, shown in both directions: {shown:?}") };
+    assert_eq!(
+        [original.source, original.destination, reply.source, reply.destination].map(text),
+        ["10.238.1.2", "10.238.96.1", "10.238.2.2", "10.238.1.2"]
+    );
+    assert_eq!((original.destination_port, reply.source_port, original.protocol), (80, 7_000, 6));
+    assert_eq!(original.source_port, reply.destination_port);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_on_its_way_to_a_service_has_both_of_its_tuples() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wn", 238, "nft delete table ip wn-service; nft delete table ip wn-drop");
+    sh(SERVICE);
+    sh("nft 'table ip wn-drop { chain forward { type filter hook forward priority 0; tcp dport 7000 drop; }; }'");
+    let agent = Agent::start(settings(&["wn-v*"])).await;
+    finished(world.within("a", "refused")).await;
+    let seen = agent.stop().await;
+    let sent = ("10.238.1.2".to_owned(), "10.238.96.1".to_owned(), 80);
+    let dropped = ("10.238.1.2".to_owned(), "10.238.2.2".to_owned(), 7_000);
+    let mut found = BTreeSet::new();
+    for sample in seen.samples().filter(|s| s.protocol == 6) {
+        let other = sample.translated.unwrap_or_else(|| panic!("not known as translated: {sample:?}"));
+        let here = (sample.source.to_string(), sample.destination.to_string(), sample.destination_port);
+        let there = (other.source.to_string(), other.destination.to_string(), other.destination_port);
+        assert_eq!((&here, &there), (&sent, &dropped));
+        found.insert((here, sample.drops.iter().map(|drop| drop.packets).sum::<u64>() > 0));
+    }
+    assert_eq!(found, BTreeSet::from([(sent.clone(), false), (sent, true)]), "told at the pod that sent it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -377,16 +377,25 @@ fn the_doctor_says_what_each_set_of_capabilities_allows() {
             let line = text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {text}"));
             line.starts_with("yes")
         };
-        ["connections", "DNS", "dropped", "round-trip", "retransmissions", "translated", "pods and containers"]
-            .map(works)
+        [
+            "connections",
+            "DNS",
+            "dropped",
+            "round-trip",
+            "retransmissions",
+            "both sides of translated",
+            "translations that",
+            "pods and containers",
+        ]
+        .map(works)
     };
     let (yes, no) = (true, false);
-    assert_eq!(doctor(""), [no; 7]);
-    assert_eq!(doctor(",+bpf"), [no; 7]);
-    assert_eq!(doctor(",+net_admin"), [no, no, no, no, no, yes, no]);
-    assert_eq!(doctor(",+bpf,+net_admin"), [yes, yes, no, no, no, yes, no]);
-    assert_eq!(doctor(",+bpf,+net_admin,+perfmon"), [yes, yes, yes, yes, yes, yes, no]);
-    assert_eq!(doctor(",+bpf,+net_admin,+perfmon,+sys_ptrace"), [yes; 7]);
+    assert_eq!(doctor(""), [no; 8]);
+    assert_eq!(doctor(",+bpf"), [no; 8]);
+    assert_eq!(doctor(",+net_admin"), [no, no, no, no, no, yes, no, no]);
+    assert_eq!(doctor(",+bpf,+net_admin"), [yes, yes, no, no, no, yes, no, no]);
+    assert_eq!(doctor(",+bpf,+net_admin,+perfmon"), [yes, yes, yes, yes, yes, yes, yes, no]);
+    assert_eq!(doctor(",+bpf,+net_admin,+perfmon,+sys_ptrace"), [yes; 8]);
 }
 
 #[test]

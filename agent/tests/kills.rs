@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +39,11 @@ fn traffic() {
         let _ = std::io::read_to_string(std::io::stdin());
         std::process::exit(0);
     });
+    if role == "caller" {
+        let nobody = "10.240.2.2:7001".parse().unwrap();
+        assert!(TcpStream::connect_timeout(&nobody, Duration::from_millis(1_500)).is_err());
+        return;
+    }
     let mut random = StdRng::seed_from_u64(7);
     let sockets: Vec<UdpSocket> = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect();
     loop {
@@ -280,6 +285,62 @@ async fn agents_that_are_stopped_in_order_hand_over_without_a_gap_until_one_is_t
     println!("restart {restarts} times in order: passed {seen:?}, published {published:?}, lost {lost:?}");
     assert_eq!(published, seen);
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// How often a namespace's TCP sent segments again.
+fn sent_again() -> u64 {
+    let text = sh("nsenter --net=/run/netns/wk-a cat /proc/net/snmp");
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:")).map(|line| line.split(' '));
+    let names = lines.next().unwrap();
+    let place = names.clone().position(|name| name == "RetransSegs").unwrap();
+    lines.next().unwrap().nth(place).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_and_sent_again_while_no_agent_runs_is_told_by_the_next_to_the_packet() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wk", 240, "nft delete table ip wk-drop");
+    sh("nft 'table ip wk-drop { counter dropped {}
+         chain forward { type filter hook forward priority 0; ip daddr 10.240.2.2 counter name dropped drop; }; }'");
+    let bpffs = Bpffs::mount("weir-test-between");
+    let kafka = Kafka::start(LOCAL).await;
+    let pins = bpffs.pins();
+    let running = agent(&kafka.address, &pins, &[]);
+    wait_for("the agent watches nothing", || bpffs.links() == 4);
+    let mut traffic = world.within("a", "steady");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stop(running);
+    let before = sent_again();
+    // Its SYN is dropped, and sent again after a second.
+    let mut caller = world.within("a", "caller");
+    let _stays = caller.stdin.take();
+    assert!(tokio::task::spawn_blocking(move || caller.wait()).await.unwrap().unwrap().success());
+    let again = sent_again() - before;
+    let running = agent(&kafka.address, &pins, &[]);
+    // The moment in which one takes over from the other is among the traffic.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    drop(traffic.stdin.take());
+    traffic.wait().unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let counter = sh("nft list counter ip wk-drop dropped");
+    let dropped: u64 =
+        counter.split_whitespace().skip_while(|word| *word != "packets").nth(1).unwrap().parse().unwrap();
+    stop(running);
+    let said = detach(&pins);
+    assert_eq!(said.iter().filter(|line| line.ends_with("from its tracepoint")).count(), 3, "{said:?}");
+
+    let batches = kafka.batches().await;
+    let samples = || batches.iter().flat_map(|batch| &batch.samples);
+    let told: u64 = samples()
+        .flat_map(|sample| &sample.drops)
+        .filter(|drop| drop.reason == "NETFILTER_DROP")
+        .map(|drop| drop.packets)
+        .sum();
+    assert_eq!(told, dropped);
+    assert!(again > 0, "nothing was sent again");
+    assert_eq!(samples().map(|sample| sample.retransmits).sum::<u64>(), again);
 }
 
 /// What each thread of a process says of itself in `/proc`.

@@ -36,7 +36,7 @@ done
 version=$(basename "$modules")
 mkdir -p "$root/lib/modules/$version/kernel/drivers"
 cp "$modules"/modules.* "$root/lib/modules/$version/"
-cp -r "$modules/kernel/net" "$modules/kernel/lib" "$root/lib/modules/$version/kernel/" 2> /dev/null || true
+cp -r "$modules/kernel/net" "$modules/kernel/lib" "$modules/kernel/crypto" "$modules/kernel/arch" "$root/lib/modules/$version/kernel/" 2> /dev/null || true
 cp -r "$modules/kernel/drivers/net" "$root/lib/modules/$version/kernel/drivers/"
 
 number=0

@@ -25,7 +25,7 @@ use parts::Parts;
 pub use parts::When;
 pub(super) use sample::{address, end};
 use sample::{other_end, sample, times, undelivered};
-use tuple::Tuple;
+pub(super) use tuple::Tuple;
 
 /// A conversation without TCP's flags has ended when nothing came for this long, in ns; as in `flow.bpf.c`.
 const IDLE: u64 = 60_000_000_000;
@@ -311,29 +311,39 @@ impl Assembler {
 
     /// A sample for what was dropped without being counted in this tick, at the point where its flow was last seen.
     fn only_drops(&self, key: &DropKey, dropped: &Dropped, offset: i128, node: &impl Surroundings) -> Option<Sample> {
-        let at = |hook| Key {
-            source: key.source,
-            destination: key.destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            protocol: key.protocol,
+        let at = |tuple: &Direction, hook| Key {
+            source: tuple.source,
+            destination: tuple.destination,
+            source_port: tuple.source_port,
+            destination_port: tuple.destination_port,
+            protocol: tuple.protocol,
             hook,
             coarsened: abi::COARSENED_NOT,
             zero: 0,
             ifindex: 0,
             sampling: 0,
         };
-        let seen = [HOOK_POD_IN, HOOK_LO_OUT, HOOK_POD_OUT, HOOK_LO_IN]
-            .into_iter()
-            .find_map(|hook| self.known.get_key_value(&at(hook)));
+        let own = Direction {
+            source: key.source,
+            destination: key.destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol: key.protocol,
+        };
+        // Where it was dropped it may have been translated already.
+        let tuples = [Some(own), node.other_side(&own)];
+        let seen = tuples.iter().flatten().find_map(|tuple| {
+            let known = |hook| self.known.get_key_value(&at(tuple, hook));
+            [HOOK_POD_IN, HOOK_LO_OUT, HOOK_POD_OUT, HOOK_LO_IN].into_iter().find_map(known)
+        });
         if seen.is_none() && !self.everything {
             return None;
         }
-        let (hook, host) = match seen {
-            Some((known, _)) => (known.hook, true),
-            None if node.is_own(&key.source) => (HOOK_HOST_OUT, true),
-            None if node.is_own(&key.destination) => (HOOK_HOST_IN, true),
-            None => (HOOK_HOST_OUT, false),
+        let (place, host) = match seen {
+            Some((known, _)) => (*known, true),
+            None if node.is_own(&key.source) => (at(&own, HOOK_HOST_OUT), true),
+            None if node.is_own(&key.destination) => (at(&own, HOOK_HOST_IN), true),
+            None => (at(&own, HOOK_HOST_OUT), false),
         };
         let flow = Flow {
             first: dropped.first,
@@ -345,7 +355,9 @@ impl Assembler {
         };
         let fresh = Remembered { host, sampling: dropped.sampling, ..Remembered::default() };
         let known = seen.map_or(fresh, |(_, known)| *known);
-        Some(sample(&at(hook), &flow, &known, node.interface(known.ifindex).0, offset))
+        let mut sample = sample(&place, &flow, &known, node.interface(known.ifindex).0, offset);
+        sample.translated = node.other_side(&direction(&place)).map(translated);
+        Some(sample)
     }
 }
 

@@ -3,7 +3,8 @@
 use super::links::{Link, Role, Selection};
 use super::reasons::Reasons;
 use crate::abi::{self, Boundary, COUNTERS, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
-use crate::abi::{Message, Tcp, TcpKey};
+use crate::abi::{Message, Tcp, TcpKey, Tuple};
+use crate::ebpf::conntrack::Direction;
 use crate::rules::CaptureRule;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 mod interfaces;
 pub mod ledger;
+mod optional;
 mod pins;
 mod programs;
 
@@ -36,6 +38,8 @@ pub(super) const PROCESSES: &str = "names of host processes";
 pub(super) const ROUND_TRIPS: &str = "round-trip times";
 /// As [`ROUND_TRIPS`].
 pub(super) const RETRANSMITS: &str = "retransmissions";
+/// What reading translations from packets gives.
+pub(super) const SHOWN: &str = "translations that connection tracking tells too late, or not at all";
 /// What pins give.
 pub(super) const RESTARTS: &str = "what passes while no agent runs, from one to the next";
 /// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
@@ -71,6 +75,8 @@ pub struct Options {
     pub rules: Vec<CaptureRule>,
     /// Ports of DNS servers; at most [`abi::DNS_PORTS`].
     pub dns_ports: Vec<u16>,
+    /// Whether packets are asked how they are translated.
+    pub translations: bool,
     /// Ports of VXLAN and Geneve beside those of the node's devices.
     pub tunnel_ports: Vec<u16>,
     /// Ports of WireGuard.
@@ -90,6 +96,7 @@ impl Options {
             connections_limit,
             rules: Vec::new(),
             dns_ports: Vec::new(),
+            translations: true,
             tunnel_ports: Vec::new(),
             wireguard_ports: Vec::new(),
             pins: None,
@@ -180,6 +187,9 @@ pub struct Capture {
     addresses: BpfHashMap<MapData, [u8; 16], u32>,
     fill: Array<MapData, u64>,
     messages: RingBuf<MapData>,
+    translations: MapData,
+    /// Whether those of [`optional::TRANSLATING`] are loaded.
+    translating: bool,
     tunnels: BpfHashMap<MapData, u32, u32>,
     known_tunnels: BTreeMap<u32, u32>,
     known_addresses: HashSet<[u8; 16]>,
@@ -202,10 +212,13 @@ impl Capture {
         let pins = open_pins(&options, &mut missing);
         let reasons = Reasons::of_kernel();
         let mut ebpf = load_object(&options, &reasons, pins.as_ref())?;
+        let translating = options.translations && optional::load_translating(&mut ebpf, &mut missing);
         for program in CLASSIFIERS {
-            programs::load_classifier(&mut ebpf, program)?;
+            if !translating || optional::TRANSLATING.iter().all(|(plain, _)| *plain != program) {
+                programs::load_classifier(&mut ebpf, program)?;
+            }
         }
-        attach_optional(&mut ebpf, &reasons, &mut missing);
+        optional::attach(&mut ebpf, &reasons, pins.as_ref(), &mut missing);
         let config = take(&mut ebpf, "WEIR_CONFIG")?;
         let boundary = match &config {
             Map::Array(data) => Boundary::map(data.fd().as_fd()),
@@ -246,6 +259,8 @@ impl Capture {
             addresses: typed(&mut ebpf, "WEIR_ADDRESSES")?,
             fill: typed(&mut ebpf, "WEIR_FILL")?,
             messages: typed(&mut ebpf, "WEIR_MESSAGES")?,
+            translations: hash(&mut ebpf, "WEIR_TRANSLATIONS")?,
+            translating,
             tunnels: typed(&mut ebpf, "WEIR_TUNNELS")?,
             known_tunnels: BTreeMap::new(),
             ebpf,
@@ -272,6 +287,19 @@ impl Capture {
                 each(&message);
             }
         }
+    }
+
+    /// Hands each translated connection that packets showed since the last call to `each`: what its opener sends, and what the
+    /// answers look like where they arrive.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn translations(&mut self, mut each: impl FnMut(Direction, Direction)) -> Result<(), CaptureError> {
+        abi::drain_map(self.translations.fd().as_fd(), CHUNK, |original: &Tuple, reply: &Tuple| {
+            each((*original).into(), (*reply).into());
+        })
+        .map_err(|source| CaptureError::Map { map: "WEIR_TRANSLATIONS", source })?;
+        Ok(())
     }
 
     /// How many flows a buffer holds.
@@ -355,6 +383,12 @@ impl Capture {
         self.connections.get(key, 0).ok()
     }
 
+    /// The program that is loaded in a program's place.
+    fn loaded<'a>(&self, program: &'a str) -> &'a str {
+        let instead = optional::TRANSLATING.iter().find(|(plain, _)| self.translating && *plain == program);
+        instead.map_or(program, |(_, translating)| *translating)
+    }
+
     /// Runs a program at a tc hook on a given packet, for tests and benchmarks.
     ///
     /// # Errors
@@ -368,6 +402,7 @@ impl Capture {
         repeat: u32,
     ) -> Result<(u32, std::time::Duration), ProgramError> {
         use aya::programs::{TestRun, TestRunOptions};
+        let program = self.loaded(program);
         let program = programs::classifier(&mut self.ebpf, program)?;
         if program.fd().is_err() {
             program.load()?;
@@ -415,6 +450,7 @@ fn load_object(
         .override_global("weir_own_namespace", &namespace, true)
         .map_max_entries("WEIR_FLOWS_0", room)
         .map_max_entries("WEIR_FLOWS_1", room)
+        .map_max_entries("WEIR_TRANSLATIONS", options.flows_limit)
         .map_max_entries("WEIR_TCP_0", options.flows_limit)
         .map_max_entries("WEIR_TCP_1", options.flows_limit)
         .map_max_entries("WEIR_CONNECTIONS", options.connections_limit);
@@ -422,24 +458,6 @@ fn load_object(
         loader.map_pin_path(map, path);
     }
     Ok(loader.load(OBJECT)?)
-}
-
-/// Attaches what is not of the base capture, as far as this kernel and these privileges allow.
-fn attach_optional(ebpf: &mut Ebpf, reasons: &Result<Reasons, std::io::Error>, missing: &mut Vec<Missing>) {
-    let mut trace = |program, hook, what: &str| {
-        if let Err(source) = programs::attach_tracepoint(ebpf, program, hook) {
-            missing.push(Missing { what: what.to_owned(), why: chain(&source) });
-        }
-    };
-    trace("weir_round_trip", "tcp_probe", ROUND_TRIPS);
-    trace("weir_retransmit", "tcp_retransmit_skb", RETRANSMITS);
-    match reasons {
-        Ok(_) => trace("weir_drop", "kfree_skb", DROPS),
-        Err(source) => missing.push(Missing { what: DROPS.to_owned(), why: source.to_string() }),
-    }
-    if let Err(why) = programs::attach_sockets(ebpf) {
-        missing.push(Missing { what: PROCESSES.to_owned(), why });
-    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {

@@ -1,4 +1,5 @@
-//! Translated connections, as the kernel's connection tracking says by netlink (linux/netfilter/nfnetlink_conntrack.h).
+//! Translated connections, as the kernel's connection tracking says by netlink (linux/netfilter/nfnetlink_conntrack.h), and as
+//! packets show.
 
 use super::links::attributes;
 use crate::abi::{self, NetlinkEvents};
@@ -32,6 +33,18 @@ impl Direction {
             source_port: self.destination_port,
             destination_port: self.source_port,
             protocol: self.protocol,
+        }
+    }
+}
+
+impl From<abi::Tuple> for Direction {
+    fn from(tuple: abi::Tuple) -> Self {
+        Self {
+            source: tuple.source,
+            destination: tuple.destination,
+            source_port: tuple.source_port,
+            destination_port: tuple.destination_port,
+            protocol: tuple.protocol,
         }
     }
 }
@@ -128,6 +141,66 @@ impl Translations {
 /// and after its translation, the answers before and after theirs.
 fn forms(original: Direction, reply: Direction) -> [(Direction, Direction); FORMS] {
     [(original, reply.back()), (reply.back(), original), (reply, original.back()), (original.back(), reply)]
+}
+
+/// Translations that packets showed, in this tick and the one before: a connection of which packets pass shows itself in each
+/// tick anew. Pure.
+#[derive(Debug)]
+pub struct Shown {
+    limit: usize,
+    /// As in [`Translations`]: of this tick, and of the one before.
+    other: [HashMap<Direction, Direction>; 2],
+    full: u64,
+}
+
+impl Shown {
+    /// At most about `limit` connections of a tick are remembered.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, other: [HashMap::new(), HashMap::new()], full: 0 }
+    }
+
+    /// How many connections packets showed so far in this tick.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.other[0].len() / FORMS
+    }
+
+    /// Whether packets showed none in this tick.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.other[0].is_empty()
+    }
+
+    /// Connections that were left out because there were too many in a tick, so far.
+    #[must_use]
+    pub fn full(&self) -> u64 {
+        self.full
+    }
+
+    /// Takes what a connection's opener sends, and what the answers look like where they arrive.
+    pub fn take(&mut self, original: Direction, reply: Direction) {
+        if reply == original.back() {
+            return;
+        }
+        if self.len() >= self.limit && !self.other[0].contains_key(&original) {
+            self.full += 1;
+            return;
+        }
+        self.other[0].extend(forms(original, reply));
+    }
+
+    /// The other form of packets that look like `seen`, in their direction.
+    #[must_use]
+    pub fn other(&self, seen: &Direction) -> Option<Direction> {
+        self.other.iter().find_map(|tick| tick.get(seen)).copied()
+    }
+
+    /// A tick has ended.
+    pub fn end_tick(&mut self) {
+        self.other.swap(0, 1);
+        self.other[0] = HashMap::new();
+    }
 }
 
 const NETFILTER: i32 = 12;

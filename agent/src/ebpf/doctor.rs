@@ -1,6 +1,6 @@
 //! For each feature: whether this kernel and these capabilities allow it, found by trying.
 
-use super::capture::{Capture, DROPS, Options, PROCESSES, RETRANSMITS, ROUND_TRIPS, chain};
+use super::capture::{Capture, DROPS, Options, PROCESSES, RETRANSMITS, ROUND_TRIPS, SHOWN, chain};
 use super::conntrack::Conntrack;
 use super::links::Selection;
 use crate::privileges;
@@ -35,6 +35,7 @@ pub fn features() -> Vec<Feature> {
         feature(RETRANSMITS, "CAP_PERFMON, kernel BTF", missing(RETRANSMITS)),
         feature(PROCESSES, "as connections, a mounted cgroup2", missing(PROCESSES)),
         feature("both sides of translated connections", "CAP_NET_ADMIN, nf_conntrack_netlink", translation()),
+        feature(SHOWN, "CAP_PERFMON, kernel BTF with nf_conn", missing(SHOWN)),
         feature(
             "nothing is missed between one agent and the next",
             "--pin-folder in a BPF file system, Linux 6.6",

@@ -1,10 +1,11 @@
 //! Ticks of what a predecessor left in the maps. Pure.
 
+use super::assemble::Tuple;
 use super::capture::Drained;
 use super::capture::ledger::Inherited;
 use crate::abi::{COUNT_SEEN, COUNTERS, Count, Flow, Key};
 use crate::tick::Mark;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use weir_flow::Millis;
 use weir_flow::time::floor_to;
 
@@ -71,7 +72,7 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
         let drained = Drained { flows, counters: own, ..Drained::default() };
         parts.push(Part { start, ticks, drained, mark: settled });
     }
-    // What is in no flow (losses) goes with the first part; drops and sockets' times with the last.
+    // What is in no flow (losses) goes with the first part; drops and sockets' times with the last that has their flow.
     let later: Vec<Count> = parts.iter().skip(1).map(|part| part.drained.counters[COUNT_SEEN]).collect();
     if let Some(first) = parts.first_mut() {
         first.drained.counters = counters;
@@ -81,9 +82,16 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
             seen.bytes = seen.bytes.saturating_sub(count.bytes);
         }
     }
-    if let Some(last) = parts.last_mut() {
-        last.drained.drops = drops;
-        last.drained.tcp = tcp;
+    let flows = FlowsOf::of(&parts);
+    for (key, drop) in drops {
+        if let Some(part) = flows.part(&mut parts, &Tuple::of_drop(&key)) {
+            part.drained.drops.push((key, drop));
+        }
+    }
+    for (key, statistics) in tcp {
+        if let Some(part) = flows.part(&mut parts, &Tuple::of_tcp(&key)) {
+            part.drained.tcp.push((key, statistics));
+        }
     }
     let mut mark = settled;
     for part in &mut parts {
@@ -91,6 +99,25 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
         part.mark = mark;
     }
     parts
+}
+
+/// The last part in which each flow is.
+struct FlowsOf(HashMap<Tuple, usize>);
+
+impl FlowsOf {
+    fn of(parts: &[Part]) -> Self {
+        let mut last = HashMap::new();
+        for (place, part) in parts.iter().enumerate() {
+            last.extend(part.drained.flows.iter().map(|(key, _)| (Tuple::of_key(key), place)));
+        }
+        Self(last)
+    }
+
+    /// The last part in which a flow is, or the last of all.
+    fn part<'a>(&self, parts: &'a mut [Part], flow: &Tuple) -> Option<&'a mut Part> {
+        let last = parts.len().checked_sub(1)?;
+        parts.get_mut(self.0.get(flow).copied().unwrap_or(last))
+    }
 }
 
 /// The ticks of a window that flows touch.

@@ -3,7 +3,7 @@
 use super::assemble::{Assembler, Surroundings, When};
 use super::capture::ledger::Inherited;
 use super::capture::{Capture, CaptureError, Drained, SETTLE};
-use super::conntrack::{Conntrack, Direction};
+use super::conntrack::{Conntrack, Direction, Shown};
 use super::held::Held;
 use super::inherit;
 use super::messages;
@@ -30,7 +30,7 @@ const PART: usize = 12_288;
 /// Nanoseconds in a millisecond.
 pub(super) const NANOS: i128 = 1_000_000;
 
-struct Node<'a>(&'a Capture, Option<&'a Conntrack>);
+struct Node<'a>(&'a Capture, Option<&'a Conntrack>, &'a Shown);
 
 impl Surroundings for Node<'_> {
     fn interface(&self, index: u32) -> (&str, bool) {
@@ -46,7 +46,8 @@ impl Surroundings for Node<'_> {
     }
 
     fn other_side(&self, seen: &Direction) -> Option<Direction> {
-        self.1.and_then(|conntrack| conntrack.known().other(seen))
+        // What packets of this tick showed is certain; what was told may be of an earlier connection.
+        self.2.other(seen).or_else(|| self.1.and_then(|conntrack| conntrack.known().other(seen)))
     }
 }
 
@@ -101,6 +102,7 @@ struct Cycle<'a> {
     capture: Capture,
     local: Local,
     conntrack: Option<Conntrack>,
+    shown: Shown,
     dns: Tracker,
     held: Held,
     assembler: Assembler,
@@ -127,6 +129,7 @@ impl<'a> Cycle<'a> {
         let mut cycle = Self {
             local,
             conntrack,
+            shown: Shown::new(remembered),
             dns: Tracker::new(questions),
             held: Held::new(most),
             assembler,
@@ -141,8 +144,15 @@ impl<'a> Cycle<'a> {
         cycle.capture.set_boundary(cycle.boundary, cycle.active);
         rescan(&mut cycle.capture, &mut cycle.local, stats)?;
         let grid = inherit::Grid { tick, window, offset };
+        cycle.look_at_translations()?;
         let ticks = inherited.map_or_else(Vec::new, |left| cycle.inherit(left, grid));
         Ok((cycle, ticks))
+    }
+
+    /// Reads what packets showed since the last time.
+    fn look_at_translations(&mut self) -> Result<(), CaptureError> {
+        let shown = &mut self.shown;
+        self.capture.translations(|original, reply| shown.take(original, reply))
     }
 
     /// The ticks of what a predecessor left.
@@ -151,7 +161,7 @@ impl<'a> Cycle<'a> {
         let mut ticks = Vec::new();
         for part in inherit::parts(left, grid, now) {
             note(self.stats, &part.drained.counters);
-            let node = Node(&self.capture, self.conntrack.as_ref());
+            let node = Node(&self.capture, self.conntrack.as_ref(), &self.shown);
             let mut tick = self.assembler.tick(part.start, part.ticks, &part.drained, self.offset, now, &node);
             if ticks.is_empty() {
                 let lost = self.assembler.restart(&mut tick, unsure);
@@ -185,6 +195,7 @@ impl<'a> Cycle<'a> {
             let may_flush = now + 8 * nanos(SETTLE) < self.boundary && self.held.has_room();
             if may_flush && is_filling(&self.capture, self.active) {
                 self.active = flush_early(&mut self.capture, &mut self.held, self.boundary, self.active)?;
+                self.look_at_translations()?;
                 self.stats.early_flushes.inc();
                 continue;
             }
@@ -206,6 +217,8 @@ impl<'a> Cycle<'a> {
         self.boundary = kernel(self.schedule.end, self.offset);
         self.capture.set_boundary(self.boundary, self.active);
         let drained = self.held.with(self.capture.drain(idle)?);
+        // After the flows: each was noted by the packet that made its flow.
+        self.look_at_translations()?;
         let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
         let when = When { start: ended.start, ticks: ended.ticks, offset: self.offset, now };
         self.assemble(when, drained, asked, each);
@@ -214,6 +227,9 @@ impl<'a> Cycle<'a> {
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.end_tick();
         }
+        self.stats.translations_shown.set(i64::try_from(self.shown.len()).unwrap_or(i64::MAX));
+        self.stats.translations_left_out.set(i64::try_from(self.shown.full()).unwrap_or(i64::MAX));
+        self.shown.end_tick();
         self.stats.unwatched.set(i64::try_from(self.assembler.unwatched()).unwrap_or(i64::MAX));
         Ok(())
     }
@@ -228,6 +244,7 @@ impl<'a> Cycle<'a> {
         }
         std::thread::sleep(SETTLE);
         let drained = self.held.with(self.capture.drain(self.active)?);
+        self.look_at_translations()?;
         take_messages(&mut self.capture, &mut self.dns, u64::MAX);
         let asked = self.dns.finish();
         let when = When { start: self.schedule.start, ticks: 1, offset: self.offset, now: abi::monotonic() };
@@ -239,9 +256,9 @@ impl<'a> Cycle<'a> {
     fn assemble(&mut self, when: When, drained: Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
         note(self.stats, &drained.counters);
         let mark = self.capture.mark();
-        let Self { capture, conntrack, assembler, local, stats, .. } = self;
+        let Self { capture, conntrack, shown, assembler, local, stats, .. } = self;
         let mut asked = Some(asked);
-        assembler.parts(when, drained, &Node(capture, conntrack.as_ref()), PART, |mut part| {
+        assembler.parts(when, drained, &Node(capture, conntrack.as_ref(), shown), PART, |mut part| {
             name(&mut part, local, stats);
             part.mark = Some(mark);
             stats.samples.inc_by(u64::try_from(part.samples.len()).unwrap_or(u64::MAX));

@@ -6,7 +6,6 @@ use super::{Surroundings, has_second_report, is_host, opposite};
 use crate::abi::{self, Flow, Key};
 use crate::ebpf::capture::Drained;
 use std::collections::{HashMap, HashSet};
-use weir_flow::protocol::TCP;
 use weir_schemas::raw::{End, Point};
 
 /// What is told of one tuple.
@@ -36,14 +35,7 @@ impl Beside {
     pub(super) fn of(drained: &Drained, returned: &HashSet<Tuple>, node: &impl Surroundings) -> Self {
         let mut all: HashMap<Tuple, Told> = HashMap::new();
         for (place, (key, _)) in drained.tcp.iter().enumerate() {
-            let tuple = Tuple {
-                source: key.source,
-                destination: key.destination,
-                source_port: key.source_port,
-                destination_port: key.destination_port,
-                protocol: TCP,
-            };
-            all.entry(tuple).or_default().tcp = Some(place);
+            all.entry(Tuple::of_tcp(key)).or_default().tcp = Some(place);
         }
         for (place, (key, _)) in drained.drops.iter().enumerate() {
             all.entry(Tuple::of_drop(key)).or_default().drops.push(place);

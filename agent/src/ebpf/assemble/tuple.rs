@@ -1,19 +1,20 @@
 //! Tuples, by which what different programs say of one flow comes together.
 
-use crate::abi::{DropKey, Key};
+use crate::abi::{DropKey, Key, TcpKey};
+use weir_flow::protocol::TCP;
 
 /// A tuple as the kernel's keys have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Tuple {
-    pub(super) source: [u8; 16],
-    pub(super) destination: [u8; 16],
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
-    pub(super) protocol: u8,
+pub(in crate::ebpf) struct Tuple {
+    pub(in crate::ebpf) source: [u8; 16],
+    pub(in crate::ebpf) destination: [u8; 16],
+    pub(in crate::ebpf) source_port: u16,
+    pub(in crate::ebpf) destination_port: u16,
+    pub(in crate::ebpf) protocol: u8,
 }
 
 impl Tuple {
-    pub(super) fn of_key(key: &Key) -> Self {
+    pub(in crate::ebpf) fn of_key(key: &Key) -> Self {
         Self {
             source: key.source,
             destination: key.destination,
@@ -23,13 +24,23 @@ impl Tuple {
         }
     }
 
-    pub(super) fn of_drop(key: &DropKey) -> Self {
+    pub(in crate::ebpf) fn of_drop(key: &DropKey) -> Self {
         Self {
             source: key.source,
             destination: key.destination,
             source_port: key.source_port,
             destination_port: key.destination_port,
             protocol: key.protocol,
+        }
+    }
+
+    pub(in crate::ebpf) fn of_tcp(key: &TcpKey) -> Self {
+        Self {
+            source: key.source,
+            destination: key.destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol: TCP,
         }
     }
 }

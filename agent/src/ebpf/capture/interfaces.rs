@@ -109,7 +109,9 @@ impl Capture {
         for (program, direction, word) in
             [(ingress, TcAttachType::Ingress, "ingress"), (egress, TcAttachType::Egress, "egress")]
         {
+            // Under the same name with and without: a successor may have other rights.
             let pin = self.pins.as_ref().map(|pins| pins.link(link.index, program));
+            let program = self.loaded(program);
             match programs::attach_classifier(&mut self.ebpf, program, &link.name, direction, pin) {
                 Ok(attachment) => links.push(attachment),
                 Err(source) => {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// The maps that a successor takes over; the others are made of settings, or are scratch.
-const MAPS: [&str; 12] = [
+const MAPS: [&str; 16] = [
     "WEIR_CONFIG",
     "WEIR_FLOWS_0",
     "WEIR_FLOWS_1",
@@ -25,12 +25,19 @@ const MAPS: [&str; 12] = [
     "WEIR_COUNTS",
     "WEIR_FILL",
     "WEIR_CONNECTIONS",
+    "WEIR_TRANSLATIONS",
     "WEIR_PROCESSES",
     "WEIR_LEDGER",
+    "WEIR_AT_DROP",
+    "WEIR_AT_ROUND_TRIP",
+    "WEIR_AT_RETRANSMIT",
 ];
 
 /// What is on its way out, so that one that is half removed is never taken over.
 const GONE: &str = "gone-";
+
+/// How the file of a tracepoint's link begins, before the program's name.
+const TRACE: &str = "trace-";
 
 /// How often it is looked whether a predecessor has ended.
 const NAP: Duration = Duration::from_millis(50);
@@ -99,6 +106,11 @@ impl Pins {
         self.folder.join(format!("link-{index}-{program}"))
     }
 
+    /// Where the link of a program at a tracepoint is pinned.
+    pub(super) fn trace(&self, program: &str) -> PathBuf {
+        self.folder.join(format!("{TRACE}{program}"))
+    }
+
     /// The first time removes the links of interfaces that are not `watched`.
     pub(super) fn sweep(&mut self, watched: impl Fn(u32) -> bool) {
         if std::mem::replace(&mut self.swept, true) {
@@ -149,9 +161,15 @@ fn detach_folder(
     let mut maps = 0_u32;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        match link(&entry.file_name().to_string_lossy()) {
-            Some((index, program)) => links.push((index, program.to_owned(), entry.path())),
-            None => maps += 1,
+        let file = entry.file_name();
+        let file = file.to_string_lossy();
+        if let Some(program) = file.strip_prefix(TRACE) {
+            std::fs::remove_file(entry.path())?;
+            said.push(format!("detached {program} from its tracepoint"));
+        } else if let Some((index, program)) = link(&file) {
+            links.push((index, program.to_owned(), entry.path()));
+        } else {
+            maps += 1;
         }
     }
     links.sort_unstable();

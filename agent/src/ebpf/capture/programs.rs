@@ -1,6 +1,7 @@
 //! The programs: loaded and attached.
 
 use super::{CaptureError, chain};
+use aya::maps::ProgramArray;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{
@@ -82,11 +83,8 @@ pub(super) fn attach_classifier(
     let id = program.attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))?;
     let link = program.take_link(id)?;
     let Some(pin) = pin else { return Ok(Attachment { pin: None, _link: Held::Tc { _link: link } }) };
-    let failed = |error: &dyn std::error::Error| {
-        ProgramError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error: io::Error::other(chain(error)) })
-    };
-    let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
-    let link = link.pin(&pin).map_err(|error| failed(&error))?;
+    let link = FdLink::try_from(link).map_err(|error| pinning(&error))?;
+    let link = link.pin(&pin).map_err(|error| pinning(&error))?;
     Ok(Attachment { pin: Some(pin), _link: Held::Pinned { _link: link } })
 }
 
@@ -104,18 +102,71 @@ fn replace(program: &mut SchedClassifier, pin: &Path) -> Option<SchedClassifierL
     replaced
 }
 
-pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), CaptureError> {
-    let failed = |source: ProgramError| CaptureError::Program {
-        program: name.to_owned(),
-        hook: format!("tracepoint {hook}"),
-        source: Box::new(source),
-    };
-    let btf = Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
-    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).map_err(failed)?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load(hook, &btf).map_err(failed)?;
-    program.attach().map_err(failed)?;
+/// A program at a tracepoint, and what is attached there for it: see `bpf/relays.h`.
+#[derive(Clone, Copy)]
+pub(super) struct Traced {
+    /// The program that counts.
+    pub(super) program: &'static str,
+    /// The program that is attached and goes on to it.
+    relay: &'static str,
+    /// The map by which it does.
+    array: &'static str,
+    hook: &'static str,
+}
+
+pub(super) const DROP: Traced =
+    Traced { program: "weir_drop", relay: "weir_at_drop", array: "WEIR_AT_DROP", hook: "kfree_skb" };
+pub(super) const ROUND_TRIP: Traced =
+    Traced { program: "weir_round_trip", relay: "weir_at_round_trip", array: "WEIR_AT_ROUND_TRIP", hook: "tcp_probe" };
+pub(super) const RETRANSMIT: Traced = Traced {
+    program: "weir_retransmit",
+    relay: "weir_at_retransmit",
+    array: "WEIR_AT_RETRANSMIT",
+    hook: "tcp_retransmit_skb",
+};
+
+/// Puts the program in a predecessor's place where there is one, without a moment between, and attaches it where there is none;
+/// where `pin` is given, for a successor, too. Where that cannot be, a predecessor's is not left either.
+pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, traced: Traced, pin: Option<&Path>) -> Result<(), CaptureError> {
+    place(ebpf, traced, pin).map_err(|source| {
+        if let Some(pin) = pin {
+            // There may be none: that is what is wanted.
+            let _ = std::fs::remove_file(pin);
+        }
+        CaptureError::Program {
+            program: traced.program.to_owned(),
+            hook: format!("tracepoint {}", traced.hook),
+            source: Box::new(source),
+        }
+    })
+}
+
+fn place(ebpf: &mut Ebpf, traced: Traced, pin: Option<&Path>) -> Result<(), ProgramError> {
+    let btf = Btf::from_sys_fs()?;
+    let counting = tracepoint(ebpf, traced.program)?;
+    counting.load(traced.hook, &btf)?;
+    let counting = counting.fd()?.try_clone()?;
+    // First, so that what is attached finds it.
+    let map = ebpf.map_mut(traced.array).ok_or(ProgramError::NotLoaded)?;
+    ProgramArray::try_from(map)?.set(0, &counting, 0)?;
+    if pin.is_some_and(|pin| PinnedLink::from_pin(pin).is_ok()) {
+        return Ok(());
+    }
+    let relay = tracepoint(ebpf, traced.relay)?;
+    relay.load(traced.hook, &btf)?;
+    let id = relay.attach()?;
+    let Some(pin) = pin else { return Ok(()) };
+    // The pin keeps it.
+    FdLink::from(relay.take_link(id)?).pin(pin).map_err(|error| pinning(&error))?;
     Ok(())
+}
+
+fn tracepoint<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut BtfTracePoint, ProgramError> {
+    ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+fn pinning(error: &dyn std::error::Error) -> ProgramError {
+    ProgramError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error: io::Error::other(chain(error)) })
 }
 
 pub(super) fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), String> {

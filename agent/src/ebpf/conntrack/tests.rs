@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{Change, Direction, Translations, parse};
+use super::{Change, Direction, Shown, Translations, parse};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
@@ -99,4 +99,24 @@ proptest! {
         }
         prop_assert!(read(&damaged).len() <= 1 + damaged.len() / 20);
     }
+}
+
+#[test]
+fn what_a_packet_showed_is_known_for_its_tick_and_the_next_and_the_later_one_stands() {
+    const ANOTHER: ([u8; 4], u16) = ([10, 0, 2, 9], 8_080);
+    let mut shown = Shown::new(1);
+    shown.take(direction(CLIENT, SERVER), direction(SERVER, CLIENT));
+    assert!(shown.is_empty(), "it is not translated");
+    shown.take(direction(CLIENT, SERVICE), direction(SERVER, CLIENT));
+    shown.end_tick();
+    assert_eq!(shown.other(&direction(CLIENT, SERVICE)), Some(direction(CLIENT, SERVER)));
+    // The port is used again, and the service leads elsewhere.
+    shown.take(direction(CLIENT, SERVICE), direction(ANOTHER, CLIENT));
+    assert_eq!(shown.other(&direction(CLIENT, SERVICE)), Some(direction(CLIENT, ANOTHER)));
+    assert_eq!(shown.other(&direction(SERVER, CLIENT)), Some(direction(SERVICE, CLIENT)), "its last answers");
+    shown.take(direction(ANOTHER, SERVICE), direction(SERVER, ANOTHER));
+    assert_eq!((shown.len(), shown.full()), (1, 1));
+    shown.end_tick();
+    shown.end_tick();
+    assert_eq!(shown.other(&direction(CLIENT, SERVICE)), None);
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::{Grid, Part, parts};
-use crate::abi::{COUNT_PARSE, COUNT_SEEN, COUNTERS, Count, Flow, Key};
+use crate::abi::{COUNT_PARSE, COUNT_SEEN, COUNTERS, Count, DropKey, Dropped, Flow, Key, Tcp, TcpKey};
 use crate::ebpf::capture::Drained;
 use crate::ebpf::capture::ledger::Inherited;
 use crate::tick::Mark;
@@ -45,6 +45,31 @@ fn a_flow_is_of_the_window_of_its_last_packet() {
     assert_eq!(parts[1].drained.counters[COUNT_SEEN], Count { packets: 4, bytes: 400 });
     assert_eq!(parts[0].mark.0[COUNT_SEEN].packets, 7 + 16);
     assert_eq!(parts[1].mark.0[COUNT_SEEN].packets, 7 + 20);
+}
+
+#[test]
+fn what_is_told_beside_a_flow_goes_where_the_flow_is() {
+    let flows = vec![flow(1, 2, 4, 5), flow(2, 3, 6, 3), flow(2, 4, 4, 1)];
+    let mut left = inherited(flows, 9, 0);
+    let drop =
+        |source_port| (DropKey { source_port, ..DropKey::default() }, Dropped { packets: 1, ..Dropped::default() });
+    let tcp = |source_port| (TcpKey { source_port, ..TcpKey::default() }, Tcp { retransmits: 1, ..Tcp::default() });
+    left.drained.drops = vec![drop(1), drop(2), drop(3)];
+    left.drained.tcp = vec![tcp(1), tcp(3)];
+    // The flows are TCP's.
+    left.drained.flows.iter_mut().for_each(|(key, _)| key.protocol = 6);
+    left.drained.drops.iter_mut().for_each(|(key, _)| key.protocol = 6);
+    let parts = parts(left, GRID, 9 * SECOND);
+    let told: Vec<(Vec<u16>, Vec<u16>)> = parts
+        .iter()
+        .map(|part| {
+            let drops = part.drained.drops.iter().map(|(key, _)| key.source_port);
+            let tcp = part.drained.tcp.iter().map(|(key, _)| key.source_port);
+            (drops.collect(), tcp.collect())
+        })
+        .collect();
+    // The last part that has it; the last of all where none has.
+    assert_eq!(told, [(vec![1], vec![1]), (vec![2, 3], vec![3])]);
 }
 
 #[test]
