@@ -266,7 +266,7 @@ impl Aggregate {
                 let records = || group.clone().filter_map(|(_, number)| level.get(number));
                 black_box(records().fold(0, |all, record| all ^ record.touch()));
                 black_box(records().fold(0, |all, record| all ^ record.touch_behind()));
-                black_box(records().fold(0, |all, record| all ^ record.touch_behind_encoded()));
+                black_box(records().fold(0, |all, record| all ^ record.touch_behind_apart()));
                 for (bytes, number) in group {
                     let Some(record) = level.take(number) else { continue };
                     let key = bytes.get(8..).unwrap_or_default();

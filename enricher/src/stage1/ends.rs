@@ -99,11 +99,6 @@ impl Said {
         &self.of_workload.labels
     }
 
-    /// How many members of sets it is.
-    pub(super) fn members(&self) -> usize {
-        1 + self.of_workload.labels.len() + usize::from(self.address.is_some()) + usize::from(self.pod.is_some())
-    }
-
     /// What records of a level say.
     pub(super) fn at(&self, level: Level) -> &SaidAt {
         if level.keeps_addresses() { &self.of_instance } else { &self.of_workload }

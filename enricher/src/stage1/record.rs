@@ -162,8 +162,8 @@ impl Record {
     }
 
     /// The same of what stands apart.
-    pub(super) fn touch_behind_encoded(&self) -> u8 {
-        self.ends.iter().fold(0, |all, end| all ^ end.touch_encoded())
+    pub(super) fn touch_behind_apart(&self) -> usize {
+        self.ends.iter().fold(0, |all, end| all ^ end.touch_apart())
     }
 
     /// Adds what samples count.

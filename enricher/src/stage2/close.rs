@@ -1,7 +1,7 @@
 //! Closing a generation: partials of one key become one record.
 
 use super::arrival::{action, arrival};
-use super::sets::{Piece, Unions, union};
+use super::sets::{MoreOf, Piece, Unions, union};
 use super::slots::Slots;
 use super::{Closed, Enriched, Held};
 use crate::coarsen::{Shape, leave_out};
@@ -120,8 +120,9 @@ struct Keyed<'p> {
 fn by_tuple<'p>(slots: &'p mut Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize, Merged<'p>)) {
     // The records of one tuple follow each other.
     let mut same: Vec<Keyed<'p>> = Vec::new();
+    let mut more = MoreOf::default();
     slots.in_order(|key, routing, partials| {
-        let merged = partials.map(Merged::new).reduce(|a, b| a.merge(b, merges));
+        let merged = partials.map(|partial| Merged::new(partial, &mut more)).reduce(|a, b| a.merge(b, merges));
         let Some(merged) = merged else { return };
         let tuple = same.first().map_or(&[][..], |first| first.key.get(..8 + first.routing).unwrap_or(&first.key));
         if !same.is_empty() && !key.starts_with(tuple) {
@@ -187,8 +188,8 @@ fn allows(side: &SharedSide, target: &SharedSide) -> bool {
 }
 
 impl<'p> Merged<'p> {
-    fn new(partial: &'p mut Partial) -> Self {
-        let sets = Piece::take(partial).into_iter().collect();
+    fn new(partial: &'p mut Partial, more: &mut MoreOf) -> Self {
+        let sets = Piece::take(partial, more).into_iter().collect();
         Self { partial, sets }
     }
 

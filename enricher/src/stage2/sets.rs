@@ -3,6 +3,7 @@
 use crate::coarsen::Shape;
 use crate::merge::has_sets;
 use crate::sets::{Listed, Union};
+use foldhash::HashMap;
 use std::borrow::Cow;
 use weir_flow::{Address, Level};
 use weir_schemas::enriched::{SharedSide, Side};
@@ -19,14 +20,14 @@ pub(super) struct Piece {
 
 impl Piece {
     /// Takes it from a partial; nothing where there is nothing.
-    pub(super) fn take(partial: &mut Partial) -> Option<Self> {
+    pub(super) fn take(partial: &mut Partial, counts: &mut MoreOf) -> Option<Self> {
         // At levels 0 and 1 there are names at most, and they are of one pair of addresses.
         let has_sets = Level::from_number(i64::from(partial.level)).is_some_and(has_sets);
         if !has_sets && partial.behind.is_empty() {
             return None;
         }
         let named = if has_sets { [true; 2] } else { partial.behind.ends().map(|sets| !sets.domains.is_empty()) };
-        let more = [more(&mut partial.initiator, named[0]), more(&mut partial.responder, named[1])];
+        let more = [counts.take(&mut partial.initiator, named[0]), counts.take(&mut partial.responder, named[1])];
         let behind = std::mem::take(&mut partial.behind);
         (!behind.is_empty() || more != [[0; 4]; 2]).then_some(Self { behind, more, kept: [true; 2] })
     }
@@ -39,13 +40,27 @@ impl Piece {
     }
 }
 
-/// Takes how many addresses, pods, labels and names a partial could not carry from its side.
-fn more(side: &mut SharedSide, is_said: bool) -> [u64; 4] {
-    let more = if is_said { side.more() } else { [0; 4] };
-    if more != [0; 4] {
-        side.change(|side| [side.addresses_more, side.pods_more, side.labels_more, side.domains_more] = [0; 4]);
+/// How many addresses, pods, labels and names sides say that a partial could not carry: many partials have few sides.
+#[derive(Default)]
+pub(super) struct MoreOf {
+    /// By where a side's bytes are; with the side, so that nothing else gets there.
+    known: HashMap<usize, (SharedSide, [u64; 4])>,
+}
+
+impl MoreOf {
+    /// Takes the counts from a side, which then says none; nothing where they are not said.
+    fn take(&mut self, side: &mut SharedSide, is_said: bool) -> [u64; 4] {
+        if !is_said {
+            return [0; 4];
+        }
+        let place = side.bytes().as_ptr().addr();
+        let (_, more) = self.known.entry(place).or_insert_with(|| (side.with_port(None), side.more()));
+        let more = *more;
+        if more != [0; 4] {
+            side.change(|side| [side.addresses_more, side.pods_more, side.labels_more, side.domains_more] = [0; 4]);
+        }
+        more
     }
-    more
 }
 
 /// What stands behind one end, whole.

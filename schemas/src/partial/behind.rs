@@ -214,6 +214,16 @@ impl Alone {
         self.bytes.get(self.labels..).unwrap_or_default()
     }
 
+    /// What is behind a record of which it is all.
+    #[must_use]
+    pub fn sets(&self) -> Sets<&str> {
+        fn read<'a, T: Take<'a>>(bytes: &'a [u8]) -> T {
+            T::take(&mut Input::new(bytes, usize::MAX)).unwrap_or_else(|malformed| unread(&malformed))
+        }
+        let (addresses, pods, labels) = (read(self.addresses()), read(self.pods()), read(self.labels()));
+        Sets { addresses, pods, labels, domains: Vec::new() }
+    }
+
     /// Bytes that it takes.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -47,12 +47,11 @@ struct Many {
 }
 
 impl Many {
-    fn of(some: impl Iterator<Item = (EndNumber, Arc<Said>)>) -> Self {
+    /// Of some ends, and how many members the sets have.
+    fn of(some: impl Iterator<Item = (EndNumber, Arc<Said>)>) -> (Self, usize) {
         let mut many = Self::default();
-        some.for_each(|(number, said)| {
-            many.take(number, &said);
-        });
-        many
+        let members = some.map(|(number, said)| many.take(number, &said)).sum();
+        (many, members)
     }
 
     /// Takes an end; the answer is how many members the sets gained, and 1 at least for one that is new.
@@ -85,11 +84,11 @@ impl End {
         self.number.replace(number) != Some(number)
     }
 
-    /// Levels 2 and 3: takes an end; the answer is about how many members sets gained, nothing where it was taken before.
+    /// Levels 2 and 3: takes an end; the answer is how many members are kept more, nothing where it was taken before.
     pub(super) fn take(&mut self, of: &KnownEnd<'_>) -> usize {
         if self.first.is_none() && self.more.as_ref().is_none_or(|more| more.few.is_empty() && more.many.is_none()) {
             (self.number, self.first) = (Some(of.number), Some(Arc::clone(&of.said)));
-            return of.said.members();
+            return 1;
         }
         if self.first.is_some() && self.number == Some(of.number) {
             return 0;
@@ -102,10 +101,12 @@ impl End {
             return 0;
         }
         more.few.push((of.number, Arc::clone(&of.said)));
-        if more.few.len() >= FEW {
-            more.many = Some(Many::of(self.number.zip(self.first.take()).into_iter().chain(more.few.drain(..))));
+        if more.few.len() < FEW {
+            return 1;
         }
-        of.said.members()
+        let (many, members) = Many::of(self.number.zip(self.first.take()).into_iter().chain(more.few.drain(..)));
+        more.many = Some(many);
+        members
     }
 
     /// Takes names; the answer is how many are new.
@@ -113,14 +114,22 @@ impl End {
         names.filter(|name| self.more.get_or_insert_default().domains.insert(Arc::clone(name))).count()
     }
 
-    /// Reads from what the first end says.
+    /// Reads from what the first ends say.
     pub(super) fn touch(&self) -> usize {
-        self.first.as_ref().map_or(0, |said| said.alone.memory())
+        self.all().fold(0, |all, said| all ^ said.alone.memory())
     }
 
     /// The same of what stands apart.
-    pub(super) fn touch_encoded(&self) -> u8 {
-        self.first.as_ref().map_or(0, |said| said.alone.touch())
+    pub(super) fn touch_apart(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, |said| said.alone.touch());
+        let labels = self.all().skip(1).map(|said| said.labels_of_workload());
+        let addresses = labels.filter_map(|labels| labels.last()).map(|label| label.as_ptr().addr());
+        usize::from(first) ^ addresses.fold(0, |all, address| all ^ address)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Said>> {
+        let few = self.more.iter().flat_map(|more| &more.few);
+        self.first.iter().chain(few.map(|(_, said)| said))
     }
 
     /// Adds what stands behind another record's end.
@@ -132,10 +141,10 @@ impl End {
         let mine = self.number.take().zip(self.first.take()).into_iter().chain(more.few.drain(..));
         let many = match &mut more.many {
             Some(many) => {
-                many.add(Many::of(mine));
+                many.add(Many::of(mine).0);
                 many
             }
-            None => more.many.insert(Many::of(mine)),
+            None => more.many.insert(Many::of(mine).0),
         };
         few.for_each(|(number, said)| {
             many.take(number, &said);
@@ -195,16 +204,19 @@ impl Lists {
             labels: self.labels.iter().map(|label| &**label).collect(),
             domains: self.domains.iter().map(|name| &**name).collect(),
         };
-        let mut before: &[Arc<str>] = &[];
-        for said in &self.few {
+        let Some((first, others)) = self.few.split_first() else { return sets };
+        let alone = first.alone.sets();
+        sets.addresses.extend(alone.addresses);
+        sets.pods.extend(alone.pods);
+        sets.labels.extend(alone.labels);
+        for said in others {
             sets.addresses.extend(said.address);
             sets.pods.extend(said.pod.as_deref());
-            // The next pod of the workload has nearly the same labels.
-            let labels = said.labels_of_workload();
-            let is_same = |place: usize, label| before.get(place).is_some_and(|before| Arc::ptr_eq(before, label));
-            let new = labels.iter().enumerate().filter(|(place, label)| !is_same(*place, label));
-            sets.labels.extend(new.map(|(_, label)| &**label));
-            before = labels;
+            // Pods of a workload have nearly the same labels.
+            let mut known = first.labels_of_workload().iter();
+            let labels = said.labels_of_workload().iter();
+            let new = labels.filter(|label| !known.next().is_some_and(|known| Arc::ptr_eq(known, label)));
+            sets.labels.extend(new.map(|label| &**label));
         }
         order(&mut sets.addresses);
         order(&mut sets.pods);
