@@ -302,7 +302,7 @@ impl Merges {
 }
 
 /// What no merge could keep true piece by piece: an end that is known has neither candidates nor a reason, and is where it is.
-pub(crate) fn settle_side(side: &mut Side) {
+pub(crate) fn settle_side<T>(side: &mut Side<T>) {
     if side.attribution != Attribution::Ambiguous {
         side.candidates.clear();
     }

@@ -112,6 +112,31 @@ impl<T: Ord> Union<T> {
         Self { members, at_least }
     }
 
+    /// The union of what several partials carry, each with how many more it knew of: [`Union::new`] of each, merged.
+    pub(crate) fn of_all(parts: impl IntoIterator<Item = (Vec<T>, u64)>) -> Self {
+        let mut parts = parts.into_iter().filter(|(members, more)| !members.is_empty() || *more > 0);
+        let Some((members, more)) = parts.next() else { return Self::default() };
+        let mut all = Self::new(members, more);
+        let mut several = false;
+        for (members, more) in parts {
+            let Self { members, at_least } = Self::new(members, more);
+            all.members.extend(members);
+            all.at_least = all.at_least.max(at_least);
+            several = true;
+        }
+        if several {
+            // Runs in order: a sort that finds them merges them.
+            all.members.sort();
+            all.members.dedup();
+        }
+        all
+    }
+
+    /// Whether there is neither a member nor more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.at_least == 0
+    }
+
     /// Adds another partial's members. What one could not carry may be among the other's members, so that the counts are
     /// not added: the larger one is certain.
     pub(crate) fn merge(&mut self, other: Self) {
@@ -131,12 +156,17 @@ impl<T: Ord> Union<T> {
 
     /// What a record lists: the smallest `limit` members that are not among `besides`, which is sorted and stands
     /// elsewhere on the record.
-    pub(crate) fn list(mut self, limit: usize, besides: &[T]) -> Listed<T> {
-        if !besides.is_empty() {
-            self.members.retain(|member| besides.binary_search(member).is_err());
+    pub(crate) fn list(self, limit: usize, besides: &[T]) -> Listed<T> {
+        self.list_besides(limit, besides.len(), |member| besides.binary_search(member).is_ok())
+    }
+
+    /// The same with how many stand elsewhere and whether one is of them.
+    pub(crate) fn list_besides(mut self, limit: usize, besides: usize, is_elsewhere: impl Fn(&T) -> bool) -> Listed<T> {
+        if besides > 0 {
+            self.members.retain(|member| !is_elsewhere(member));
         }
         let length = count(self.members.len());
-        let known = self.at_least.saturating_sub(count(besides.len())).max(length);
+        let known = self.at_least.saturating_sub(count(besides)).max(length);
         self.members.truncate(limit);
         Listed {
             more: known.saturating_sub(count(self.members.len())),

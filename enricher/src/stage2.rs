@@ -21,6 +21,7 @@ mod close;
 mod dns;
 mod explain;
 mod limit;
+mod sets;
 mod slots;
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ const DNS: usize = 1_200;
 /// The most bytes of ends that are kept from generation to generation, roughly. Beyond, all are forgotten.
 const ENDS: usize = 64 << 20;
 
-/// How many partial records, or their ends, are looked up side by side.
+/// How many ends of partial records are looked up side by side.
 const SIDE_BY_SIDE: usize = 64;
 
 /// What is written when generations are closed.
@@ -174,15 +175,11 @@ impl InternalPartition {
         let held = self.hold(batch.generation, offset);
         let mut partials = batch.partials;
         share(&mut partials, &mut ends.merges.sides);
-        let mut partials = partials.into_iter().peekable();
-        while partials.peek().is_some() {
-            let some: Vec<Partial> = partials.by_ref().take(SIDE_BY_SIDE).collect();
-            let memory: Vec<usize> = some.iter().map(memory_of).collect();
-            let taken = held.slots.insert_all(batch.partition, some, &mut ends.of_keys);
-            for (taken, memory) in taken.into_iter().zip(memory) {
-                held.memory += if taken { memory } else { 0 };
-                refused += u64::from(!taken);
-            }
+        let memory: Vec<usize> = partials.iter().map(memory_of).collect();
+        let taken = held.slots.insert_all(batch.partition, partials, &mut ends.of_keys);
+        for (taken, memory) in taken.into_iter().zip(memory) {
+            held.memory += if taken { memory } else { 0 };
+            refused += u64::from(!taken);
         }
         self.ends = ends;
         self.counts.refused += refused;
@@ -314,14 +311,5 @@ fn share(partials: &mut [Partial], sides: &mut Sides) {
 }
 
 fn memory_of(partial: &Partial) -> usize {
-    let addresses = partial.initiator_addresses.len() + partial.responder_addresses.len();
-    let texts = [
-        &partial.initiator_pods,
-        &partial.responder_pods,
-        &partial.initiator_labels,
-        &partial.responder_labels,
-        &partial.initiator_domains,
-        &partial.responder_domains,
-    ];
-    PARTIAL + addresses * 24 + texts.into_iter().map(Vec::len).sum::<usize>() * 64
+    PARTIAL + partial.behind.memory()
 }

@@ -4,9 +4,12 @@ use crate::enriched::{Counters, Judgement, Pending, Report, SharedSide, Side, Ve
 use crate::raw::{Origin, RoundTrip};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use weir_flow::{Address, Millis};
+use weir_flow::Millis;
 
+mod behind;
 pub(crate) mod wire;
+
+pub use behind::{Alone, Behind, Sets};
 
 /// A message on the internal topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,22 +76,8 @@ pub struct Partial {
     pub initiator: SharedSide,
     /// The other end.
     pub responder: SharedSide,
-    /// All addresses of the initiator's side, whole (levels 2 and 3), sorted.
-    pub initiator_addresses: Vec<Address>,
-    /// All addresses of the responder's side, whole (levels 2 and 3), sorted.
-    pub responder_addresses: Vec<Address>,
-    /// All pods of the initiator's side, whole (levels 2 and 3), sorted.
-    pub initiator_pods: Vec<String>,
-    /// All pods of the responder's side, whole (levels 2 and 3), sorted.
-    pub responder_pods: Vec<String>,
-    /// Every label that any pod of the initiator's side had, `k=v`, whole (levels 2 and 3), sorted.
-    pub initiator_labels: Vec<String>,
-    /// Every label that any pod of the responder's side had, `k=v`, whole (levels 2 and 3), sorted.
-    pub responder_labels: Vec<String>,
-    /// All DNS names by which the initiator's addresses were known, whole, sorted.
-    pub initiator_domains: Vec<String>,
-    /// All DNS names by which the responder's addresses were asked for, whole, sorted.
-    pub responder_domains: Vec<String>,
+    /// What stands behind both sides: addresses, pods and labels (levels 2 and 3), and DNS names.
+    pub behind: Behind,
     /// IANA protocol number.
     pub protocol: u8,
     /// Whether the orientation was guessed.

@@ -21,7 +21,9 @@ use weir_schemas::metadata::{
     Agent, Bound, BoundSource, Container, ContainerPort, EndpointSlice, Heartbeat, Metadata, Namespace, NetworkSet,
     Node, Object, Pod, Policy, Proof, Revision, Service, ServicePort,
 };
-use weir_schemas::partial::{DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage};
+use weir_schemas::partial::{
+    Behind, DnsBatch, DnsPartial, Marker, MissingTicks, Partial, PartialBatch, PartialMessage, Sets,
+};
 use weir_schemas::raw::{
     Coarsening, DnsSample, Drop, DropClass, End, Loss, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals,
     Tuple,
@@ -368,11 +370,10 @@ fn partial_message(name: &str, message: &PartialMessage, older: &PartialMessage)
 
 #[test]
 fn partial() {
+    let of_both = Sets { domains: vec!["example.org"], labels: vec!["app=web"], ..Sets::default() };
+    let of_initiator = Sets { addresses: vec!["10.0.0.1".parse().unwrap()], pods: vec!["shop/a"], ..of_both.clone() };
     let partial = Partial {
-        responder_domains: vec!["example.org".to_owned()],
-        responder_labels: vec!["app=web".to_owned()],
-        initiator_domains: vec!["example.org".to_owned()],
-        initiator_labels: vec!["app=web".to_owned()],
+        behind: Behind::of(&[of_initiator, of_both]),
         judgements: vec![judgement().into()],
         window: 1,
         level: 2,
@@ -380,10 +381,6 @@ fn partial() {
         cluster_known: false,
         initiator: side(1).into(),
         responder: side(2).into(),
-        initiator_addresses: vec!["10.0.0.1".parse().unwrap()],
-        responder_addresses: vec![],
-        initiator_pods: vec!["shop/a".to_owned()],
-        responder_pods: vec![],
         protocol: 17,
         orientation_guessed: false,
         untranslated: false,

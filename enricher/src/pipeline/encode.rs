@@ -66,17 +66,16 @@ fn shrink(partial: &mut Partial) -> bool {
         beyond > 0
     }
     let mut shrunk = false;
-    partial.initiator.change(|side| {
-        shrunk |= halve(&mut partial.initiator_addresses, &mut side.addresses_more);
-        shrunk |= halve(&mut partial.initiator_pods, &mut side.pods_more);
-        shrunk |= halve(&mut partial.initiator_labels, &mut side.labels_more);
-        shrunk |= halve(&mut partial.initiator_domains, &mut side.domains_more);
-    });
-    partial.responder.change(|side| {
-        shrunk |= halve(&mut partial.responder_addresses, &mut side.addresses_more);
-        shrunk |= halve(&mut partial.responder_pods, &mut side.pods_more);
-        shrunk |= halve(&mut partial.responder_labels, &mut side.labels_more);
-        shrunk |= halve(&mut partial.responder_domains, &mut side.domains_more);
+    let Partial { behind, initiator, responder, .. } = partial;
+    behind.change(|ends| {
+        for (sets, side) in ends.into_iter().zip([initiator, responder]) {
+            side.change(|side| {
+                shrunk |= halve(&mut sets.addresses, &mut side.addresses_more);
+                shrunk |= halve(&mut sets.pods, &mut side.pods_more);
+                shrunk |= halve(&mut sets.labels, &mut side.labels_more);
+                shrunk |= halve(&mut sets.domains, &mut side.domains_more);
+            });
+        }
     });
     shrunk
 }

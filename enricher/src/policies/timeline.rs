@@ -1,5 +1,6 @@
 //! The revisions of one object, and what is known of the times between which each was valid.
 
+use smallvec::SmallVec;
 use std::sync::Arc;
 use weir_flow::Millis;
 use weir_schemas::metadata::{Bound, Revision};
@@ -27,12 +28,13 @@ struct Entry<F> {
 /// What revisions of one object say, by their ordinals.
 #[derive(Debug)]
 pub(crate) struct Timeline<F> {
-    entries: Vec<Entry<F>>,
+    /// Most objects have one revision: it stands where the object was found.
+    entries: SmallVec<[Entry<F>; 1]>,
 }
 
 impl<F> Default for Timeline<F> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: SmallVec::new() }
     }
 }
 

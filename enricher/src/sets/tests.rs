@@ -72,6 +72,7 @@ proptest! {
             (one, other) => one.or(other).unwrap(),
         };
         prop_assert_eq!(&grouped, &whole);
+        prop_assert_eq!(&Union::of_all(parts.iter().cloned()), &whole);
         let truth: BTreeSet<u8> = parts.iter().flat_map(|(members, _)| members.iter().copied()).collect();
         let listed = whole.list(limit, &[]);
         prop_assert_eq!(&listed.members, &truth.iter().copied().take(limit).collect::<Vec<_>>());

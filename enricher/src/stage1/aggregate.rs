@@ -1,24 +1,28 @@
 //! Partial records in the making: samples added up by level and key.
 
 use super::counts::Counts;
-use super::ends::{Ends, KnownEnd};
+use super::ends::Ends;
 use super::generation::Of;
 use super::names::{Domains, Names};
-use super::numbers::Numbers;
-use super::record::{Record, empty_catch_all};
+use super::record::empty_catch_all;
 use super::routes::{Room, Routes};
-use crate::coarsen::{Coarse, Member, Shape, noisiest, shape_of};
 use crate::join::Join;
 use crate::judge::Judged;
 use crate::key::{Key, internal_partition};
 use crate::observe::{EndFound, Group, Observation};
-use crate::pages::Pages;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::enriched::{Attribution, SharedSide, Verdict};
 use weir_schemas::partial::{Partial, PartialBatch};
 use weir_schemas::raw::Origin;
+
+mod batch;
+mod records;
+
+pub(super) use batch::Batch;
+use batch::{Fetched, Known};
+use records::{Records, limit, write_key};
 
 /// Partials in one message; the edge splits messages that are too large all the same.
 const PARTIALS_PER_MESSAGE: usize = 500;
@@ -50,22 +54,6 @@ pub(super) struct Aggregate {
     bytes: Vec<u8>,
 }
 
-/// The records of one level; a key begins with its window.
-#[derive(Debug, Default)]
-struct Records {
-    /// Places in the list by key.
-    numbers: Numbers,
-    /// Nothing stands where a record was that has become part of another.
-    list: Pages<Option<Record>>,
-    /// How many of them are no catch-alls.
-    counted: usize,
-    coarse: Coarse,
-    /// Whether nothing more is worth coarsening: what exceeds the limit goes to the catch-alls.
-    exhausted: bool,
-    /// How often keys were coarsened, so that records are elsewhere than before.
-    rounds: u32,
-}
-
 /// Where an observation is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
@@ -75,84 +63,8 @@ pub(super) struct Places {
     pub(super) coarse: u64,
 }
 
-/// What is known of the conversations of one batch, and so of one window, origin and tick. What a conversation's samples have
-/// in common decides their records, and whether a policy dropped packets.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    /// Numbers of what is known by conversation.
-    numbers: Vec<[Option<u32>; 2]>,
-    known: Vec<Known>,
-    /// Where the last conversations are counted, as they were looked up together; their numbers begin here and end there.
-    fetched: Vec<Option<Fetched>>,
-    fetched_from: usize,
-    fetched_to: usize,
-}
-
-/// Where an observation is counted, as it was found before its turn.
-#[derive(Clone, Copy, Debug)]
-struct Fetched {
-    places: Places,
-    /// Of observations with or without drops by a policy.
-    policy_drops: bool,
-    /// How often keys had been coarsened then.
-    rounds: u32,
-}
-
 /// How many records are read side by side before they are added to or taken.
 const SIDE_BY_SIDE: usize = 16;
-
-/// Where a conversation is counted, and what was counted and is not in the records yet.
-#[derive(Debug)]
-struct Known {
-    places: Places,
-    counts: Counts,
-}
-
-impl Batch {
-    /// Begins with another batch.
-    pub(super) fn begin(&mut self) {
-        self.clear();
-        self.fetched.clear();
-        (self.fetched_from, self.fetched_to) = (0, 0);
-    }
-
-    /// Where an observation is counted, if that was looked up and has not changed since.
-    fn fetched(&self, o: &Observation<'_, '_>, rounds: u32) -> Option<Places> {
-        let number = o.conversation?.checked_sub(self.fetched_from)?;
-        let fetched = self.fetched.get(number)?.filter(|found| found.rounds == rounds);
-        fetched.filter(|found| found.policy_drops == o.policy_drops).map(|found| found.places)
-    }
-
-    fn get_mut(&mut self, o: &Observation<'_, '_>) -> Option<&mut Known> {
-        let number = (*self.numbers.get(o.conversation?)?.get(usize::from(o.policy_drops))?)?;
-        self.known.get_mut(usize::try_from(number).ok()?)
-    }
-
-    /// Notes what is known of an observation's conversation; it is given back where it is of no conversation.
-    fn note(&mut self, o: &Observation<'_, '_>, known: Known) -> Option<Known> {
-        let Some(conversation) = o.conversation else { return Some(known) };
-        if self.numbers.len() <= conversation {
-            self.numbers.resize(conversation + 1, [None; 2]);
-        }
-        let of = self.numbers.get_mut(conversation).and_then(|of| of.get_mut(usize::from(o.policy_drops)));
-        let (Some(of), Ok(number)) = (of, u32::try_from(self.known.len())) else { return Some(known) };
-        *of = Some(number);
-        self.known.push(known);
-        None
-    }
-
-    /// Forgets all, because records are elsewhere. Nothing may be left to add.
-    fn clear(&mut self) {
-        debug_assert!(self.known.iter().all(|known| known.counts.is_empty()), "added before records move");
-        self.numbers.clear();
-        self.known.clear();
-    }
-}
-
-/// The most keys of a level.
-fn limit(settings: &RecordSettings) -> usize {
-    usize::try_from(settings.keys_limit).unwrap_or(usize::MAX)
-}
 
 /// The number of a level, as an index.
 fn index(level: Level) -> usize {
@@ -173,7 +85,7 @@ fn levels(settings: &RecordSettings, denied: bool, policy_drops: bool) -> impl I
 
 impl Aggregate {
     pub(super) fn with_room(room: Room) -> Self {
-        let levels = room.keys.map(|keys| Records { numbers: Numbers::with_room(keys), ..Records::default() });
+        let levels = room.keys.map(Records::with_room);
         Self { levels, routes: Routes::with_room(room.routes), ..Self::default() }
     }
 
@@ -232,23 +144,29 @@ impl Aggregate {
     ) {
         let new: Vec<Observation<'_, '_>> = heard.first_of_each(batch.fetched_to).collect();
         let asked: Vec<&EndFound<'_>> = new.iter().flat_map(|o| [&*o.initiator, &*o.responder]).collect();
-        let numbers = ends.numbers(&asked);
+        let known = ends.find_all(&asked);
         let rounds = self.rounds();
         batch.fetched.clear();
         batch.fetched_from = batch.fetched_to;
-        for (observation, ends) in new.iter().zip(numbers.chunks_exact(2)) {
+        let mut met = Vec::new();
+        for (observation, ends) in new.iter().zip(known.chunks_exact(2)) {
             let places = match *ends {
                 [Some(initiator), Some(responder)] => {
                     let at = At { domains: Domains::of(observation, names), ..*at };
                     let denied = denied(observation.conversation);
-                    self.routes.get(&Routes::between([initiator, responder], observation, &at, denied))
+                    let between = [initiator.number(), responder.number()];
+                    self.routes.get(&Routes::between(between, observation, &at, denied))
                 }
                 _ => None,
             };
+            if places.is_none() {
+                met.extend(ends.iter().flatten());
+            }
             let policy_drops = observation.policy_drops;
             batch.fetched.push(places.map(|places| Fetched { places, policy_drops, rounds }));
         }
         batch.fetched_to = batch.fetched_from + new.len();
+        Ends::touch(&met);
     }
 
     /// Adds what was counted of a batch to the records.
@@ -345,8 +263,10 @@ impl Aggregate {
             let room = level.numbers.len() / partitions + 16;
             let order = std::mem::take(&mut level.numbers).into_order();
             for group in order.groups(SIDE_BY_SIDE) {
-                let records = group.clone().filter_map(|(_, number)| level.get(number));
-                black_box(records.fold(0, |all, record| all ^ record.touch()));
+                let records = || group.clone().filter_map(|(_, number)| level.get(number));
+                black_box(records().fold(0, |all, record| all ^ record.touch()));
+                black_box(records().fold(0, |all, record| all ^ record.touch_behind()));
+                black_box(records().fold(0, |all, record| all ^ record.touch_behind_apart()));
                 for (bytes, number) in group {
                     let Some(record) = level.take(number) else { continue };
                     let key = bytes.get(8..).unwrap_or_default();
@@ -425,144 +345,4 @@ fn announce(internal_partitions: i32, by_internal: &mut BTreeMap<i32, Messages>,
             messages.push(empty.clone(), 1);
         }
     }
-}
-
-impl Records {
-    fn get(&self, number: u32) -> Option<&Record> {
-        self.list.get(number)?.as_ref()
-    }
-
-    fn get_mut(&mut self, number: u32) -> Option<&mut Record> {
-        self.list.get_mut(number)?.as_mut()
-    }
-
-    fn take(&mut self, number: u32) -> Option<Record> {
-        self.list.get_mut(number)?.take()
-    }
-
-    fn insert(&mut self, key: &[u8], record: Record) -> u32 {
-        let hash = self.numbers.hash(key);
-        self.insert_hashed((hash, key), record)
-    }
-
-    fn insert_hashed(&mut self, key: (u64, &[u8]), record: Record) -> u32 {
-        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-        self.list.push(Some(record));
-        self.numbers.insert(key, number);
-        number
-    }
-
-    /// The record of an observation and whether it is coarse. And how many samples before became coarse.
-    fn find(
-        &mut self,
-        level: Level,
-        o: &Observation<'_, '_>,
-        ends: &[KnownEnd<'_>; 2],
-        at: &At<'_>,
-        bytes: &mut Vec<u8>,
-    ) -> (u32, bool, u64) {
-        let instance = level.keeps_addresses();
-        let key = Key {
-            level,
-            origin: at.origin,
-            protocol: o.sample.protocol,
-            initiator: o.initiator.key(instance),
-            responder: o.responder.key(instance),
-            shape: Shape::Whole,
-        };
-        let routing = write_key(bytes, at.window, &key);
-        let hash = self.numbers.hash(bytes);
-        if let Some(number) = self.numbers.get_hashed(hash, bytes) {
-            return (number, false, 0);
-        }
-        let limit = limit(at.settings);
-        if self.counted < limit && self.coarse.is_empty() {
-            self.counted += 1;
-            let record = Record::new((level, Shape::Whole), o, ends, at, routing);
-            return (self.insert_hashed((hash, bytes), record), false, 0);
-        }
-        let (shape, coarsened) = self.make_place(&key, at.window, limit, bytes);
-        let routing = write_key(bytes, at.window, &key.coarsened(shape));
-        let known = self.numbers.get(bytes);
-        let number = known.unwrap_or_else(|| {
-            self.counted += usize::from(shape != Shape::Nobody);
-            self.insert(bytes, Record::new((level, shape), o, ends, at, routing))
-        });
-        (number, shape != Shape::Whole, coarsened)
-    }
-
-    /// What is left of a key that has no record: as much as there is place for, after the noisiest keys were coarsened
-    /// if they had to be. And how many samples became coarse by that.
-    fn make_place(&mut self, key: &Key<'_>, window: Millis, limit: usize, bytes: &mut Vec<u8>) -> (Shape, u64) {
-        let full = self.counted >= limit;
-        if !full && self.coarse.is_empty() {
-            return (Shape::Whole, 0);
-        }
-        let groups = key.groups(window, bytes);
-        let mut coarsened = 0;
-        loop {
-            let shape = shape_of(&self.coarse, groups.initiator, groups.responder);
-            write_key(bytes, window, &key.coarsened(shape));
-            if self.counted < limit || self.numbers.get(bytes).is_some() {
-                return (shape, coarsened);
-            }
-            if self.exhausted {
-                return (Shape::Nobody, coarsened);
-            }
-            coarsened += self.coarsen(limit, bytes);
-        }
-    }
-
-    /// Coarsens the noisiest keys. An eighth of the limit or nothing at all is freed, so that looking for them is rare.
-    fn coarsen(&mut self, limit: usize, bytes: &mut Vec<u8>) -> u64 {
-        let goal = (limit / 8).max(1);
-        let members: Vec<Member> = self.list.iter().flatten().filter_map(|record| record.member(bytes)).collect();
-        let found = noisiest(&members, &self.coarse, goal);
-        self.exhausted = found.freed < goal;
-        self.rounds = self.rounds.wrapping_add(1);
-        self.coarse.extend(found.groups);
-        let coarse = &self.coarse;
-        let shape = |record: &Record, bytes: &mut Vec<u8>| {
-            let member = record.member(bytes)?;
-            let shape = shape_of(coarse, member.initiator, member.responder);
-            (shape != Shape::Whole && !(shape == Shape::Pair && member.is_pair)).then_some(shape)
-        };
-        let list = &self.list;
-        let of = |number: u32| list.get(number)?.as_ref();
-        let shapes: Vec<(Box<[u8]>, u32, Shape)> = self
-            .numbers
-            .iter()
-            .filter_map(|(key, number)| Some((key.into(), number, shape(of(number)?, bytes)?)))
-            .collect();
-        // All are taken out before the first is put back, because it may get the key of one that is still to be.
-        let mut taken = Vec::with_capacity(shapes.len());
-        for (key, number, shape) in shapes {
-            self.numbers.remove(&key);
-            taken.extend(self.take(number).map(|record| (record, shape)));
-        }
-        let mut coarsened = 0;
-        for (mut record, shape) in taken {
-            coarsened += if record.is_coarse() { 0 } else { record.samples() };
-            record.coarsen(shape);
-            record.write_key(bytes);
-            let known = self.numbers.get(bytes);
-            match known.and_then(|number| self.get_mut(number)) {
-                Some(known) => {
-                    known.merge(record);
-                    self.counted -= 1;
-                }
-                None => {
-                    self.insert(bytes, record);
-                }
-            }
-        }
-        coarsened
-    }
-}
-
-/// Writes window and key; the answer is how many of the key's bytes choose the internal partition.
-fn write_key(bytes: &mut Vec<u8>, window: Millis, key: &Key<'_>) -> usize {
-    bytes.clear();
-    bytes.extend_from_slice(&window.to_be_bytes());
-    key.write(bytes)
 }

@@ -8,10 +8,12 @@ use crate::observe::{Conversations, EndFound};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
+use std::hint::black_box;
 use std::sync::Arc;
 use weir_flow::{Address, Level};
 use weir_join::Resolution;
 use weir_schemas::enriched::SharedSide;
+use weir_schemas::partial::Alone;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ const LIMIT: usize = 65_536;
 const SAID: usize = 64 << 20;
 
 /// Memory of an end without its texts, roughly.
-const KEPT: usize = 512;
+const KEPT: usize = 768;
 
 /// The number of an end; none is given twice.
 pub(super) type EndNumber = u64;
@@ -46,7 +48,7 @@ pub(super) struct Ends {
 
 /// One end.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     number: EndNumber,
     address: Address,
     without_address: bool,
@@ -63,6 +65,12 @@ pub(super) struct Said {
     of_instance: SaidAt,
     /// Those of levels 2 and 3.
     of_workload: SaidAt,
+    /// What stands behind records of levels 2 and 3 if it is all that does.
+    pub(super) alone: Alone,
+    /// Its address, unless a filter emptied it.
+    pub(super) address: Option<Address>,
+    /// Its pod, `namespace/name`.
+    pub(super) pod: Option<Box<str>>,
 }
 
 /// What records of levels of one kind say of an end.
@@ -74,6 +82,23 @@ pub(super) struct SaidAt {
 }
 
 impl Said {
+    /// Reads from each of its cache lines.
+    fn touch(&self) -> usize {
+        let Self { of_instance, of_workload, pod, .. } = self;
+        of_instance.side.bytes().len() ^ of_workload.side.bytes().len() ^ pod.as_ref().map_or(0, |pod| pod.len())
+    }
+
+    /// Reads where its sides count who shares them.
+    fn touch_encoded(&self) -> u8 {
+        let sides = [&self.of_instance.side, &self.of_workload.side];
+        sides.into_iter().filter_map(|side| side.bytes().first()).fold(0, |all, byte| all ^ byte)
+    }
+
+    /// The labels of records of levels 2 and 3.
+    pub(super) fn labels_of_workload(&self) -> &[Arc<str>] {
+        &self.of_workload.labels
+    }
+
     /// What records of a level say.
     pub(super) fn at(&self, level: Level) -> &SaidAt {
         if level.keeps_addresses() { &self.of_instance } else { &self.of_workload }
@@ -99,6 +124,11 @@ impl Kept {
             process: end.ask.process.map(Box::from),
             said: None,
         }
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> EndNumber {
+        self.number
     }
 
     fn is(&self, end: &EndFound<'_>) -> bool {
@@ -144,7 +174,12 @@ impl Ends {
             return KnownEnd { number: kept.number, end, said: Arc::clone(said) };
         }
         let (of_instance, of_workload) = (self.say(Level::Zero, end), self.say(Level::Three, end));
-        let said = Arc::new(Said { of_instance, of_workload });
+        let address = (!end.without_address).then_some(end.ask.address);
+        let pod = end.pod().map(String::into_boxed_str);
+        let mut labels: Vec<&str> = of_workload.labels.iter().map(|label| &**label).collect();
+        labels.dedup();
+        let alone = Alone::new(address, pod.as_deref(), labels);
+        let said = Arc::new(Said { of_instance, of_workload, alone, address, pod });
         let kept = self.keep(end);
         kept.said = Some(Arc::clone(&said));
         KnownEnd { number: kept.number, end, said }
@@ -173,15 +208,20 @@ impl Ends {
         &mut entry.into_mut().1
     }
 
-    /// The numbers of ends that are kept. Each step is taken for all of them side by side, so that they wait for memory
+    /// The ends that are kept of these. Each step is taken for all of them side by side, so that they wait for memory
     /// together.
-    pub(super) fn numbers(&self, ends: &[&EndFound<'_>]) -> Vec<Option<EndNumber>> {
+    pub(super) fn find_all(&self, ends: &[&EndFound<'_>]) -> Vec<Option<&Kept>> {
         let hashes: Vec<u64> = ends.iter().map(|end| self.hash(end)).collect();
         let first = |hash: &u64| self.kept.find(*hash, |(known, _)| known == hash);
         let kept: Vec<Option<&Kept>> = hashes.iter().map(|hash| first(hash).map(|(_, kept)| &**kept)).collect();
-        let number =
-            |(kept, end): (Option<&Kept>, &&EndFound<'_>)| kept.filter(|kept| kept.is(end)).map(|it| it.number);
-        kept.into_iter().zip(ends).map(number).collect()
+        kept.into_iter().zip(ends).map(|(kept, end)| kept.filter(|kept| kept.is(end))).collect()
+    }
+
+    /// Reads what records that are new say of ends, of all of them side by side.
+    pub(super) fn touch(ends: &[&Kept]) {
+        let said = || ends.iter().filter_map(|kept| kept.said.as_deref());
+        black_box(said().fold(0, |all, said| all ^ said.touch()));
+        black_box(said().fold(0, |all, said| all ^ said.touch_encoded()));
     }
 
     /// Bytes held, roughly.

@@ -2,18 +2,20 @@
 
 use super::aggregate::At;
 use super::counts::Counts;
-use super::ends::{EndNumber, KnownEnd, Said};
+use super::ends::KnownEnd;
 use crate::coarsen::{Member, Shape, leave_out, member, nobody};
 use crate::key::Key;
 use crate::merge::{Merges, fold_drops, fold_judged, has_sets, merge_record};
 use crate::observe::{EndFound, Observation};
-use crate::sets::BoundedSet;
-use foldhash::HashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
-use weir_flow::{Address, Level, Millis};
+use weir_flow::{Level, Millis};
 use weir_schemas::enriched::{Attribution, Counters, Report, SharedSide, Side};
-use weir_schemas::partial::Partial;
+use weir_schemas::partial::{Behind, Partial};
+
+mod behind;
+
+use behind::End;
 
 /// A record of one key, with what stands beside it until it is written.
 #[derive(Debug)]
@@ -25,28 +27,6 @@ pub(super) struct Record {
     ends: [End; 2],
     /// Whether it was made of the observation that it is told of next.
     fresh: bool,
-}
-
-/// What is kept beside a side while it is added up.
-#[derive(Debug, Default)]
-struct End {
-    /// Levels 0 and 1: what was merged into the side last. The next is nearly always the same.
-    last: Option<EndNumber>,
-    /// Levels 2 and 3, and where there are names.
-    behind: Option<Box<Behind>>,
-}
-
-/// What stands behind an end.
-#[derive(Debug, Default)]
-struct Behind {
-    /// Levels 2 and 3: every end that was merged.
-    known: HashSet<EndNumber>,
-    addresses: BoundedSet<Address>,
-    pods: BoundedSet<String>,
-    labels: BoundedSet<Arc<str>>,
-    /// Whose labels were taken last: the next pod of the workload has nearly the same.
-    labels_of: Option<Arc<Said>>,
-    domains: BoundedSet<Arc<str>>,
 }
 
 /// The labels that an end certainly had and that records carry: its pod's; where only the workload is known, those that
@@ -113,10 +93,7 @@ impl Record {
             of.said.at(level).side.with_port(port(of, level, initiator).filter(|_| shape.keeps_port(initiator)))
         };
         let partial = Partial {
-            responder_domains: Vec::new(),
-            responder_labels: Vec::new(),
-            initiator_domains: Vec::new(),
-            initiator_labels: Vec::new(),
+            behind: Behind::default(),
             judgements: Vec::new(),
             window: at.window,
             level: level.number(),
@@ -124,10 +101,6 @@ impl Record {
             cluster_known: at.cluster_known,
             initiator: side(initiator, true),
             responder: side(responder, false),
-            initiator_addresses: Vec::new(),
-            responder_addresses: Vec::new(),
-            initiator_pods: Vec::new(),
-            responder_pods: Vec::new(),
             protocol: o.sample.protocol,
             orientation_guessed: false,
             untranslated: false,
@@ -183,6 +156,16 @@ impl Record {
         self.partial.judgements.first().map_or(0, |judged| judged.samples)
     }
 
+    /// Reads from what is said of the ends behind it.
+    pub(super) fn touch_behind(&self) -> usize {
+        self.ends.iter().fold(0, |all, end| all ^ end.touch())
+    }
+
+    /// The same of what stands apart.
+    pub(super) fn touch_behind_apart(&self) -> usize {
+        self.ends.iter().fold(0, |all, end| all ^ end.touch_apart())
+    }
+
     /// Adds what samples count.
     pub(super) fn add(&mut self, counts: &Counts) {
         counts.add_to(&mut self.partial);
@@ -227,34 +210,16 @@ impl Record {
     pub(super) fn merge(&mut self, other: Self) {
         merge_record(&mut self.partial, &other.partial, &mut Merges::default());
         for (mine, theirs) in self.ends.iter_mut().zip(other.ends) {
-            if let Some(theirs) = theirs.behind {
-                let mine = mine.behind.get_or_insert_default();
-                mine.addresses.merge(theirs.addresses);
-                mine.pods.merge(theirs.pods);
-                mine.labels.merge(theirs.labels);
-                mine.domains.merge(theirs.domains);
-            }
-            mine.last = None;
+            mine.add(theirs);
         }
     }
 
     pub(super) fn finish(self) -> Partial {
-        let Self { mut partial, ends: [initiator, responder], .. } = self;
-        let mut more = [0; 4];
-        if let Some(behind) = initiator.behind {
-            (partial.initiator_addresses, more[0]) = behind.addresses.into_parts();
-            (partial.initiator_pods, more[1]) = behind.pods.into_parts();
-            (partial.initiator_labels, more[2]) = texts(behind.labels);
-            (partial.initiator_domains, more[3]) = texts(behind.domains);
-            note_more(&mut partial.initiator, more);
-        }
-        if let Some(behind) = responder.behind {
-            (partial.responder_addresses, more[0]) = behind.addresses.into_parts();
-            (partial.responder_pods, more[1]) = behind.pods.into_parts();
-            (partial.responder_labels, more[2]) = texts(behind.labels);
-            (partial.responder_domains, more[3]) = texts(behind.domains);
-            note_more(&mut partial.responder, more);
-        }
+        let Self { mut partial, ends, .. } = self;
+        let (behind, [initiator, responder]) = behind::encode(ends);
+        partial.behind = behind;
+        note_more(&mut partial.initiator, initiator);
+        note_more(&mut partial.responder, responder);
         for report in [&mut partial.by_initiator, &mut partial.by_responder].into_iter().flatten() {
             fold_drops(&mut report.drops);
         }
@@ -266,14 +231,7 @@ impl Record {
 /// A catch-all in which nothing is, made of a coarsened record. What is in no record is never written by stage 2.
 pub(super) fn empty_catch_all(coarsened: &Partial) -> Partial {
     let mut empty = Partial {
-        initiator_addresses: Vec::new(),
-        responder_addresses: Vec::new(),
-        initiator_pods: Vec::new(),
-        responder_pods: Vec::new(),
-        initiator_labels: Vec::new(),
-        responder_labels: Vec::new(),
-        initiator_domains: Vec::new(),
-        responder_domains: Vec::new(),
+        behind: Behind::default(),
         judgements: Vec::new(),
         orientation_guessed: false,
         untranslated: false,
@@ -298,11 +256,6 @@ fn note_more(side: &mut SharedSide, more: [u64; 4]) {
     }
 }
 
-fn texts(set: BoundedSet<Arc<str>>) -> (Vec<String>, u64) {
-    let (members, more) = set.into_parts();
-    (members.iter().map(ToString::to_string).collect(), more)
-}
-
 /// The port of an end as records of a level say it.
 fn port(of: &KnownEnd<'_>, level: Level, initiator: bool) -> Option<u16> {
     of.end.ask.port.filter(|_| says_port(level, initiator))
@@ -317,37 +270,19 @@ struct How<'k> {
 }
 
 impl End {
+    /// Merges an end into a side; the answer is how many members the sets gained.
     fn merge(&mut self, side: &mut SharedSide, of: &KnownEnd<'_>, initiator: bool, how: &mut How<'_>) -> usize {
         if !has_sets(how.level) {
-            if self.last != Some(of.number) {
+            if self.replace_last(of.number) {
                 how.merge(side, of, initiator);
-                self.last = Some(of.number);
             }
             return 0;
         }
-        let behind = self.behind.get_or_insert_default();
-        if !behind.known.insert(of.number) {
-            return 0;
+        let members = self.take(of);
+        if members > 0 {
+            how.merge(side, of, initiator);
         }
-        how.merge(side, of, initiator);
-        let end = of.end;
-        // Nothing where a filter emptied it.
-        let address = (!end.without_address).then_some(end.ask.address);
-        let mut members = 1;
-        let before = behind.labels_of.replace(Arc::clone(&of.said));
-        let before = before.as_ref().map_or(&[][..], |said| &said.at(how.level).labels);
-        for (place, label) in of.said.at(how.level).labels.iter().enumerate() {
-            let is_same = before.get(place).is_some_and(|before| Arc::ptr_eq(before, label));
-            members += usize::from(!is_same && behind.labels.insert(Arc::clone(label)));
-        }
-        members += address.map_or(0, |address| usize::from(behind.addresses.insert(address)));
-        members += end.pod().map_or(0, |pod| usize::from(behind.pods.insert(pod)));
         members
-    }
-
-    /// Takes names; the answer is how many are new.
-    fn name<'n>(&mut self, names: impl Iterator<Item = &'n Arc<str>>) -> usize {
-        names.filter(|name| self.behind.get_or_insert_default().domains.insert(Arc::clone(name))).count()
     }
 }
 

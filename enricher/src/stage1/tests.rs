@@ -283,10 +283,11 @@ fn workload_records_carry_their_pods_addresses_and_common_labels() {
     let closed = run(settings(1, 1), vec![batch("node-a", 0, 100_000, vec![sample(1), other])]);
     let two = partials(&closed, 2);
     assert_eq!(two.len(), 1);
-    assert_eq!(two[0].initiator_pods, ["shop/web-1", "shop/web-2"]);
-    assert_eq!(two[0].initiator_addresses, ["10.0.0.1", "10.0.0.3"].map(address));
+    let [initiator, _] = two[0].behind.ends();
+    assert_eq!(initiator.pods, ["shop/web-1", "shop/web-2"]);
+    assert_eq!(initiator.addresses, ["10.0.0.1", "10.0.0.3"].map(address));
     assert_eq!(two[0].initiator.labels, ["app=web"]);
-    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1", "pod=web-2"]);
+    assert_eq!(initiator.labels, ["app=web", "pod=web-1", "pod=web-2"]);
     assert_eq!((two[0].initiator.pod.as_deref(), two[0].initiator.address), (None, None));
 }
 
@@ -295,7 +296,7 @@ fn records_carry_the_labels_that_the_settings_name() {
     let settings = RecordSettings { labels_keep: vec!["pod".to_owned()], ..settings(1, 1) };
     let closed = run(settings, vec![batch("node-a", 0, 100_000, vec![sample(1)])]);
     assert_eq!(partials(&closed, 1)[0].initiator.labels, ["pod=web-1"]);
-    assert_eq!(partials(&closed, 2)[0].initiator_labels, ["pod=web-1"]);
+    assert_eq!(partials(&closed, 2)[0].behind.ends()[0].labels, ["pod=web-1"]);
 }
 
 /// Which of the two pods it was is not known, but whichever it was had the label that both have.
@@ -310,7 +311,7 @@ fn an_end_of_which_only_the_workload_is_known_has_the_labels_of_all_its_pods() {
     let two = partials(&closed, 2);
     assert_eq!((two.len(), two[0].initiator.attribution), (1, Attribution::Ambiguous));
     assert_eq!(two[0].initiator.labels, ["app=web"]);
-    assert_eq!(two[0].initiator_labels, ["app=web", "pod=web-1"]);
+    assert_eq!(two[0].behind.ends()[0].labels, ["app=web", "pod=web-1"]);
 }
 
 #[test]
@@ -374,10 +375,10 @@ fn flows_name_what_their_client_had_asked_for_in_the_same_window() {
     );
     for level in 0..4 {
         let names: Vec<_> =
-            partials(&closed, level).iter().map(|p| (p.window, p.responder_domains.join(" "))).collect();
+            partials(&closed, level).iter().map(|p| (p.window, p.behind.ends()[1].domains.join(" "))).collect();
         assert_eq!(names, [(100_000, "api.example".to_owned()), (105_000, String::new())], "level {level}");
     }
-    assert!(partials(&closed, 0).iter().all(|partial| partial.initiator_domains.is_empty()));
+    assert!(partials(&closed, 0).iter().all(|partial| partial.behind.ends()[0].domains.is_empty()));
 }
 
 /// The client asked for the service and was told its address; what it talks to is a pod behind it.
@@ -394,7 +395,7 @@ fn a_services_name_is_known_behind_translation() {
     let closed = run(settings(1, 1), vec![crate::fixtures::asking("node-a", 0, 100_000, vec![behind], vec![told])]);
     let one = partials(&closed, 1);
     assert_eq!(
-        (one[0].responder.address, &one[0].responder_domains[..]),
-        (Some(address("10.0.0.2")), &["db.shop".to_owned()][..])
+        (one[0].responder.address, &one[0].behind.ends()[1].domains[..]),
+        (Some(address("10.0.0.2")), &["db.shop"][..])
     );
 }

@@ -1,16 +1,16 @@
 //! Closing a generation: partials of one key become one record.
 
 use super::arrival::{action, arrival};
+use super::sets::{MoreOf, Piece, Unions, union};
 use super::slots::Slots;
 use super::{Closed, Enriched, Held};
 use crate::coarsen::{Shape, leave_out};
 use crate::key::record_id;
-use crate::merge::{Merges, add_totals, has_sets, is_empty_report, merge_counts, merge_record, settle_side, sum};
-use crate::sets::{Listed, Union};
+use crate::merge::{Merges, add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::community_id::{Ends, community_id};
-use weir_flow::{Address, Level, Millis, RecordSettings};
-use weir_schemas::enriched::{Attribution, Counters, Kind, Report, SharedSide, Side};
+use weir_flow::{Level, Millis, RecordSettings};
+use weir_schemas::enriched::{Attribution, Counters, Kind, Report, SharedSide};
 use weir_schemas::ledger::{Ledger, Reporter, Stored};
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::Totals;
@@ -27,25 +27,14 @@ pub(super) struct Of<'a> {
 }
 
 /// The records of a generation by window (8 bytes, big-endian) and key, with the length of the key's tuple.
-pub(super) type Records = BTreeMap<Box<[u8]>, (usize, Box<Merged>)>;
+pub(super) type Records<'p> = BTreeMap<Box<[u8]>, (usize, Merged<'p>)>;
 
 /// A record with all its partials merged.
-pub(super) struct Merged {
-    pub(super) partial: Box<Partial>,
-    /// Of levels 2 and 3, and where there are names.
-    sets: BothSets,
-}
-
-/// What stands behind the initiator and the responder, if anything does.
-type BothSets = Option<Box<[Sets; 2]>>;
-
-/// What stands behind one end, whole.
-#[derive(Default, PartialEq, Eq)]
-struct Sets {
-    addresses: Union<Address>,
-    pods: Union<String>,
-    labels: Union<String>,
-    domains: Union<String>,
+pub(super) struct Merged<'p> {
+    /// The first of them, to which the others were added.
+    pub(super) partial: &'p mut Partial,
+    /// What stands behind the ends, as each partial has it: of levels 2 and 3, and where there are names.
+    sets: Vec<Piece>,
 }
 
 /// What is known of the reports that a generation lacks.
@@ -57,7 +46,7 @@ pub(super) struct Heard {
     pub(super) coarsened: BTreeSet<u8>,
 }
 
-pub(super) fn close(held: Held, of: &Of<'_>, merges: &mut Merges, closed: &mut Closed) {
+pub(super) fn close(mut held: Held, of: &Of<'_>, merges: &mut Merges, closed: &mut Closed) {
     closed.generations += 1;
     closed.partials += held.dns.values().map(|twins| u64::try_from(twins.len()).unwrap_or(u64::MAX)).sum::<u64>();
     super::dns::close(held.dns, of, closed);
@@ -71,7 +60,7 @@ pub(super) fn close(held: Held, of: &Of<'_>, merges: &mut Merges, closed: &mut C
     heard.coarsened.extend(held.slots.partials().filter(|partial| partial.coarsened).map(|partial| partial.level));
     closed.records.reserve(held.slots.keys());
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
-    let mut write = |key: &[u8], merged: Merged, closed: &mut Closed| {
+    let mut write = |key: &[u8], merged: Merged<'_>, closed: &mut Closed| {
         if let Some((record, inexact)) = merged.finish(key.get(8..).unwrap_or_default(), of, &heard) {
             closed.inexact += u64::from(inexact);
             book(&record, &mut stored);
@@ -81,13 +70,13 @@ pub(super) fn close(held: Held, of: &Of<'_>, merges: &mut Merges, closed: &mut C
     // Where there may be too many keys they must all be known before the first is written.
     if held.slots.keys() > usize::try_from(of.settings.keys_limit).unwrap_or(usize::MAX) {
         let mut records = Records::new();
-        by_tuple(held.slots, merges, |key, routing, merged| {
-            records.insert(key.into(), (routing, Box::new(merged)));
+        by_tuple(&mut held.slots, merges, |key, routing, merged| {
+            records.insert(key.into(), (routing, merged));
         });
         closed.coarsened += super::limit::coarsen(&mut records, of, merges);
-        records.into_iter().for_each(|(key, (_, merged))| write(&key, *merged, closed));
+        records.into_iter().for_each(|(key, (_, merged))| write(&key, merged, closed));
     } else {
-        by_tuple(held.slots, merges, |key, _, merged| write(key, merged, closed));
+        by_tuple(&mut held.slots, merges, |key, _, merged| write(key, merged, closed));
     }
     for ((level, is_responder), totals) in stored {
         closed.ledger.push(Ledger::Stored(Stored {
@@ -121,18 +110,19 @@ fn book(record: &Enriched, stored: &mut BTreeMap<(u8, bool), Totals>) {
 }
 
 /// A merged record, with its key and how many of the key's bytes are the tuple.
-struct Keyed {
+struct Keyed<'p> {
     key: Box<[u8]>,
     routing: usize,
-    merged: Merged,
+    merged: Merged<'p>,
 }
 
 /// Merges what raw partitions know of each record, and gives the records in the order of their keys.
-fn by_tuple(slots: Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize, Merged)) {
+fn by_tuple<'p>(slots: &'p mut Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize, Merged<'p>)) {
     // The records of one tuple follow each other.
-    let mut same: Vec<Keyed> = Vec::new();
+    let mut same: Vec<Keyed<'p>> = Vec::new();
+    let mut more = MoreOf::default();
     slots.in_order(|key, routing, partials| {
-        let merged = partials.map(Merged::new).reduce(|a, b| a.merge(b, merges));
+        let merged = partials.map(|partial| Merged::new(partial, &mut more)).reduce(|a, b| a.merge(b, merges));
         let Some(merged) = merged else { return };
         let tuple = same.first().map_or(&[][..], |first| first.key.get(..8 + first.routing).unwrap_or(&first.key));
         if !same.is_empty() && !key.starts_with(tuple) {
@@ -143,7 +133,7 @@ fn by_tuple(slots: Slots, merges: &mut Merges, mut take: impl FnMut(&[u8], usize
     flush(&mut same, &mut take);
 }
 
-fn flush(same: &mut Vec<Keyed>, take: &mut impl FnMut(&[u8], usize, Merged)) {
+fn flush<'p>(same: &mut Vec<Keyed<'p>>, take: &mut impl FnMut(&[u8], usize, Merged<'p>)) {
     if same.len() > 1 {
         join_ambiguous(same);
     }
@@ -153,7 +143,7 @@ fn flush(same: &mut Vec<Keyed>, take: &mut impl FnMut(&[u8], usize, Merged)) {
 /// At levels 0 and 1 a record that knows an end by address only, with several pods possible, joins the one record of
 /// the same tuple that knows the pod, if it is one of the possible ones and the only such record. These are the records of
 /// one tuple.
-fn join_ambiguous(records: &mut Vec<Keyed>) {
+fn join_ambiguous(records: &mut Vec<Keyed<'_>>) {
     let mut moves: Vec<(usize, usize)> = Vec::new();
     for (from, Keyed { merged, .. }) in records.iter().enumerate() {
         let ambiguous = is_open(&merged.partial.initiator) || is_open(&merged.partial.responder);
@@ -170,12 +160,12 @@ fn join_ambiguous(records: &mut Vec<Keyed>) {
             moves.push((from, to));
         }
     }
-    let mut left: Vec<Option<Keyed>> = std::mem::take(records).into_iter().map(Some).collect();
+    let mut left: Vec<Option<Keyed<'_>>> = std::mem::take(records).into_iter().map(Some).collect();
     for (from, to) in moves {
         let Some(Keyed { merged, .. }) = left.get_mut(from).and_then(Option::take) else { continue };
         if let Some(Keyed { merged: target, .. }) = left.get_mut(to).and_then(Option::as_mut) {
-            merge_counts(&mut target.partial, &merged.partial);
-            merge_sets(&mut target.sets, merged.sets);
+            merge_counts(target.partial, merged.partial);
+            target.sets.extend(merged.sets);
         }
     }
     records.extend(left.into_iter().flatten());
@@ -197,129 +187,39 @@ fn allows(side: &SharedSide, target: &SharedSide) -> bool {
     possible.candidates.contains(&name.as_str())
 }
 
-impl Sets {
-    fn merge(&mut self, other: Self) {
-        self.addresses.merge(other.addresses);
-        self.pods.merge(other.pods);
-        self.labels.merge(other.labels);
-        self.domains.merge(other.domains);
-    }
-
-    /// Whether nothing stands behind the end, as at levels 0 and 1 without names.
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Takes how many addresses, pods, labels and names a partial could not carry from its side.
-    fn more(side: &mut SharedSide, has_sets: bool) -> [u64; 4] {
-        let mut more = [0; 4];
-        if has_sets {
-            let view = side.view();
-            more = [view.addresses_more, view.pods_more, view.labels_more, view.domains_more];
-        }
-        if more != [0; 4] {
-            side.change(|side| [side.addresses_more, side.pods_more, side.labels_more, side.domains_more] = [0; 4]);
-        }
-        more
-    }
-
-    /// Puts what a record lists on its side; whether a count of what is not listed is a lower bound only.
-    fn put(self, side: &mut Side, limit: usize) -> bool {
-        let addresses = self.addresses.list(limit, &[]);
-        let pods = self.pods.list(limit, &[]);
-        let labels = self.labels.list(limit, &side.labels);
-        let domains = self.domains.list(limit, &[]);
-        let bounds = addresses.at_least || pods.at_least || labels.at_least || domains.at_least;
-        Listed { members: side.addresses, more: side.addresses_more, .. } = addresses;
-        Listed { members: side.pods, more: side.pods_more, .. } = pods;
-        Listed { members: side.labels_some, more: side.labels_more, .. } = labels;
-        Listed { members: side.domains, more: side.domains_more, .. } = domains;
-        bounds
-    }
-}
-
-/// Whether a partial record carries any set.
-fn carries_sets(partial: &Partial) -> bool {
-    let addresses = [&partial.initiator_addresses, &partial.responder_addresses];
-    let texts = [
-        &partial.initiator_pods,
-        &partial.responder_pods,
-        &partial.initiator_labels,
-        &partial.responder_labels,
-        &partial.initiator_domains,
-        &partial.responder_domains,
-    ];
-    addresses.iter().any(|set| !set.is_empty()) || texts.iter().any(|set| !set.is_empty())
-}
-
-/// Adds what stands behind another record's ends.
-fn merge_sets(mine: &mut BothSets, theirs: BothSets) {
-    match (mine.as_mut(), theirs) {
-        (Some(mine), Some(theirs)) => mine.iter_mut().zip(*theirs).for_each(|(mine, theirs)| mine.merge(theirs)),
-        (None, theirs) => *mine = theirs,
-        (Some(_), None) => {}
-    }
-}
-
-impl Merged {
-    fn new(mut partial: Box<Partial>) -> Self {
-        use std::mem::take;
-        // At levels 0 and 1 there are names at most, and they are of one pair of addresses.
-        let has_sets = Level::from_number(i64::from(partial.level)).is_some_and(has_sets);
-        if !has_sets && !carries_sets(&partial) {
-            return Self { partial, sets: None };
-        }
-        let names = |names: &Vec<String>| has_sets || !names.is_empty();
-        let initiator = Sets::more(&mut partial.initiator, names(&partial.initiator_domains));
-        let responder = Sets::more(&mut partial.responder, names(&partial.responder_domains));
-        let sets = [
-            Sets {
-                addresses: Union::new(take(&mut partial.initiator_addresses), initiator[0]),
-                pods: Union::new(take(&mut partial.initiator_pods), initiator[1]),
-                labels: Union::new(take(&mut partial.initiator_labels), initiator[2]),
-                domains: Union::new(take(&mut partial.initiator_domains), initiator[3]),
-            },
-            Sets {
-                addresses: Union::new(take(&mut partial.responder_addresses), responder[0]),
-                pods: Union::new(take(&mut partial.responder_pods), responder[1]),
-                labels: Union::new(take(&mut partial.responder_labels), responder[2]),
-                domains: Union::new(take(&mut partial.responder_domains), responder[3]),
-            },
-        ];
-        Self { partial, sets: Some(Box::new(sets)) }
+impl<'p> Merged<'p> {
+    fn new(partial: &'p mut Partial, more: &mut MoreOf) -> Self {
+        let sets = Piece::take(partial, more).into_iter().collect();
+        Self { partial, sets }
     }
 
     /// Leaves out what this shape does not keep.
     pub(super) fn leave_out(&mut self, shape: Shape) {
-        leave_out(&mut self.partial, shape);
-        for (sets, initiator) in self.sets.iter_mut().flat_map(|sets| sets.iter_mut()).zip([true, false]) {
-            if !shape.keeps(initiator) {
-                *sets = Sets::default();
-            }
-        }
+        leave_out(self.partial, shape);
+        self.sets.iter_mut().for_each(|piece| piece.leave_out(shape));
     }
 
     pub(super) fn merge(mut self, other: Self, merges: &mut Merges) -> Self {
-        merge_record(&mut self.partial, &other.partial, merges);
-        merge_sets(&mut self.sets, other.sets);
+        merge_record(self.partial, other.partial, merges);
+        self.sets.extend(other.sets);
         self
     }
 
     /// The record, and whether a count of what it does not list is a lower bound; nothing when all its counters are zero.
     fn finish(self, key: &[u8], of: &Of<'_>, heard: &Heard) -> Option<(Enriched, bool)> {
-        let Self { mut partial, sets } = self;
-        let [initiator_sets, responder_sets] = sets.map_or_else(Default::default, |sets| *sets);
+        let Self { partial, sets } = self;
+        let [initiator_sets, responder_sets] = union(&sets);
         let says = |report: &Option<Report>| report.as_ref().is_some_and(|report| !is_empty_report(report));
         if partial.totals == Counters::default() && !says(&partial.by_initiator) && !says(&partial.by_responder) {
             return None;
         }
-        let arrival = arrival(&partial, of.generation, of.settings.window, heard);
-        let (arrival, reason) = crate::filter::doubted(arrival, of.reports, &partial);
+        let arrival = arrival(partial, of.generation, of.settings.window, heard);
+        let (arrival, reason) = crate::filter::doubted(arrival, of.reports, partial);
         let (arrival, reason) = super::explain::doubted((arrival, reason), partial.level, of.settings);
         let said = super::explain::said(std::mem::take(&mut partial.judgements));
-        let action = action(&partial);
+        let action = action(partial);
         let limit = usize::try_from(of.settings.set_limit).unwrap_or(usize::MAX);
-        let (mut initiator, mut responder) = (partial.initiator, partial.responder);
+        let (mut initiator, mut responder) = (partial.initiator.clone(), partial.responder.clone());
         let bounds = said.at_least
             | finish_side(&mut initiator, initiator_sets, limit)
             | finish_side(&mut responder, responder_sets, limit);
@@ -348,8 +248,8 @@ impl Merged {
             first_seen: partial.first_seen,
             last_seen: partial.last_seen,
             totals: partial.totals,
-            by_initiator: partial.by_initiator,
-            by_responder: partial.by_responder,
+            by_initiator: partial.by_initiator.take(),
+            by_responder: partial.by_responder.take(),
             arrival,
             arrival_reason: reason.to_owned(),
             action,
@@ -362,14 +262,15 @@ impl Merged {
 
 /// The side as it stands on the record; whether a count of what it does not list is a lower bound only. An end that is known
 /// for certain was so in every report: nothing is on it that could have to be settled.
-fn finish_side(side: &mut SharedSide, sets: Sets, limit: usize) -> bool {
-    let mut bounds = false;
-    if !sets.is_empty() || side.attribution() != Attribution::Exact {
-        side.change(|side| {
-            bounds = sets.put(side, limit);
-            settle_side(side);
-        });
+fn finish_side(side: &mut SharedSide, sets: Unions<'_>, limit: usize) -> bool {
+    if sets.is_empty() && side.attribution() == Attribution::Exact {
+        return false;
     }
+    let mut finished = side.to_change();
+    let bounds = sets.put(&mut finished, limit);
+    settle_side(&mut finished);
+    let finished = SharedSide::from(&finished);
+    *side = finished;
     bounds
 }
 

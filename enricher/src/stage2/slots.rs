@@ -21,6 +21,9 @@ const KNOWN: usize = 112;
 /// How many keys are read side by side when a generation is closed.
 const SIDE_BY_SIDE: usize = 8;
 
+/// How many partial records are looked up side by side.
+const READ_TOGETHER: usize = 64;
+
 /// No number.
 const NONE: u32 = u32::MAX;
 
@@ -32,6 +35,8 @@ pub(super) struct Slots {
     slots: Pages<Slot>,
     keys: Vec<u8>,
     twins: Pages<Twin>,
+    /// The partial records of each message, where they were read: they are large.
+    messages: Vec<Vec<Partial>>,
     bytes: Vec<u8>,
     hasher: RandomState,
 }
@@ -114,12 +119,28 @@ struct Found {
 }
 
 /// What one raw partition knows of a record; a repeat replaces it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Twin {
     partition: i32,
     next: u32,
-    /// Nothing once it was taken. It stays where it is until its record is written: it is large.
-    partial: Option<Box<Partial>>,
+    partial: Place,
+}
+
+/// Where a partial record is: of which message, and which of it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    message: u32,
+    place: u32,
+}
+
+impl Place {
+    fn of<P>(self, messages: &[Vec<P>]) -> Option<&P> {
+        messages.get(usize::try_from(self.message).ok()?)?.get(usize::try_from(self.place).ok()?)
+    }
+
+    fn take<'p>(self, messages: &mut [Vec<Option<&'p mut Partial>>]) -> Option<&'p mut Partial> {
+        messages.get_mut(usize::try_from(self.message).ok()?)?.get_mut(usize::try_from(self.place).ok()?)?.take()
+    }
 }
 
 fn number(length: usize) -> u32 {
@@ -137,25 +158,30 @@ impl Slots {
     /// that they wait for memory together.
     pub(super) fn insert_all(&mut self, partition: i32, partials: Vec<Partial>, ends: &mut Ends) -> Vec<bool> {
         let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let mut found: Vec<Option<Found>> = Vec::with_capacity(partials.len());
-        for partial in &partials {
-            let start = bytes.len();
-            bytes.extend_from_slice(&partial.window.to_be_bytes());
-            let routing = ends.write_key(partial, &mut bytes);
-            let key = start..bytes.len();
-            let hash = self.hasher.hash_one(bytes.get(key.clone()).unwrap_or_default());
-            found.push(routing.map(|routing| Found { key, hash, routing }));
-        }
-        self.read(found.iter().flatten());
+        let message = number(self.messages.len());
         let mut taken = Vec::with_capacity(partials.len());
-        for (partial, found) in partials.into_iter().zip(found) {
-            taken.push(found.is_some());
-            if let Some(Found { key, hash, routing }) = found {
-                let key = bytes.get(key).unwrap_or_default();
-                self.put((hash, key), routing, partition, partial);
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(READ_TOGETHER);
+        for some in partials.chunks(READ_TOGETHER) {
+            bytes.clear();
+            for partial in some {
+                let start = bytes.len();
+                bytes.extend_from_slice(&partial.window.to_be_bytes());
+                let routing = ends.write_key(partial, &mut bytes);
+                let key = start..bytes.len();
+                let hash = self.hasher.hash_one(bytes.get(key.clone()).unwrap_or_default());
+                found.push(routing.map(|routing| Found { key, hash, routing }));
+            }
+            self.read(found.iter().flatten());
+            for found in found.drain(..) {
+                let place = number(taken.len());
+                taken.push(found.is_some());
+                if let Some(Found { key, hash, routing }) = found {
+                    let key = bytes.get(key).unwrap_or_default();
+                    self.put((hash, key), routing, partition, Place { message, place });
+                }
             }
         }
+        self.messages.push(partials);
         self.bytes = bytes;
         taken
     }
@@ -174,7 +200,7 @@ impl Slots {
         black_box(twins.fold(0, |all, twin| all ^ twin.partition));
     }
 
-    fn put(&mut self, (hash, key): (u64, &[u8]), routing: usize, partition: i32, partial: Partial) {
+    fn put(&mut self, (hash, key): (u64, &[u8]), routing: usize, partition: i32, partial: Place) {
         let Self { numbers, slots, keys, twins, .. } = self;
         let same = |slot: &u32| slots.get(*slot).is_some_and(|slot| slot.hash == hash && slot.key(keys) == key);
         let found = numbers.find(hash, same).copied();
@@ -190,12 +216,12 @@ impl Slots {
         let mut at = slot.first;
         while let Some(twin) = twins.get_mut(at) {
             if twin.partition == partition {
-                twin.partial = Some(Box::new(partial));
+                twin.partial = partial;
                 return;
             }
             at = twin.next;
         }
-        twins.push(Twin { partition, next: slot.first, partial: Some(Box::new(partial)) });
+        twins.push(Twin { partition, next: slot.first, partial });
         slot.first = number(twins.len() - 1);
     }
 
@@ -211,48 +237,53 @@ impl Slots {
 
     /// The partial records.
     pub(super) fn partials(&self) -> impl Iterator<Item = &Partial> {
-        self.twins.iter().filter_map(|twin| twin.partial.as_deref())
+        self.twins.iter().filter_map(|twin| twin.partial.of(&self.messages))
     }
 
     /// Gives the keys in order, each with how many of its bytes are the tuple and with its partial records in the order of
     /// their raw partitions.
-    pub(super) fn in_order(self, mut take: impl FnMut(&[u8], usize, &mut dyn Iterator<Item = Box<Partial>>)) {
-        let Self { slots, keys, mut twins, .. } = self;
+    pub(super) fn in_order<'p>(
+        &'p mut self,
+        mut take: impl FnMut(&[u8], usize, &mut dyn Iterator<Item = &'p mut Partial>),
+    ) {
+        let Self { slots, keys, twins, messages, .. } = self;
+        let mut partials: Vec<Vec<Option<&mut Partial>>> =
+            messages.iter_mut().map(|message| message.iter_mut().map(Some).collect()).collect();
         let mut order: Vec<((u64, u128), u32)> =
-            (0..number(slots.len())).zip(slots.iter()).map(|(at, slot)| (head(slot.key(&keys)), at)).collect();
-        let key = |at: u32| slots.get(at).map_or(&[][..], |slot| slot.key(&keys));
+            (0..number(slots.len())).zip(slots.iter()).map(|(at, slot)| (head(slot.key(keys)), at)).collect();
+        let key = |at: u32| slots.get(at).map_or(&[][..], |slot| slot.key(keys));
         order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(key(*y))));
-        let mut found: Vec<(i32, Box<Partial>)> = Vec::new();
+        let mut found: Vec<(i32, &mut Partial)> = Vec::new();
         for group in order.chunks(SIDE_BY_SIDE) {
-            read_twins(group.iter().filter_map(|(_, at)| slots.get(*at)), &twins);
+            read_twins(group.iter().filter_map(|(_, at)| slots.get(*at)), twins, &partials);
             for (_, at) in group {
                 let Some(slot) = slots.get(*at) else { continue };
                 let mut next = slot.first;
-                while let Some(twin) = twins.get_mut(next) {
-                    found.extend(twin.partial.take().map(|partial| (twin.partition, partial)));
+                while let Some(twin) = twins.get(next) {
+                    found.extend(twin.partial.take(&mut partials).map(|partial| (twin.partition, partial)));
                     next = twin.next;
                 }
                 found.sort_by_key(|(partition, _)| *partition);
-                take(slot.key(&keys), slot.routing, &mut found.drain(..).map(|(_, partial)| partial));
+                take(slot.key(keys), slot.routing, &mut found.drain(..).map(|(_, partial)| partial));
             }
         }
     }
 }
 
 /// Reads from the partial records of some keys, so that they are waited for together.
-fn read_twins<'s>(slots: impl Iterator<Item = &'s Slot>, twins: &Pages<Twin>) {
+fn read_twins<'s>(slots: impl Iterator<Item = &'s Slot>, twins: &Pages<Twin>, messages: &[Vec<Option<&mut Partial>>]) {
     let mut partials: Vec<&Partial> = Vec::with_capacity(2 * SIDE_BY_SIDE);
     for slot in slots {
         let mut next = slot.first;
         while let Some(twin) = twins.get(next) {
-            partials.extend(twin.partial.as_deref());
+            partials.extend(twin.partial.of(messages).and_then(Option::as_deref));
             next = twin.next;
         }
     }
     let report = |report: &Option<Report>| report.as_ref().map_or(0, |report| report.counters.ended ^ report.resets);
     let read = partials.iter().map(|partial| {
-        let Partial { by_initiator, by_responder, totals, samples, judgements, initiator_pods, .. } = partial;
-        let lists = u64::from(judgements.is_empty()) ^ u64::from(initiator_pods.is_empty());
+        let Partial { by_initiator, by_responder, totals, samples, judgements, behind, .. } = partial;
+        let lists = u64::from(judgements.is_empty()) ^ u64::from(behind.is_empty());
         report(by_initiator) ^ report(by_responder) ^ totals.ended ^ samples ^ lists
     });
     black_box(read.fold(0, |all, one| all ^ one));

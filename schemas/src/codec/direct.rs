@@ -128,6 +128,13 @@ impl<'de> Input<'de> {
         self.rest
     }
 
+    /// Reads over these bytes, if they are the next ones.
+    pub(crate) fn pass(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
         // Nearly all numbers are of one byte, and most others of two.
@@ -320,6 +327,16 @@ impl Put for Address {
 impl<'de> Take<'de> for Address {
     fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
         Self::from_bytes(input.block()?).ok_or(Malformed::Address)
+    }
+}
+
+/// An address that is read over, as far as it is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckedAddress;
+
+impl<'de> Take<'de> for CheckedAddress {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        Address::take(input).map(|_| Self)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::enriched::{
 };
 use crate::partial::wire::{self, Answers, Dictionary};
 use crate::partial::{
-    Answer, DnsBatch, DnsPartial, Judged, Marker, MissingTicks, Partial, PartialBatch, PartialMessage,
+    Answer, DnsBatch, DnsPartial, Judged, Marker, MissingTicks, Partial, PartialBatch, PartialMessage, Sets,
 };
 use crate::raw::columns::{ColumnBatch, Columns, DropAt, RoundTripAt, TranslatedAt};
 use crate::raw::{DnsSample, Drop, DropClass, End, Loss, Origin, Point, RawBatch, RoundTrip, Text, Totals, Tuple};
@@ -230,11 +230,31 @@ macro_rules! partial {
 }
 
 partial!(
-    window, level, origin, cluster_known; initiator, responder; initiator_addresses, responder_addresses, initiator_pods,
-    responder_pods, initiator_labels, responder_labels, initiator_domains, responder_domains, protocol, orientation_guessed,
-    untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered, responder_covered; judgements;
+    window, level, origin, cluster_known; initiator, responder; behind, protocol, orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator, by_responder, initiator_covered, responder_covered; judgements;
     coarsened, samples
 );
+
+/// Writes what stands behind the initiator and the responder: each list of the one before that of the other.
+pub(crate) fn put_sets([initiator, responder]: &[Sets<&str>; 2], output: &mut Output) {
+    initiator.addresses.put(output);
+    responder.addresses.put(output);
+    for list in
+        [&initiator.pods, &responder.pods, &initiator.labels, &responder.labels, &initiator.domains, &responder.domains]
+    {
+        list.put(output);
+    }
+}
+
+/// Reads what [`put_sets`] writes.
+pub(crate) fn take_sets<'de>(input: &mut Input<'de>) -> Result<[Sets<&'de str>; 2], Malformed> {
+    let mut ends: [Sets<&str>; 2] = Default::default();
+    let [initiator, responder] = &mut ends;
+    (initiator.addresses, responder.addresses) = (Take::take(input)?, Take::take(input)?);
+    (initiator.pods, responder.pods) = (Take::take(input)?, Take::take(input)?);
+    (initiator.labels, responder.labels) = (Take::take(input)?, Take::take(input)?);
+    (initiator.domains, responder.domains) = (Take::take(input)?, Take::take(input)?);
+    Ok(ends)
+}
 
 /// An end that its message has once.
 fn end_of(sides: &[SharedSide], input: &mut Input<'_>) -> Result<SharedSide, Malformed> {

@@ -131,6 +131,14 @@ impl SharedSide {
         Attribution::take(&mut Input::new(&self.bytes, usize::MAX)).unwrap_or_else(|malformed| unread(&malformed))
     }
 
+    /// How many addresses, pods, labels and names there are beyond those that it lists, without a look at the rest.
+    #[must_use]
+    pub fn more(&self) -> [u64; 4] {
+        let side = Side::<Checked>::take_without_port(&mut Input::new(&self.bytes, usize::MAX));
+        let side = side.unwrap_or_else(|malformed| unread(&malformed));
+        [side.addresses_more, side.pods_more, side.labels_more, side.domains_more]
+    }
+
     /// Changes the side.
     pub fn change(&mut self, change: impl FnOnce(&mut Side)) {
         let mut side = Side { port: self.port, ..self.read::<String>() };

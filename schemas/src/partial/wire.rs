@@ -4,7 +4,7 @@
 //! Two ends are most of a record's bytes, and those of busy services and their clients are in many records; policies say the
 //! same of most.
 
-use super::{Answer, Judged, Partial, PartialBatch};
+use super::{Answer, Behind, Judged, Partial, PartialBatch, Sets};
 use crate::enriched::{Counters, Report, SharedSide, Side};
 use crate::raw::Origin;
 use foldhash::HashMap;
@@ -198,7 +198,35 @@ macro_rules! both_ways {
                     WireJudged { answer: answers.number(&judged.answer), samples, against, otherwise }
                 });
                 let judgements = judgements.collect();
-                Self { initiator, initiator_port, responder, responder_port, judgements, $($same: partial.$same.clone()),+ }
+                let [first, second] = partial.behind.ends().map(Sets::<String>::from);
+                let Sets {
+                    addresses: initiator_addresses,
+                    pods: initiator_pods,
+                    labels: initiator_labels,
+                    domains: initiator_domains,
+                } = first;
+                let Sets {
+                    addresses: responder_addresses,
+                    pods: responder_pods,
+                    labels: responder_labels,
+                    domains: responder_domains,
+                } = second;
+                Self {
+                    initiator,
+                    initiator_port,
+                    responder,
+                    responder_port,
+                    initiator_addresses,
+                    responder_addresses,
+                    initiator_pods,
+                    responder_pods,
+                    initiator_labels,
+                    responder_labels,
+                    initiator_domains,
+                    responder_domains,
+                    judgements,
+                    $($same: partial.$same.clone()),+
+                }
             }
 
             fn with(self, sides: &[SharedSide], answers: &[Arc<Answer>]) -> Result<Partial, NoSuch> {
@@ -209,7 +237,21 @@ macro_rules! both_ways {
                     Ok(Judged { answer: answer(answers, judged.answer)?, samples, against, otherwise })
                 });
                 let judgements = judgements.collect::<Result<_, NoSuchAnswer>>()?;
-                Ok(Partial { initiator, responder, judgements, $($same: self.$same),+ })
+                let behind = Behind::from(&[
+                    Sets {
+                        addresses: self.initiator_addresses,
+                        pods: self.initiator_pods,
+                        labels: self.initiator_labels,
+                        domains: self.initiator_domains,
+                    },
+                    Sets {
+                        addresses: self.responder_addresses,
+                        pods: self.responder_pods,
+                        labels: self.responder_labels,
+                        domains: self.responder_domains,
+                    },
+                ]);
+                Ok(Partial { initiator, responder, behind, judgements, $($same: self.$same),+ })
             }
         }
     };
@@ -220,14 +262,6 @@ both_ways!(
     level,
     origin,
     cluster_known,
-    initiator_addresses,
-    responder_addresses,
-    initiator_pods,
-    responder_pods,
-    initiator_labels,
-    responder_labels,
-    initiator_domains,
-    responder_domains,
     protocol,
     orientation_guessed,
     untranslated,

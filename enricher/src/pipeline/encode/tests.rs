@@ -3,6 +3,7 @@ use crate::fixtures::{Fake, asking, batch, history, question, sample, settings};
 use crate::position::Stage1Position;
 use crate::stage1::{Content, Input, Partition};
 use std::net::Ipv6Addr;
+use weir_schemas::partial::{Behind, Sets};
 
 fn a_batch() -> PartialBatch {
     let mut partition = Partition::new("local", 0, history(settings(1, 1)), Stage1Position::START);
@@ -29,7 +30,8 @@ fn decoded(records: &[NewRecord]) -> Vec<Partial> {
 fn large_batches_are_split() {
     let mut batch = a_batch();
     let mut one = batch.partials[0].clone();
-    one.responder_domains = vec!["n".repeat(250)];
+    let name = "n".repeat(250);
+    one.behind = Behind::of(&[Sets::default(), Sets { domains: vec![&name], ..Sets::default() }]);
     batch.partials = vec![one; 5_000];
     let mut records = Vec::new();
     partials("t", 0, batch, &mut records).unwrap();
@@ -41,14 +43,15 @@ fn large_batches_are_split() {
 fn a_record_with_enormous_sets_is_shortened_and_says_so() {
     let mut batch = a_batch();
     batch.partials.truncate(1);
-    let partial = &mut batch.partials[0];
-    partial.initiator_pods = (0..10_000).map(|i| format!("{}-{i:05}", "n".repeat(120))).collect();
-    partial.initiator_addresses = (0..10_000_u128).map(|i| std::net::IpAddr::from(Ipv6Addr::from(i)).into()).collect();
+    let pods = (0..10_000).map(|i| format!("{}-{i:05}", "n".repeat(120))).collect();
+    let addresses = (0..10_000_u128).map(|i| std::net::IpAddr::from(Ipv6Addr::from(i)).into()).collect();
+    batch.partials[0].behind = Behind::from(&[Sets { addresses, pods, ..Sets::default() }, Sets::default()]);
     let mut records = Vec::new();
     partials("t", 0, batch, &mut records).unwrap();
     let partial = &decoded(&records)[0];
-    assert_eq!((partial.initiator_pods.len(), partial.initiator.pods_more), (5_000, 5_000));
-    assert_eq!((partial.initiator_addresses.len(), partial.initiator.addresses_more), (5_000, 5_000));
+    let [initiator, _] = partial.behind.ends();
+    assert_eq!((initiator.pods.len(), partial.initiator.pods_more), (5_000, 5_000));
+    assert_eq!((initiator.addresses.len(), partial.initiator.addresses_more), (5_000, 5_000));
 }
 
 #[test]

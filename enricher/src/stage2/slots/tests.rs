@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use weir_join::{Ask, Resolution};
 use weir_schemas::enriched::{Counters, SharedSide};
+use weir_schemas::partial::Behind;
 use weir_schemas::raw::Origin;
 
 fn partial(window: i64, level: u8, host: u8, samples: u64) -> Partial {
@@ -21,14 +22,7 @@ fn partial(window: i64, level: u8, host: u8, samples: u64) -> Partial {
         cluster_known: true,
         initiator: side(1),
         responder: side(host),
-        initiator_addresses: Vec::new(),
-        responder_addresses: Vec::new(),
-        initiator_pods: Vec::new(),
-        responder_pods: Vec::new(),
-        initiator_labels: Vec::new(),
-        responder_labels: Vec::new(),
-        initiator_domains: Vec::new(),
-        responder_domains: Vec::new(),
+        behind: Behind::default(),
         protocol: 6,
         orientation_guessed: false,
         untranslated: false,
