@@ -31,7 +31,7 @@ INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet)
 	key.hook = hook;
 	if (hook == WEIR_HOST_IN || hook == WEIR_HOST_OUT)
 		key.ifindex = ctx->ifindex;
-	flow = find(buffer, &key);
+	flow = seek(buffer, &key);
 	if (flow)
 		add_packet(ctx, &key, &p, now, flow);
 	else

@@ -1,9 +1,10 @@
 //! The programs in the kernel: loaded, attached, read.
 
+use super::held;
 use super::links::{Link, Role, Selection};
 use super::reasons::Reasons;
-use crate::abi::{self, Boundary, COUNTERS, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
-use crate::abi::{Message, Tcp, TcpKey};
+use crate::abi::{self, COUNTERS, Config, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
+use crate::abi::{Message, Table, Tcp, TcpKey};
 use crate::rules::CaptureRule;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
@@ -36,6 +37,8 @@ pub(super) const PROCESSES: &str = "names of host processes";
 pub(super) const ROUND_TRIPS: &str = "round-trip times";
 /// As [`ROUND_TRIPS`].
 pub(super) const RETRANSMITS: &str = "retransmissions";
+/// What the table in front of the maps of flows gives.
+pub(super) const TABLE: &str = "a table of flows in front of their map, for less time a packet";
 /// What pins give.
 pub(super) const RESTARTS: &str = "what passes while no agent runs, from one to the next";
 /// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
@@ -65,6 +68,8 @@ pub struct Options {
     pub selection: Selection,
     /// The most flows in one tick that are counted as they are.
     pub flows_limit: u32,
+    /// Whether a table stands in front of the maps of flows.
+    pub table: bool,
     /// The most connections whose opener is remembered.
     pub connections_limit: u32,
     /// Which flows are counted.
@@ -87,6 +92,7 @@ impl Options {
         Self {
             selection,
             flows_limit,
+            table: true,
             connections_limit,
             rules: Vec::new(),
             dns_ports: Vec::new(),
@@ -135,6 +141,8 @@ pub struct Drained {
     pub drops: Vec<(DropKey, Dropped)>,
     /// What sockets say of their connections.
     pub tcp: Vec<(TcpKey, Tcp)>,
+    /// How many of the flows the map held, since there was no room in the table before it.
+    pub beyond_table: u64,
     /// What each counter gained since the buffer was last drained, by index.
     pub counters: [Count; COUNTERS],
 }
@@ -173,7 +181,8 @@ pub struct Capture {
     attached: BTreeMap<u32, Attached>,
     ebpf: Ebpf,
     options: Options,
-    boundary: Boundary,
+    config: Config,
+    table: Option<Table>,
     buffers: [Buffer; 2],
     counts: PerCpuArray<MapData, Count>,
     connections: BpfHashMap<MapData, ConnectionKey, Connection>,
@@ -198,23 +207,31 @@ impl Capture {
     /// # Errors
     /// When the base capture cannot be loaded. Optional parts that cannot are in [`Capture::missing`].
     pub fn load(options: Options) -> Result<Self, CaptureError> {
+        let slots = if options.table { slots(options.flows_limit) } else { 0 };
+        match Self::load_with(options.clone(), slots) {
+            Err(error) if slots > 0 => {
+                let mut capture = Self::load_with(options, 0)?;
+                capture.missing.push(Missing { what: TABLE.to_owned(), why: chain(&error) });
+                Ok(capture)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load_with(options: Options, slots: u32) -> Result<Self, CaptureError> {
         let mut missing = Vec::new();
-        let pins = open_pins(&options, &mut missing);
+        let pins = open_pins(&options, slots, &mut missing);
         let reasons = Reasons::of_kernel();
-        let mut ebpf = load_object(&options, &reasons, pins.as_ref())?;
+        let mut ebpf = load_object(&options, slots, &reasons, pins.as_ref())?;
         for program in CLASSIFIERS {
             programs::load_classifier(&mut ebpf, program)?;
         }
         attach_optional(&mut ebpf, &reasons, &mut missing);
-        let config = take(&mut ebpf, "WEIR_CONFIG")?;
-        let boundary = match &config {
-            Map::Array(data) => Boundary::map(data.fd().as_fd()),
-            _ => Err(std::io::Error::other("not an array")),
-        }
-        .map_err(|source| CaptureError::Map { map: "WEIR_CONFIG", source })?;
-        let mut table: Array<MapData, abi::Rule> = typed(&mut ebpf, "WEIR_RULES")?;
+        let config = config(&mut ebpf)?;
+        let table = table(&mut ebpf, slots)?;
+        let mut rules: Array<MapData, abi::Rule> = typed(&mut ebpf, "WEIR_RULES")?;
         for (index, rule) in (0..).zip(&options.rules) {
-            table
+            rules
                 .set(index, rule.kernel(), 0)
                 .map_err(|source| CaptureError::Map { map: "WEIR_RULES", source: std::io::Error::other(source) })?;
         }
@@ -250,7 +267,8 @@ impl Capture {
             known_tunnels: BTreeMap::new(),
             ebpf,
             options,
-            boundary,
+            config,
+            table,
             buffers,
             known_addresses: HashSet::new(),
             failed: HashSet::new(),
@@ -312,7 +330,7 @@ impl Capture {
 
     /// From `boundary` (ns of the monotonic clock) on, packets go to the other buffer than `buffer`.
     pub fn set_boundary(&self, boundary: u64, buffer: usize) {
-        self.boundary.set(boundary, buffer);
+        self.config.set(boundary, buffer);
     }
 
     /// Takes all that a buffer holds. The buffer must have been idle for a moment.
@@ -324,8 +342,18 @@ impl Capture {
         // Once, and not again and again with a copy of what is there.
         drained.flows.reserve_exact(usize::try_from(self.fill(buffer)).unwrap_or(0));
         let half = &self.buffers[buffer % 2];
-        abi::drain_map(half.flows.fd().as_fd(), CHUNK, |key: &Key, flow: &Flow| drained.flows.push((*key, *flow)))
+        let flows = &mut drained.flows;
+        if let Some(table) = &self.table {
+            table
+                .drain(buffer, |key, flow| flows.push((*key, *flow)))
+                .map_err(|source| CaptureError::Map { map: "WEIR_TABLE", source })?;
+        }
+        let beyond = abi::drain_map(half.flows.fd().as_fd(), CHUNK, |key: &Key, flow: &Flow| flows.push((*key, *flow)))
             .map_err(|source| CaptureError::Map { map: "WEIR_FLOWS", source })?;
+        held::unite(flows);
+        if self.table.is_some() {
+            drained.beyond_table = u64::try_from(beyond).unwrap_or(u64::MAX);
+        }
         abi::drain_map(half.drops.fd().as_fd(), CHUNK, |key: &DropKey, drop: &Dropped| {
             drained.drops.push((*key, *drop));
         })
@@ -381,17 +409,45 @@ impl Capture {
     }
 }
 
+/// What tests and benchmarks do by themselves.
+#[doc(hidden)]
+impl Capture {
+    /// A program at a tc hook.
+    #[must_use]
+    pub fn program(&self, program: &str) -> Option<&aya::programs::SchedClassifier> {
+        self.ebpf.program(program).and_then(|program| program.try_into().ok())
+    }
+
+    /// The table in front of the maps of flows.
+    #[must_use]
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+}
+
 /// The pins, where they are wanted and can be.
-fn open_pins(options: &Options, missing: &mut Vec<Missing>) -> Option<Pins> {
+fn open_pins(options: &Options, slots: u32, missing: &mut Vec<Missing>) -> Option<Pins> {
     let root = options.pins.as_ref()?;
     let pins = pins::on_bpffs(root)
-        .and_then(|()| Pins::open(root, options.flows_limit, options.connections_limit, PATIENCE))
+        .and_then(|()| {
+            Pins::open(
+                root,
+                pins::Sizes { flows: options.flows_limit, connections: options.connections_limit, slots },
+                PATIENCE,
+            )
+        })
         .map_err(|error| format!("{}: {error}", root.display()));
     pins.map_err(|why| missing.push(Missing { what: RESTARTS.to_owned(), why })).ok()
 }
 
+/// Slots of each buffer of the table: a flow's neighbours are free more often than not when half of the limit is taken.
+fn slots(flows_limit: u32) -> u32 {
+    flows_limit.clamp(abi::SLOTS_MIN, abi::SLOTS_MAX).next_power_of_two()
+}
+
 fn load_object(
     options: &Options,
+    slots: u32,
     reasons: &Result<Reasons, std::io::Error>,
     pins: Option<&Pins>,
 ) -> Result<Ebpf, CaptureError> {
@@ -410,11 +466,14 @@ fn load_object(
         .override_global("weir_dns_ports", ports.as_slice(), true)
         .override_global("weir_rules", &rules, true)
         .override_global("weir_flows_limit", &options.flows_limit, true)
+        .override_global("weir_slots", &slots, true)
         .override_global("weir_reason_consumed", &numbers.0, true)
         .override_global("weir_reason_not_specified", &numbers.1, true)
         .override_global("weir_own_namespace", &namespace, true)
         .map_max_entries("WEIR_FLOWS_0", room)
         .map_max_entries("WEIR_FLOWS_1", room)
+        .map_max_entries("WEIR_TABLE", abi::Table::entries(slots).0)
+        .map_max_entries("WEIR_OCCUPIED", abi::Table::entries(slots).1)
         .map_max_entries("WEIR_TCP_0", options.flows_limit)
         .map_max_entries("WEIR_TCP_1", options.flows_limit)
         .map_max_entries("WEIR_CONNECTIONS", options.connections_limit);
@@ -445,6 +504,26 @@ fn attach_optional(ebpf: &mut Ebpf, reasons: &Result<Reasons, std::io::Error>, m
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
     ebpf.take_map(name)
         .ok_or_else(|| CaptureError::Map { map: name, source: std::io::Error::other("not in the object") })
+}
+
+fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, CaptureError> {
+    match take(ebpf, name)? {
+        Map::Array(data) => Ok(data),
+        _ => Err(CaptureError::Map { map: name, source: std::io::Error::other("not an array") }),
+    }
+}
+
+fn config(ebpf: &mut Ebpf) -> Result<Config, CaptureError> {
+    let failed = |source| CaptureError::Map { map: "WEIR_CONFIG", source };
+    let config = Config::map(array(ebpf, "WEIR_CONFIG")?.fd().as_fd()).map_err(failed)?;
+    config.seed(abi::random().map_err(failed)?);
+    Ok(config)
+}
+
+fn table(ebpf: &mut Ebpf, slots: u32) -> Result<Option<Table>, CaptureError> {
+    let (table, occupied) = (array(ebpf, "WEIR_TABLE")?, array(ebpf, "WEIR_OCCUPIED")?);
+    let mapped = (slots > 0).then(|| Table::map(table.fd().as_fd(), occupied.fd().as_fd(), slots));
+    mapped.transpose().map_err(|source| CaptureError::Map { map: "WEIR_TABLE", source })
 }
 
 fn hash(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, CaptureError> {

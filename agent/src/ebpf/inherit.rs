@@ -50,7 +50,7 @@ impl Grid {
 #[must_use]
 pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
     let Inherited { drained, settled, .. } = inherited;
-    let Drained { flows, drops, tcp, counters } = drained;
+    let Drained { flows, drops, tcp, beyond_table, counters } = drained;
     let mut windows: BTreeMap<Millis, Vec<(Key, Flow)>> = BTreeMap::new();
     for (key, flow) in flows {
         windows.entry(floor_to(grid.wall(flow.last.max(flow.first)), grid.window)).or_default().push((key, flow));
@@ -84,6 +84,7 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
     if let Some(last) = parts.last_mut() {
         last.drained.drops = drops;
         last.drained.tcp = tcp;
+        last.drained.beyond_table = beyond_table;
     }
     let mut mark = settled;
     for part in &mut parts {
