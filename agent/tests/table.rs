@@ -86,7 +86,7 @@ fn a_flow_for_which_the_table_has_no_room_is_in_the_map_and_sums_are_exact() {
         assert_eq!(flows.len(), 4_000);
         assert!(flows.values().all(|packets| *packets == 3));
         assert_eq!(started(&drained), if tick == 0 { 4_000 } else { 0 });
-        // Of as many flows as there are slots about a tenth finds all that it may take to be taken.
+        // Of as many flows as there are slots about a sixth finds all four that it may take taken.
         assert!((100..1_200).contains(&drained.beyond_table), "{} beyond the table", drained.beyond_table);
         assert_eq!(capture.fill(1 - active), 0);
     }
