@@ -53,9 +53,14 @@ impl Subject {
 }
 
 fn own(program: &'static str, rules: &[&str]) -> Subject {
+    with_table(program, rules, true)
+}
+
+fn with_table(program: &'static str, rules: &[&str], table: bool) -> Subject {
     let selection = Selection { include: vec!["none".to_owned()], exclude: Vec::new() };
     let rules: Vec<String> = rules.iter().map(|rule| (*rule).to_owned()).collect();
     let options = Options {
+        table,
         dns_ports: vec![53],
         tunnel_ports: vec![4_789],
         wireguard_ports: vec![51_820],
@@ -115,6 +120,7 @@ fn main() {
     measure("nothing", &mut nothing, call);
     measure("one look-up, two additions", &mut own("weir_least", &[]), call);
     measure("weir, pod, ingress", &mut own("weir_pod_in", &[]), call);
+    measure("weir, pod, no table", &mut with_table("weir_pod_in", &[], false), call);
     measure("weir, host, egress", &mut own("weir_host_out", &[]), call);
     measure("weir, pod, 3 rules", &mut own("weir_pod_in", &["drop port 1", "sample 9 port 2", "keep"]), call);
     measure("weir, pod, all left out", &mut own("weir_pod_in", &["drop"]), call);

@@ -53,7 +53,7 @@ INLINE int account(struct __sk_buff *ctx, const __u8 hook, const int ethernet, c
 	seen->key.hook = hook;
 	if (hook == WEIR_HOST_IN || hook == WEIR_HOST_OUT)
 		seen->key.ifindex = ctx->ifindex;
-	flow = find(buffer, &seen->key);
+	flow = seek(buffer, &seen->key);
 	if (flow)
 		add_packet(ctx, &seen->key, &seen->packet, now, flow);
 	else

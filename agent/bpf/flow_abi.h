@@ -126,11 +126,33 @@ struct weir_flow {
 	__u32 resets;
 	/* One connection of this many is counted: 1 for all. */
 	__u32 sampling;
-	__u32 zero;
+	/* 1 where another entry of the same buffer may be of the same key: both together are the flow. */
+	__u32 again;
 	/* From SYN to SYN-ACK, at the end that the hook stands for. */
 	struct weir_times handshake;
 	/* Command name of the process that made the socket, for WEIR_FLOW_HOST; else zeros. */
 	char process[16];
+};
+
+/* What a slot of WEIR_TABLE holds. Within a tick it only goes from one to the next. */
+enum weir_slot_state {
+	WEIR_SLOT_EMPTY = 0,
+	WEIR_SLOT_CLAIMED = 1, /* being filled in: nobody reads or counts */
+	WEIR_SLOT_COUNTED = 2,
+};
+
+/* A flow is in one of so many slots from the one that its key's hash names, or in the map of flows. */
+#define WEIR_PROBES 4
+
+/*
+ * Whole cache lines: what a packet of a known flow touches is in the first two. WEIR_TABLE is two buffers of such, and a
+ * bit of WEIR_OCCUPIED, by the slot's index, says that there is something to read.
+ */
+struct weir_slot {
+	__u64 state;
+	struct weir_key key;
+	struct weir_flow flow;
+	__u64 zero[2];
 };
 
 /* A connection, the lower (address, port) first in memory order, so that both directions have one key. */
@@ -262,6 +284,8 @@ struct weir_ledger {
  */
 struct weir_config {
 	__u64 boundary;
+	/* Random; all programs that share a table share it. */
+	__u32 seed[12];
 };
 
 #ifdef __bpf__
@@ -278,6 +302,9 @@ WEIR_ASSERT(__builtin_offsetof(struct weir_flow, ifindex) == 48);
 WEIR_ASSERT(__builtin_offsetof(struct weir_flow, sampling) == 72);
 WEIR_ASSERT(__builtin_offsetof(struct weir_flow, handshake) == 80);
 WEIR_ASSERT(__builtin_offsetof(struct weir_flow, process) == 104);
+WEIR_ASSERT(sizeof(struct weir_slot) == 192);
+WEIR_ASSERT(__builtin_offsetof(struct weir_slot, key) == 8);
+WEIR_ASSERT(__builtin_offsetof(struct weir_slot, flow) == 56);
 WEIR_ASSERT(sizeof(struct weir_connection_key) == 40);
 WEIR_ASSERT(sizeof(struct weir_connection) == 40);
 WEIR_ASSERT(__builtin_offsetof(struct weir_connection, forwarded) == 21);
@@ -297,7 +324,8 @@ WEIR_ASSERT(sizeof(struct weir_message) == 80);
 WEIR_ASSERT(__builtin_offsetof(struct weir_message, flags) == 56);
 WEIR_ASSERT(sizeof(struct weir_count) == 16);
 WEIR_ASSERT(sizeof(struct weir_ledger) == 16 * WEIR_COUNTERS);
-WEIR_ASSERT(sizeof(struct weir_config) == 8);
+WEIR_ASSERT(sizeof(struct weir_config) == 56);
+WEIR_ASSERT(__builtin_offsetof(struct weir_config, seed) == 8);
 #endif
 
 #endif

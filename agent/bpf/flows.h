@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* The map of flows: a packet is added to its flow, to a new one, or to a coarser one where there is no room. */
+/* Flows: a packet is added to its flow, to a new one, or to a coarser one where there is no room. */
 #ifndef WEIR_FLOWS_H
 #define WEIR_FLOWS_H
 
 #include "ends.h"
 #include "kinds.h"
 #include "messages.h"
-
-/* Two calls and not one with a chosen map: only then does the verifier inline the look-up. */
-INLINE struct weir_flow *find(__u32 buffer, const struct weir_key *key)
-{
-	struct weir_flow *flow;
-
-	if (buffer) {
-		flow = bpf_map_lookup_elem(&WEIR_FLOWS_1, key);
-		asm volatile("" ::: "memory");
-	} else {
-		flow = bpf_map_lookup_elem(&WEIR_FLOWS_0, key);
-	}
-	return flow;
-}
+#include "table.h"
 
 /* A packet that begins or ends a connection of a flow already counted in this tick. */
 GLOBAL int weir_event(const struct weir_key *key, const struct packet *p, __u64 now, struct weir_flow *flow)
@@ -42,27 +29,6 @@ INLINE void add_packet(struct __sk_buff *ctx, const struct weir_key *key, const 
 		weir_event(key, p, now, flow);
 	if (flow->flags & WEIR_FLOW_DNS)
 		weir_hand_on(ctx, key, p, now, flow);
-}
-
-/*
- * Another CPU, or another tuple that became the same, was first: adds what `fresh` has. On its own, since without
- * CAP_PERFMON the verifier refuses halves of stack slots that held a pointer, which is where a compiler likes to put them.
- */
-GLOBAL int weir_join(struct weir_flow *flow, const struct weir_flow *fresh, const struct packet *p, __u64 now)
-{
-	struct events events = {};
-
-	if (!flow || !fresh || !p)
-		return 0;
-	events.started = fresh->started;
-	events.ended = fresh->ended;
-	events.opener = fresh->opener;
-	events.opened = fresh->opened;
-	events.handshake = fresh->handshake.sum;
-	events.answered = fresh->handshake.count;
-	add(flow, p, now);
-	add_events(flow, &events);
-	return 0;
 }
 
 INLINE int put(__u32 buffer, const struct weir_key *key, const struct weir_flow *flow, __u64 *fill)
@@ -160,7 +126,7 @@ GLOBAL int weir_coarsen(struct __sk_buff *ctx, const struct weir_key *exact, con
 	if (!flow) {
 		if (!fresh->packets)
 			return 1;
-		if (!put(buffer, key, fresh, fill)) {
+		if (*fill < weir_flows_limit + weir_flows_limit / 4 && !put(buffer, key, fresh, fill)) {
 			count(buffer, WEIR_COUNT_COARSE_PREFIX, p->packets, p->bytes);
 			return 0;
 		}
@@ -236,6 +202,8 @@ GLOBAL int weir_create(struct __sk_buff *ctx, const struct weir_key *given, cons
 	begin(ctx, key, p, now, fresh);
 	if (fresh->flags & WEIR_FLOW_DNS)
 		weir_hand_on(ctx, key, p, now, fresh);
+	if (weir_slots && weir_enter(key, fresh, p, now, chosen))
+		return 0;
 	if (*fill < weir_flows_limit && !put(buffer, key, fresh, fill))
 		return 0;
 	/* Another CPU was first, or the map is full. */

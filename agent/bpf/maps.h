@@ -24,8 +24,10 @@ const volatile __u32 weir_own_namespace = 0;
 const volatile __u16 weir_dns_ports[WEIR_DNS_PORTS_MAX] = {};
 /* How many entries of WEIR_RULES there are. */
 const volatile __u32 weir_rules = 0;
-/* So many flows in a tick are counted as they are; the maps hold a quarter more, for coarser ones. */
+/* So many flows in a tick are counted as they are, in the table and the map together; a quarter more if they are coarser. */
 const volatile __u32 weir_flows_limit = 65536;
+/* Slots of each buffer in WEIR_TABLE, a power of two; 0: the maps of flows serve alone. */
+const volatile __u32 weir_slots = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -41,6 +43,22 @@ struct {
 	__type(key, struct weir_key);
 	__type(value, struct weir_flow);
 } WEIR_FLOWS_0 SEC(".maps"), WEIR_FLOWS_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_slot);
+} WEIR_TABLE SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} WEIR_OCCUPIED SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -63,7 +81,7 @@ struct {
 	__type(value, struct weir_count);
 } WEIR_COUNTS SEC(".maps");
 
-/* How many flows each buffer holds; user space sets it to 0 after it has emptied the buffer. */
+/* How many flows each buffer holds, in the table and the map together; user space sets it to 0 after it has emptied the buffer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);

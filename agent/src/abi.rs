@@ -10,11 +10,14 @@ use aya::Pod;
 mod kernel;
 pub mod memory;
 mod netlink;
+mod shared;
+mod table;
 #[cfg(test)]
 mod tests;
 
-pub use kernel::{Boundary, drain_map, monotonic, wall_offset};
+pub use kernel::{Config, drain_map, monotonic, random, wall_offset};
 pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
+pub use table::{SLOTS_MAX, SLOTS_MIN, Table};
 
 /// Version of this border, as `WEIR_ABI_VERSION`.
 pub const VERSION: u32 = 3;
@@ -173,8 +176,8 @@ pub struct Flow {
     pub resets: u32,
     /// One connection of this many is counted.
     pub sampling: u32,
-    /// Always 0.
-    pub zero: u32,
+    /// 1 where another entry of the same buffer may be of the same key.
+    pub again: u32,
     /// Times from SYN to SYN-ACK.
     pub handshake: Times,
     /// Command name of the process that made the socket, padded with zeros.

@@ -27,6 +27,9 @@ pub struct AgentSettings {
     /// beyond it they lose the opener's port, then the hosts' bits of addresses, and then they are counted as lost
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536, help_heading = "Agent")]
     pub flows_limit: u32,
+    /// Do not keep a table of flows in front of the kernel's map of flows: less memory, more time for each packet
+    #[arg(long, help_heading = "Agent")]
+    pub no_flow_table: bool,
     /// The most connections whose opener the kernel remembers
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536, help_heading = "Agent")]
     pub connections_limit: u32,
@@ -80,6 +83,7 @@ impl Default for AgentSettings {
             interfaces: Vec::new(),
             exclude_interfaces: Vec::new(),
             flows_limit: 65_536,
+            no_flow_table: false,
             connections_limit: 65_536,
             capture_rules: Vec::new(),
             dns_ports: crate::dns::PORTS.to_vec(),
@@ -134,6 +138,7 @@ impl AgentSettings {
             translations: !self.no_translation,
             selection: self.selection(),
             flows_limit: self.flows_limit.max(1),
+            table: !self.no_flow_table,
             connections_limit: self.connections_limit.max(1),
             rules: rules::parse(&self.capture_rules)?,
             dns_ports,

@@ -16,6 +16,8 @@ pub struct Stats {
     pub overruns: Counter,
     /// Times that flows were read before their tick ended, because the kernel's map was half full.
     pub early_flushes: Counter,
+    /// Flows that were in the kernel's map, since there was no room in the table before it.
+    pub beyond_table: Counter,
     /// Packets found in the kernel that were counted after the agent before.
     pub inherited: Counter,
     /// Packets that it had taken from the kernel and are not certainly published.
@@ -74,6 +76,10 @@ impl Stats {
             early_flushes: metrics.counter(
                 "weir_agent_early_flushes",
                 "times that flows were read before their tick ended, because the kernel's map was half full",
+            ),
+            beyond_table: metrics.counter(
+                "weir_agent_flows_beyond_table",
+                "flows in the kernel's map, since the table in front of it had no room for them; 0 where there is no table",
             ),
             inherited: metrics.counter(
                 "weir_agent_inherited_packets",

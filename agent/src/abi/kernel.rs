@@ -1,9 +1,9 @@
 //! System calls on maps, and the clocks.
 
+use super::shared::Shared;
 use aya::Pod;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
@@ -82,60 +82,68 @@ pub fn drain_map<K: Pod + Default, V: Pod + Default>(
     }
 }
 
-/// The word that tells the kernel programs which buffer a tick goes to, shared with them by mmap.
+/// What the kernel programs are told while they run, shared with them by mmap: `struct weir_config`.
 #[derive(Debug)]
-pub struct Boundary {
-    page: NonNull<AtomicU64>,
+pub struct Config {
+    shared: Shared,
 }
 
-const PAGE: usize = 4096;
+impl Config {
+    /// Words of the seed.
+    pub const SEED: usize = 12;
+    /// Where the seed begins.
+    const SEED_AT: usize = 8;
 
-// SAFETY: the page is shared memory that is only touched through an atomic.
-unsafe impl Send for Boundary {}
-
-impl Boundary {
     /// Maps the configuration map, which holds one entry and is mappable.
     ///
     /// # Errors
     /// mmap's error.
     pub fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice; the map has at least one page behind it.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(page.cast()).map(|page| Self { page }).ok_or_else(|| io::Error::other("mmap returned null"))
+        Ok(Self { shared: Shared::map(map, 0, Self::SEED_AT + Self::SEED * 4)? })
+    }
+
+    fn boundary(&self) -> &AtomicU64 {
+        self.shared.word(0)
     }
 
     /// Sets the next boundary, ns of the monotonic clock, and the buffer (0 or 1) in use until then.
     pub fn set(&self, boundary: u64, buffer: usize) {
         let bit = u64::from(buffer % 2 == 1);
-        // SAFETY: the mapping lives as long as `self`, is aligned to a page and holds at least 8 bytes.
-        unsafe { self.page.as_ref() }.store((boundary & !1) | bit, Ordering::Release);
+        self.boundary().store((boundary & !1) | bit, Ordering::Release);
     }
 
     /// The buffer that the programs use at `now`, ns of the monotonic clock.
     #[must_use]
     pub fn in_use(&self, now: u64) -> usize {
-        // SAFETY: as in `set`.
-        let word = unsafe { self.page.as_ref() }.load(Ordering::Acquire);
+        let word = self.boundary().load(Ordering::Acquire);
         usize::from((now >= word & !1) != (word & 1 == 1))
+    }
+
+    /// Sets the seed of the table's hash, unless a predecessor has: its programs go on until they are replaced, and both
+    /// must look for a flow in the same place.
+    pub fn seed(&self, seed: [u64; Self::SEED / 2]) {
+        let words: Vec<&AtomicU64> = (0..seed.len()).map(|word| self.shared.word(Self::SEED_AT + word * 8)).collect();
+        if words.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
+            for (word, value) in words.iter().zip(seed) {
+                word.store(value, Ordering::Release);
+            }
+        }
     }
 }
 
-impl Drop for Boundary {
-    fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `map` mapped; nothing else refers to it.
-        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
+/// Random numbers that nobody else can know.
+///
+/// # Errors
+/// The system call's error.
+pub fn random<const N: usize>() -> io::Result<[u64; N]> {
+    let mut numbers = [0_u64; N];
+    let length = std::mem::size_of_val(&numbers);
+    // SAFETY: the buffer holds `length` bytes, and any bytes are numbers.
+    let read = unsafe { libc::getrandom(numbers.as_mut_ptr().cast(), length, 0) };
+    match usize::try_from(read) {
+        Ok(read) if read == length => Ok(numbers),
+        Ok(_) => Err(io::Error::other("fewer random bytes than asked for")),
+        Err(_) => Err(io::Error::last_os_error()),
     }
 }
 

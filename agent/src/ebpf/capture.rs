@@ -1,32 +1,31 @@
 //! The programs in the kernel: loaded, attached, read.
 
+use super::held;
 use super::links::{Link, Role, Selection};
 use super::reasons::Reasons;
-use crate::abi::{self, Boundary, COUNTERS, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
-use crate::abi::{Message, Tcp, TcpKey, Tuple};
+use crate::abi::{self, COUNTERS, Config, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
+use crate::abi::{Message, Table, Tcp, TcpKey, Tuple};
 use crate::ebpf::conntrack::Direction;
 use crate::rules::CaptureRule;
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
-use aya::{Ebpf, EbpfLoader};
 use ledger::Ledger;
+use object::{config, hash, load_object, open_pins, slots, table, typed};
 use pins::Pins;
 pub use pins::detach;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
 mod interfaces;
 pub mod ledger;
+mod object;
 mod optional;
 mod pins;
 mod programs;
-
-/// The object that `bpf/build.sh` makes.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/flow.bpf.o");
 
 /// Links that are gone are remembered for their last samples' names; more than this at once is not waited for.
 const REMEMBERED: usize = 4096;
@@ -40,13 +39,13 @@ pub(super) const ROUND_TRIPS: &str = "round-trip times";
 pub(super) const RETRANSMITS: &str = "retransmissions";
 /// What reading translations from packets gives.
 pub(super) const SHOWN: &str = "translations that connection tracking tells too late, or not at all";
+/// What the table in front of the maps of flows gives.
+pub(super) const TABLE: &str = "a table of flows in front of their map, for less time a packet";
 /// What pins give.
 pub(super) const RESTARTS: &str = "what passes while no agent runs, from one to the next";
 /// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
 /// programs run for microseconds, and the coarse clock is behind by at most one timer interrupt (10 ms).
 pub(super) const SETTLE: Duration = Duration::from_millis(30);
-/// How long a predecessor may take to publish its last ticks before its pins are taken over.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Entries fetched from a map in one system call.
 const CHUNK: usize = 4096;
 
@@ -69,6 +68,8 @@ pub struct Options {
     pub selection: Selection,
     /// The most flows in one tick that are counted as they are.
     pub flows_limit: u32,
+    /// Whether a table stands in front of the maps of flows.
+    pub table: bool,
     /// The most connections whose opener is remembered.
     pub connections_limit: u32,
     /// Which flows are counted.
@@ -93,6 +94,7 @@ impl Options {
         Self {
             selection,
             flows_limit,
+            table: true,
             connections_limit,
             rules: Vec::new(),
             dns_ports: Vec::new(),
@@ -142,6 +144,8 @@ pub struct Drained {
     pub drops: Vec<(DropKey, Dropped)>,
     /// What sockets say of their connections.
     pub tcp: Vec<(TcpKey, Tcp)>,
+    /// How many of the flows the map held, since there was no room in the table before it.
+    pub beyond_table: u64,
     /// What each counter gained since the buffer was last drained, by index.
     pub counters: [Count; COUNTERS],
 }
@@ -180,7 +184,8 @@ pub struct Capture {
     attached: BTreeMap<u32, Attached>,
     ebpf: Ebpf,
     options: Options,
-    boundary: Boundary,
+    config: Config,
+    table: Option<Table>,
     buffers: [Buffer; 2],
     counts: PerCpuArray<MapData, Count>,
     connections: BpfHashMap<MapData, ConnectionKey, Connection>,
@@ -208,10 +213,22 @@ impl Capture {
     /// # Errors
     /// When the base capture cannot be loaded. Optional parts that cannot are in [`Capture::missing`].
     pub fn load(options: Options) -> Result<Self, CaptureError> {
+        let slots = if options.table { slots(options.flows_limit) } else { 0 };
+        match Self::load_with(options.clone(), slots) {
+            Err(error) if slots > 0 => {
+                let mut capture = Self::load_with(options, 0)?;
+                capture.missing.push(Missing { what: TABLE.to_owned(), why: chain(&error) });
+                Ok(capture)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load_with(options: Options, slots: u32) -> Result<Self, CaptureError> {
         let mut missing = Vec::new();
-        let pins = open_pins(&options, &mut missing);
+        let pins = open_pins(&options, slots, &mut missing);
         let reasons = Reasons::of_kernel();
-        let mut ebpf = load_object(&options, &reasons, pins.as_ref())?;
+        let mut ebpf = load_object(&options, slots, &reasons, pins.as_ref())?;
         let translating = options.translations && optional::load_translating(&mut ebpf, &mut missing);
         for program in CLASSIFIERS {
             if !translating || optional::TRANSLATING.iter().all(|(plain, _)| *plain != program) {
@@ -219,15 +236,11 @@ impl Capture {
             }
         }
         optional::attach(&mut ebpf, &reasons, pins.as_ref(), &mut missing);
-        let config = take(&mut ebpf, "WEIR_CONFIG")?;
-        let boundary = match &config {
-            Map::Array(data) => Boundary::map(data.fd().as_fd()),
-            _ => Err(std::io::Error::other("not an array")),
-        }
-        .map_err(|source| CaptureError::Map { map: "WEIR_CONFIG", source })?;
-        let mut table: Array<MapData, abi::Rule> = typed(&mut ebpf, "WEIR_RULES")?;
+        let config = config(&mut ebpf)?;
+        let table = table(&mut ebpf, slots)?;
+        let mut rules: Array<MapData, abi::Rule> = typed(&mut ebpf, "WEIR_RULES")?;
         for (index, rule) in (0..).zip(&options.rules) {
-            table
+            rules
                 .set(index, rule.kernel(), 0)
                 .map_err(|source| CaptureError::Map { map: "WEIR_RULES", source: std::io::Error::other(source) })?;
         }
@@ -265,7 +278,8 @@ impl Capture {
             known_tunnels: BTreeMap::new(),
             ebpf,
             options,
-            boundary,
+            config,
+            table,
             buffers,
             known_addresses: HashSet::new(),
             failed: HashSet::new(),
@@ -340,7 +354,7 @@ impl Capture {
 
     /// From `boundary` (ns of the monotonic clock) on, packets go to the other buffer than `buffer`.
     pub fn set_boundary(&self, boundary: u64, buffer: usize) {
-        self.boundary.set(boundary, buffer);
+        self.config.set(boundary, buffer);
     }
 
     /// Takes all that a buffer holds. The buffer must have been idle for a moment.
@@ -352,8 +366,18 @@ impl Capture {
         // Once, and not again and again with a copy of what is there.
         drained.flows.reserve_exact(usize::try_from(self.fill(buffer)).unwrap_or(0));
         let half = &self.buffers[buffer % 2];
-        abi::drain_map(half.flows.fd().as_fd(), CHUNK, |key: &Key, flow: &Flow| drained.flows.push((*key, *flow)))
+        let flows = &mut drained.flows;
+        if let Some(table) = &self.table {
+            table
+                .drain(buffer, |key, flow| flows.push((*key, *flow)))
+                .map_err(|source| CaptureError::Map { map: "WEIR_TABLE", source })?;
+        }
+        let beyond = abi::drain_map(half.flows.fd().as_fd(), CHUNK, |key: &Key, flow: &Flow| flows.push((*key, *flow)))
             .map_err(|source| CaptureError::Map { map: "WEIR_FLOWS", source })?;
+        held::unite(flows);
+        if self.table.is_some() {
+            drained.beyond_table = u64::try_from(beyond).unwrap_or(u64::MAX);
+        }
         abi::drain_map(half.drops.fd().as_fd(), CHUNK, |key: &DropKey, drop: &Dropped| {
             drained.drops.push((*key, *drop));
         })
@@ -416,65 +440,20 @@ impl Capture {
     }
 }
 
-/// The pins, where they are wanted and can be.
-fn open_pins(options: &Options, missing: &mut Vec<Missing>) -> Option<Pins> {
-    let root = options.pins.as_ref()?;
-    let pins = pins::on_bpffs(root)
-        .and_then(|()| Pins::open(root, options.flows_limit, options.connections_limit, PATIENCE))
-        .map_err(|error| format!("{}: {error}", root.display()));
-    pins.map_err(|why| missing.push(Missing { what: RESTARTS.to_owned(), why })).ok()
-}
-
-fn load_object(
-    options: &Options,
-    reasons: &Result<Reasons, std::io::Error>,
-    pins: Option<&Pins>,
-) -> Result<Ebpf, CaptureError> {
-    let numbers = reasons.as_ref().map_or((1, 2), |reasons| {
-        (reasons.number("CONSUMED").unwrap_or(u32::MAX), reasons.number("NOT_SPECIFIED").unwrap_or(u32::MAX))
-    });
-    let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |m| u32::try_from(m.ino()).unwrap_or(0));
-    let mut ports = [0_u16; abi::DNS_PORTS];
-    for (place, port) in ports.iter_mut().zip(&options.dns_ports) {
-        *place = *port;
+/// What tests and benchmarks do by themselves.
+#[doc(hidden)]
+impl Capture {
+    /// A program at a tc hook.
+    #[must_use]
+    pub fn program(&self, program: &str) -> Option<&aya::programs::SchedClassifier> {
+        self.ebpf.program(program).and_then(|program| program.try_into().ok())
     }
-    let rules = u32::try_from(options.rules.len()).unwrap_or(u32::MAX);
-    let room = options.flows_limit.saturating_add(options.flows_limit / 4).saturating_add(1);
-    let mut loader = EbpfLoader::new();
-    loader
-        .override_global("weir_dns_ports", ports.as_slice(), true)
-        .override_global("weir_rules", &rules, true)
-        .override_global("weir_flows_limit", &options.flows_limit, true)
-        .override_global("weir_reason_consumed", &numbers.0, true)
-        .override_global("weir_reason_not_specified", &numbers.1, true)
-        .override_global("weir_own_namespace", &namespace, true)
-        .map_max_entries("WEIR_FLOWS_0", room)
-        .map_max_entries("WEIR_FLOWS_1", room)
-        .map_max_entries("WEIR_TRANSLATIONS", options.flows_limit)
-        .map_max_entries("WEIR_TCP_0", options.flows_limit)
-        .map_max_entries("WEIR_TCP_1", options.flows_limit)
-        .map_max_entries("WEIR_CONNECTIONS", options.connections_limit);
-    for (map, path) in pins.into_iter().flat_map(Pins::maps) {
-        loader.map_pin_path(map, path);
+
+    /// The table in front of the maps of flows.
+    #[must_use]
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
     }
-    Ok(loader.load(OBJECT)?)
-}
-
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
-    ebpf.take_map(name)
-        .ok_or_else(|| CaptureError::Map { map: name, source: std::io::Error::other("not in the object") })
-}
-
-fn hash(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, CaptureError> {
-    match take(ebpf, name)? {
-        Map::HashMap(data) => Ok(data),
-        _ => Err(CaptureError::Map { map: name, source: std::io::Error::other("not a hash map") }),
-    }
-}
-
-fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError> {
-    T::try_from(take(ebpf, name)?)
-        .map_err(|source| CaptureError::Map { map: name, source: std::io::Error::other(source) })
 }
 
 /// An error with its causes, on one line.

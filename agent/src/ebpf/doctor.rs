@@ -1,6 +1,6 @@
 //! For each feature: whether this kernel and these capabilities allow it, found by trying.
 
-use super::capture::{Capture, DROPS, Options, PROCESSES, RETRANSMITS, ROUND_TRIPS, SHOWN, chain};
+use super::capture::{Capture, DROPS, Options, PROCESSES, RETRANSMITS, ROUND_TRIPS, SHOWN, TABLE, chain};
 use super::conntrack::Conntrack;
 use super::links::Selection;
 use crate::privileges;
@@ -29,6 +29,7 @@ pub fn features() -> Vec<Feature> {
     let feature = |name, needs, problem| Feature { name, needs, problem };
     vec![
         feature("connections of the host and its pods", "CAP_BPF, CAP_NET_ADMIN, Linux 6.1", base.clone()),
+        feature(TABLE, "as connections, Linux 5.12", missing(TABLE)),
         feature("DNS questions and answers", "as connections", base.clone()),
         feature(DROPS, "CAP_PERFMON, kernel BTF, Linux 5.17", missing(DROPS)),
         feature(ROUND_TRIPS, "CAP_PERFMON, kernel BTF", missing(ROUND_TRIPS)),

@@ -14,6 +14,7 @@ pub struct Held {
     flows: HashMap<Key, Flow>,
     drops: HashMap<DropKey, Dropped>,
     tcp: HashMap<TcpKey, Tcp>,
+    beyond_table: u64,
     counters: [Count; COUNTERS],
 }
 
@@ -26,6 +27,7 @@ impl Held {
             flows: HashMap::new(),
             drops: HashMap::new(),
             tcp: HashMap::new(),
+            beyond_table: 0,
             counters: [Count::default(); COUNTERS],
         }
     }
@@ -47,6 +49,7 @@ impl Held {
         for (key, tcp) in drained.tcp {
             self.tcp.entry(key).and_modify(|known| merge_tcp(known, &tcp)).or_insert(tcp);
         }
+        self.beyond_table = self.beyond_table.saturating_add(drained.beyond_table);
         for (sum, more) in self.counters.iter_mut().zip(drained.counters) {
             sum.packets = sum.packets.saturating_add(more.packets);
             sum.bytes = sum.bytes.saturating_add(more.bytes);
@@ -70,8 +73,38 @@ impl Held {
             flows: std::mem::take(&mut self.flows).into_iter().collect(),
             drops: std::mem::take(&mut self.drops).into_iter().collect(),
             tcp: std::mem::take(&mut self.tcp).into_iter().collect(),
+            beyond_table: std::mem::take(&mut self.beyond_table),
             counters: std::mem::take(&mut self.counters),
         }
+    }
+}
+
+/// Makes one of entries of the same key. The kernel programs say which of them may have another beside them.
+pub(super) fn unite(flows: &mut Vec<(Key, Flow)>) {
+    let mut places: HashMap<Key, Option<usize>> =
+        flows.iter().filter(|(_, flow)| flow.again != 0).map(|(key, _)| (*key, None)).collect();
+    if places.is_empty() {
+        return;
+    }
+    let mut second = Vec::new();
+    for index in 0..flows.len() {
+        let (key, later) = flows[index];
+        let Some(place) = places.get_mut(&key) else { continue };
+        let Some(first) = *place else {
+            *place = Some(index);
+            flows[index].1.again = 0;
+            continue;
+        };
+        let known = &mut flows[first].1;
+        // What is decided once is as it was for the flow's first packet.
+        let (decided, other) = if later.first < known.first { (later, *known) } else { (*known, later) };
+        *known = Flow { again: 0, ..decided };
+        merge_flow(known, &other);
+        second.push(index);
+    }
+    // From the end, so that what takes an entry's place is none of these.
+    for index in second.into_iter().rev() {
+        flows.swap_remove(index);
     }
 }
 

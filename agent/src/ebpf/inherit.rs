@@ -51,7 +51,7 @@ impl Grid {
 #[must_use]
 pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
     let Inherited { drained, settled, .. } = inherited;
-    let Drained { flows, drops, tcp, counters } = drained;
+    let Drained { flows, drops, tcp, beyond_table, counters } = drained;
     let mut windows: BTreeMap<Millis, Vec<(Key, Flow)>> = BTreeMap::new();
     for (key, flow) in flows {
         windows.entry(floor_to(grid.wall(flow.last.max(flow.first)), grid.window)).or_default().push((key, flow));
@@ -92,6 +92,9 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
         if let Some(part) = flows.part(&mut parts, &Tuple::of_tcp(&key)) {
             part.drained.tcp.push((key, statistics));
         }
+    }
+    if let Some(last) = parts.last_mut() {
+        last.drained.beyond_table = beyond_table;
     }
     let mut mark = settled;
     for part in &mut parts {

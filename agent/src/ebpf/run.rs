@@ -161,6 +161,7 @@ impl<'a> Cycle<'a> {
         let mut ticks = Vec::new();
         for part in inherit::parts(left, grid, now) {
             note(self.stats, &part.drained.counters);
+            self.stats.beyond_table.inc_by(part.drained.beyond_table);
             let node = Node(&self.capture, self.conntrack.as_ref(), &self.shown);
             let mut tick = self.assembler.tick(part.start, part.ticks, &part.drained, self.offset, now, &node);
             if ticks.is_empty() {
@@ -255,6 +256,7 @@ impl<'a> Cycle<'a> {
 
     fn assemble(&mut self, when: When, drained: Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
         note(self.stats, &drained.counters);
+        self.stats.beyond_table.inc_by(drained.beyond_table);
         let mark = self.capture.mark();
         let Self { capture, conntrack, shown, assembler, local, stats, .. } = self;
         let mut asked = Some(asked);

@@ -119,7 +119,7 @@ impl Capture {
     pub fn inherit(&mut self) -> Result<Option<Inherited>, CaptureError> {
         let Some(Marks { settled, begun }) = self.predecessor.take() else { return Ok(None) };
         let mut held = Held::new(usize::MAX);
-        let in_use = self.boundary.in_use(abi::monotonic());
+        let in_use = self.config.in_use(abi::monotonic());
         // Both buffers, and the one in use at last, so that what comes next goes to the first.
         for buffer in if in_use == 1 { [0, 1] } else { [1, 0] } {
             self.set_boundary(u64::MAX, 1 - buffer);

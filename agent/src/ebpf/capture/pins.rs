@@ -3,6 +3,7 @@
 
 use super::ledger;
 use crate::abi;
+use aya::maps::MapData;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,10 +15,12 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// The maps that a successor takes over; the others are made of settings, or are scratch.
-const MAPS: [&str; 16] = [
+const MAPS: [&str; 18] = [
     "WEIR_CONFIG",
     "WEIR_FLOWS_0",
     "WEIR_FLOWS_1",
+    TABLE,
+    "WEIR_OCCUPIED",
     "WEIR_DROPS_0",
     "WEIR_DROPS_1",
     "WEIR_TCP_0",
@@ -33,6 +36,9 @@ const MAPS: [&str; 16] = [
     "WEIR_AT_RETRANSMIT",
 ];
 
+/// Its size is not in the folder's name.
+const TABLE: &str = "WEIR_TABLE";
+
 /// What is on its way out, so that one that is half removed is never taken over.
 const GONE: &str = "gone-";
 
@@ -41,6 +47,17 @@ const TRACE: &str = "trace-";
 
 /// How often it is looked whether a predecessor has ended.
 const NAP: Duration = Duration::from_millis(50);
+
+/// Of what sizes maps are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// The most flows.
+    pub(super) flows: u32,
+    /// The most connections.
+    pub(super) connections: u32,
+    /// Slots of each buffer of the table of flows.
+    pub(super) slots: u32,
+}
 
 /// A folder of pins, for one agent at a time. Its end removes nothing: that is a successor's to take over, or for
 /// [`detach`].
@@ -60,15 +77,16 @@ impl Pins {
     ///
     /// # Errors
     /// When another agent has them; when `root` is not in a BPF file system, or may not be written.
-    pub(super) fn open(root: &Path, flows: u32, connections: u32, patience: Duration) -> io::Result<Self> {
+    pub(super) fn open(root: &Path, sizes: Sizes, patience: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let lock = lock(root, patience)?;
-        let name = name(abi::VERSION, flows, connections);
+        let name = name(abi::VERSION, sizes.flows, sizes.connections);
         for entry in std::fs::read_dir(root)? {
             let entry = entry?;
             let found = entry.file_name();
             let found = found.to_string_lossy();
-            if found != name && is_ours(&found) {
+            let fits = found == name && table_fits(&entry.path(), sizes.slots);
+            if !fits && is_ours(&found) {
                 let unpublished = unpublished(&entry.path(), &found).unwrap_or_default();
                 remove(&entry.path())?;
                 if !found.starts_with(GONE) {
@@ -245,6 +263,13 @@ fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
         .filter(|(place, _)| path.starts_with(place))
         .max_by_key(|(place, _)| place.components().count())
         .map(|(_, kind)| kind)
+}
+
+/// Whether the table that is pinned in a folder, if one is, has so many slots.
+fn table_fits(folder: &Path, slots: u32) -> bool {
+    let path = folder.join(TABLE);
+    let entries = || MapData::from_pin(&path).and_then(|map| map.info()).map(|info| info.max_entries());
+    !path.exists() || entries().is_ok_and(|entries| entries == abi::Table::entries(slots).0)
 }
 
 fn name(version: u32, flows: u32, connections: u32) -> String {

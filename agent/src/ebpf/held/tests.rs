@@ -1,4 +1,4 @@
-use super::Held;
+use super::{Held, unite};
 use crate::abi::{COUNT_SEEN, Dropped, Flow, Key, Tcp, TcpKey, Times};
 use crate::ebpf::capture::Drained;
 
@@ -52,4 +52,51 @@ fn a_tick_in_one_part_stays_as_it_is() {
     let whole = part(1, Flow { packets: 1, ..Flow::default() }, &[]);
     let after = held.with(whole.clone());
     assert_eq!((after.flows, after.counters), (whole.flows, whole.counters));
+}
+
+#[test]
+fn entries_of_one_flow_become_one_and_nothing_decided_once_is_decided_twice() {
+    let key = |port| Key { source_port: port, ..Key::default() };
+    let flow = |again, packets, first, flags| Flow {
+        again,
+        packets,
+        bytes: packets * 10,
+        first,
+        last: first + packets,
+        flags,
+        ifindex: flags,
+        sampling: 3,
+        tcp_flags: 1 << packets,
+        started: 1,
+        ended: 2,
+        zero_windows: 1,
+        resets: 1,
+        handshake: times(&[u32::try_from(packets).unwrap_or(0)]),
+        ..Flow::default()
+    };
+    let named = Flow { process: [7; 16], opener: 2, opened: 9, ..flow(1, 4, 20, 8) };
+    let mut flows = vec![
+        (key(1), flow(0, 1, 5, 1)),
+        (key(2), flow(0, 2, 30, 4)),
+        (key(3), flow(1, 3, 6, 2)),
+        (key(2), named),
+        (key(4), flow(0, 5, 7, 1)),
+        (key(2), flow(1, 6, 25, 16)),
+    ];
+    unite(&mut flows);
+    flows.sort_unstable_by_key(|(key, _)| key.source_port);
+    let alone = |flow| Flow { again: 0, ..flow };
+    assert_eq!(flows.len(), 4);
+    assert_eq!(flows[0], (key(1), flow(0, 1, 5, 1)));
+    assert_eq!(flows[2], (key(3), alone(flow(1, 3, 6, 2))), "it had nobody beside it");
+    assert_eq!(flows[3], (key(4), flow(0, 5, 7, 1)));
+    let whole = flows[1].1;
+    assert_eq!((whole.packets, whole.bytes, whole.first, whole.last), (12, 120, 20, 32));
+    assert_eq!((whole.flags, whole.ifindex, whole.sampling), (8, 8, 3), "as for the first packet");
+    assert_eq!((whole.tcp_flags, whole.started, whole.ended), (1 << 2 | 1 << 4 | 1 << 6, 3, 6));
+    assert_eq!((whole.zero_windows, whole.resets, whole.handshake), (3, 3, times(&[2, 4, 6])));
+    assert_eq!((whole.process, whole.opener, whole.opened, whole.again), ([7; 16], 2, 9, 0));
+    let once = flows.clone();
+    unite(&mut flows);
+    assert_eq!(flows, once);
 }

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{Pins, detach, file_system};
+use super::{Pins, Sizes, detach, file_system};
 use crate::abi;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const NOW: Duration = Duration::ZERO;
+const SIZES: Sizes = Sizes { flows: 64, connections: 64, slots: 0 };
 
 #[test]
 fn what_another_version_or_size_pinned_is_removed_and_what_is_not_ours_is_not() {
@@ -16,7 +17,7 @@ fn what_another_version_or_size_pinned_is_removed_and_what_is_not_ours_is_not() 
         std::fs::create_dir(root.path().join(name)).unwrap();
         std::fs::write(root.path().join(name).join("WEIR_LEDGER"), "").unwrap();
     }
-    let pins = Pins::open(root.path(), 64, 64, NOW).unwrap();
+    let pins = Pins::open(root.path(), SIZES, NOW).unwrap();
     assert!(!pins.taken_over(), "nothing of another version is taken over");
     let mut left: Vec<String> = std::fs::read_dir(root.path())
         .unwrap()
@@ -35,17 +36,17 @@ fn a_predecessor_of_the_same_version_is_taken_over_by_one_at_a_time() {
     let folder = root.path().join(format!("v{}-64-64", abi::VERSION));
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("WEIR_LEDGER"), "").unwrap();
-    let pins = Pins::open(root.path(), 64, 64, NOW).unwrap();
+    let pins = Pins::open(root.path(), SIZES, NOW).unwrap();
     assert!(pins.taken_over());
-    assert!(Pins::open(root.path(), 64, 64, NOW).unwrap_err().to_string().contains("another agent"));
+    assert!(Pins::open(root.path(), SIZES, NOW).unwrap_err().to_string().contains("another agent"));
     assert!(detach(root.path(), &BTreeMap::new()).unwrap_err().to_string().contains("end that one first"));
     // Whoever still publishes keeps what the next one must not read yet.
     let publisher = pins.lock();
     drop(pins);
-    assert!(Pins::open(root.path(), 64, 64, NOW).is_err());
+    assert!(Pins::open(root.path(), SIZES, NOW).is_err());
     drop(publisher);
     assert!(
-        Pins::open(root.path(), 64, 64, NOW).unwrap().taken_over(),
+        Pins::open(root.path(), SIZES, NOW).unwrap().taken_over(),
         "an agent that ends leaves what it has to the next"
     );
 }
@@ -54,7 +55,7 @@ fn a_predecessor_of_the_same_version_is_taken_over_by_one_at_a_time() {
 fn detaching_removes_what_agents_pinned_whatever_version_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().join("weir");
-    let pins = Pins::open(&root, 64, 64, NOW).unwrap();
+    let pins = Pins::open(&root, SIZES, NOW).unwrap();
     for link in [pins.link(7, "weir_pod_out"), pins.link(7, "weir_pod_in"), pins.link(8, "weir_host_in")] {
         std::fs::write(link, "").unwrap();
     }
@@ -76,7 +77,7 @@ fn detaching_removes_what_agents_pinned_whatever_version_and_nothing_else() {
 #[test]
 fn links_of_interfaces_that_are_not_watched_are_removed_once() {
     let root = tempfile::tempdir().unwrap();
-    let mut pins = Pins::open(root.path(), 64, 64, NOW).unwrap();
+    let mut pins = Pins::open(root.path(), SIZES, NOW).unwrap();
     let (kept, stray) = (pins.link(7, "weir_pod_in"), pins.link(8, "weir_pod_in"));
     std::fs::write(&kept, "").unwrap();
     std::fs::write(&stray, "").unwrap();
