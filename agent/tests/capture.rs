@@ -301,7 +301,8 @@ fn a_connection_older_than_the_agent_shows_how_it_is_translated() {
     let mut shown = Vec::new();
     capture.translations(|original, reply| shown.push((original, reply))).unwrap();
     for child in [&mut client, &mut server] {
-        child.kill().unwrap();
+        // In order, so that what it started ends with it.
+        sh(&format!("kill {}", child.id()));
         child.wait().unwrap();
     }
 
