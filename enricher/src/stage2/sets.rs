@@ -9,6 +9,9 @@ use weir_flow::{Address, Level};
 use weir_schemas::enriched::{SharedSide, Side};
 use weir_schemas::partial::{Behind, Partial, Sets};
 
+#[cfg(test)]
+mod tests;
+
 /// What one partial has behind its ends.
 pub(super) struct Piece {
     behind: Behind,
