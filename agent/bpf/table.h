@@ -55,7 +55,7 @@ typedef __u64 __attribute__((may_alias)) double_word;
  */
 INLINE __u32 place_of(const struct weir_key *key)
 {
-	__u32 zero = 0;
+	__u64 zero = 0;
 	struct weir_config *config = bpf_map_lookup_elem(&WEIR_CONFIG, &zero);
 	const word *part = (const word *)key;
 	__u64 sum = 0;
@@ -69,10 +69,15 @@ INLINE __u32 place_of(const struct weir_key *key)
 	return (sum * 0x9e3779b97f4a7c15ULL) >> 32;
 }
 
-/* The index of a buffer's slot. */
-INLINE __u32 slot_of(__u32 buffer, __u32 place)
+/*
+ * The index of a buffer's slot. Of 64 bits, as all numbers here that may stand on the stack: without CAP_PERFMON Linux 6.1
+ * takes no shorter store where a known number stood.
+ */
+INLINE __u64 slot_of(__u64 buffer, __u64 place)
 {
-	return (buffer ? weir_slots : 0) + (place & (weir_slots - 1));
+	__u64 slots = weir_slots;
+
+	return (buffer ? slots : 0) + (place & (slots - 1));
 }
 
 INLINE int same_key(const struct weir_slot *slot, const struct weir_key *key)
@@ -99,8 +104,9 @@ GLOBAL int weir_probe(const struct weir_key *key, __u32 place, __u32 buffer)
 {
 	if (!key)
 		return TABLE_BEYOND;
-	for (__u32 i = 0; i < WEIR_PROBES; i++) {
-		__u32 index = slot_of(buffer, place + i);
+#pragma unroll
+	for (__u64 i = 0; i < WEIR_PROBES; i++) {
+		__u64 index = slot_of(buffer, (__u64)place + i);
 		struct weir_slot *slot = bpf_map_lookup_elem(&WEIR_TABLE, &index);
 		__u64 state;
 
@@ -118,9 +124,9 @@ GLOBAL int weir_probe(const struct weir_key *key, __u32 place, __u32 buffer)
 /* Where a flow is counted in this tick, if it is. */
 INLINE struct weir_flow *seek(__u32 buffer, const struct weir_key *key)
 {
-	__u32 place, index;
+	__u64 place, index;
 	struct weir_slot *slot;
-	int further;
+	__s64 further;
 
 	if (!weir_slots)
 		return find(buffer, key);
@@ -146,10 +152,9 @@ INLINE struct weir_flow *seek(__u32 buffer, const struct weir_key *key)
 GLOBAL int weir_enter(const struct weir_key *key, struct weir_flow *fresh, const struct packet *p, __u64 now,
 		      __u32 buffer)
 {
-	__u32 chosen = buffer & 1;
-	__u64 *fill, *bits, state;
+	__u64 chosen = buffer & 1, place, index, state;
+	__u64 *fill, *bits;
 	struct weir_slot *slot;
-	__u32 place, index;
 
 	if (!key || !fresh || !p)
 		return 0;
@@ -157,7 +162,8 @@ GLOBAL int weir_enter(const struct weir_key *key, struct weir_flow *fresh, const
 	if (!fill)
 		return 0;
 	place = place_of(key);
-	for (__u32 i = 0; i < WEIR_PROBES; i++) {
+#pragma unroll
+	for (__u64 i = 0; i < WEIR_PROBES; i++) {
 		index = slot_of(chosen, place + i);
 		slot = bpf_map_lookup_elem(&WEIR_TABLE, &index);
 		if (!slot)

@@ -26,6 +26,8 @@ mod object;
 mod optional;
 mod pins;
 mod programs;
+#[cfg(test)]
+mod tests;
 
 /// Links that are gone are remembered for their last samples' names; more than this at once is not waited for.
 const REMEMBERED: usize = 4096;
@@ -43,6 +45,8 @@ pub(super) const SHOWN: &str = "translations that connection tracking tells too 
 pub(super) const TABLE: &str = "a table of flows in front of their map, for less time a packet";
 /// What pins give.
 pub(super) const RESTARTS: &str = "what passes while no agent runs, from one to the next";
+/// How often loading is tried again when signals interrupt it.
+const INTERRUPTIONS: u32 = 5;
 /// How long a buffer stays idle before it is read. A program that chose it before the boundary is done long before:
 /// programs run for microseconds, and the coarse clock is behind by at most one timer interrupt (10 ms).
 pub(super) const SETTLE: Duration = Duration::from_millis(30);
@@ -214,13 +218,18 @@ impl Capture {
     /// When the base capture cannot be loaded. Optional parts that cannot are in [`Capture::missing`].
     pub fn load(options: Options) -> Result<Self, CaptureError> {
         let slots = if options.table { slots(options.flows_limit) } else { 0 };
-        match Self::load_with(options.clone(), slots) {
-            Err(error) if slots > 0 => {
-                let mut capture = Self::load_with(options, 0)?;
-                capture.missing.push(Missing { what: TABLE.to_owned(), why: chain(&error) });
-                Ok(capture)
+        let mut interruptions = 0;
+        loop {
+            match Self::load_with(options.clone(), slots) {
+                // A signal came while the verifier was at it: that says nothing about what it takes.
+                Err(error) if interrupted(&error) && interruptions < INTERRUPTIONS => interruptions += 1,
+                Err(error) if slots > 0 && !interrupted(&error) => {
+                    let mut capture = Self::load_with(options, 0)?;
+                    capture.missing.push(Missing { what: TABLE.to_owned(), why: chain(&error) });
+                    return Ok(capture);
+                }
+                loaded => return loaded,
             }
-            loaded => loaded,
         }
     }
 
@@ -456,6 +465,13 @@ impl Capture {
     }
 }
 
+/// Whether loading ended because a signal came: `EAGAIN` of `bpf_check` (kernel/bpf/verifier.c), or `EINTR`.
+fn interrupted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.any(|kind| matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted))
+}
+
 /// An error with its causes, on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -465,6 +481,20 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&cause.to_string());
         next = cause.source();
     }
-    // The verifier's log belongs in a debug log, not on a line.
-    text.lines().next().unwrap_or_default().to_owned()
+    one_line(&text)
+}
+
+/// The first line, and of the verifier's log, which can have thousands, the one that says what it refused: its last but for
+/// what it took.
+fn one_line(text: &str) -> String {
+    let (first, log) = text.split_once("Verifier output:").unwrap_or((text, ""));
+    let first = first.lines().next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    let told = |line: &&str| !line.is_empty() && !line.starts_with("verification time");
+    let refusal = log
+        .lines()
+        .map(str::trim)
+        .filter(told)
+        .take_while(|line| !(line.starts_with("stack depth") || line.starts_with("processed ")))
+        .last();
+    refusal.filter(|line| !line.starts_with(':')).map_or_else(|| first.to_owned(), |line| format!("{first}: {line}"))
 }
