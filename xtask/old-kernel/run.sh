@@ -17,7 +17,7 @@ copy() {
 	local program
 	program=$(readlink -f "$(command -v "$1")")
 	install -D "$program" "$root${2:-$program}"
-	{ ldd "$program" 2> /dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+	{ ldd "$program" 2> /dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
 		[ -e "$root$library" ] || install -D "$(readlink -f "$library")" "$root$library"
 	done
 }
