@@ -1,8 +1,8 @@
 //! What an agent costs a node: `cargo bench --bench node` as root. A network namespace as a pod, the embedded broker in this
 //! process, the agent in one of its own.
 //!
-//! * flood: packets of 18 bytes that one sender gets over a veth pair in a second of processor time, without and with an agent,
-//!   in turn.
+//! * flood: packets of 18 bytes that one sender gets over two veth pairs to a receiver's socket in a second of processor time, without and
+//!   with an agent, in turn.
 //! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
 //!
 //! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent, in the flood in ours' place, and
@@ -51,7 +51,8 @@ impl World {
             ip netns add wb-b; ip link add wb-d type veth peer name wb-e netns wb-b
             echo 1 >/proc/sys/net/ipv6/conf/wb-d/disable_ipv6
             ip addr add 10.246.9.1/24 dev wb-d; ip link set wb-d up
-            ip -n wb-b link set wb-e address 02:00:00:f6:09:02 up
+            ip -n wb-b link set wb-e address 02:00:00:f6:09:02 up; ip -n wb-b link set lo up
+            ip -n wb-b addr add 10.247.250.2/32 dev wb-e
             ip neigh replace 10.246.9.2 lladdr 02:00:00:f6:09:02 dev wb-d nud permanent
             ip route add 10.247.0.0/16 via 10.246.9.2
             echo 1 >/proc/sys/net/ipv4/ip_forward");
@@ -64,10 +65,10 @@ impl World {
             .output();
     }
 
-    /// This program in the namespace.
-    fn within(role: &str) -> Child {
+    /// This program in a namespace.
+    fn within(namespace: &str, role: &str) -> Child {
         Command::new("nsenter")
-            .arg("--net=/run/netns/wb-a")
+            .arg(format!("--net=/run/netns/{namespace}"))
             .arg(std::env::current_exe().unwrap())
             .env(ROLE, role)
             .stdin(Stdio::piped())
@@ -90,9 +91,17 @@ fn play(role: &str) {
     });
     let flows: usize = match role.strip_prefix("flows ") {
         Some(flows) => flows.parse().unwrap(),
+        None if role == "receiver" => {
+            // It never sleeps, so that nobody wakes it at the sender's cost.
+            let socket = UdpSocket::bind("0.0.0.0:7000").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            loop {
+                let _ = socket.recv(&mut [0; 64]);
+            }
+        }
         None => {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.connect("10.247.1.2:7000").unwrap();
+            socket.connect("10.247.250.2:7000").unwrap();
             loop {
                 let _ = socket.send(&[7; 18]);
             }
@@ -252,8 +261,20 @@ fn processor_time(process: &Child) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Packets that came to the receiver's socket and found no room there.
+fn overflowed() -> u64 {
+    let output = Command::new("nsenter").args(["--net=/run/netns/wb-b", "cat", "/proc/net/snmp"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut udp = text.lines().filter_map(|line| line.strip_prefix("Udp: ")).map(str::split_whitespace);
+    let names = udp.next().unwrap();
+    let (_, value) = names.zip(udp.next().unwrap()).find(|(name, _)| *name == "RcvbufErrors").unwrap();
+    value.parse().unwrap()
+}
+
 fn flood(kafka: &str, peer: Option<&str>) {
-    let mut sender = World::within("flood");
+    let receiver = World::within("wb-b", "receiver");
+    let (passed, lost) = (received(), overflowed());
+    let sender = World::within("wb-a", "flood");
     std::thread::sleep(Duration::from_secs(1));
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
@@ -275,15 +296,22 @@ fn flood(kafka: &str, peer: Option<&str>) {
         ratios.push(1.0 - with / alone);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("flood: median {:.1} % less", ratios[ratios.len() / 2] * 100.0);
-    drop(sender.stdin.take());
-    let _ = sender.wait();
+    println!(
+        "flood: median {:.1} % less; {} of {} packets found the receiver's buffer full",
+        ratios[ratios.len() / 2] * 100.0,
+        overflowed() - lost,
+        received() - passed
+    );
+    for mut child in [sender, receiver] {
+        drop(child.stdin.take());
+        let _ = child.wait();
+    }
 }
 
 async fn flows(number: usize) {
     let kafka = Kafka::start().await;
     let agent = Agent::start(&kafka.address, number);
-    let mut sender = World::within(&format!("flows {number}"));
+    let mut sender = World::within("wb-a", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
     let before = processor_time(&agent.0);
     let (bytes_before, batches_before) = kafka.raw().await;
@@ -316,7 +344,7 @@ async fn peer_flows(number: usize, command: &str) {
     let kafka = Kafka::start().await;
     kafka.log.ensure_topics(&[TopicSpec::new(PEER, 1)]).await.unwrap();
     let agent = Agent::start_peer(&kafka.address, command);
-    let mut sender = World::within(&format!("flows {number}"));
+    let mut sender = World::within("wb-a", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
     let (time, bytes, records) = (processor_time(&agent.0), size(kafka.folder.path()), kafka.records(PEER).await);
     tokio::time::sleep(TICK * TICKS).await;
