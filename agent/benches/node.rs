@@ -19,7 +19,7 @@ use weir_flow::RecordSettings;
 use weir_schemas::raw::RawBatch;
 use weir_schemas::settings::Settings;
 use weir_schemas::{encode, topics};
-use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Record, Start, TopicSpec};
 
 /// The topic of another agent.
 const PEER: &str = "peer";
@@ -131,6 +131,12 @@ fn play(role: &str) {
     }
 }
 
+/// Ends what [`play`] does in a namespace.
+fn end(mut child: Child) {
+    drop(child.stdin.take());
+    let _ = child.wait();
+}
+
 fn received() -> u64 {
     std::fs::read_to_string("/sys/class/net/wb-va/statistics/rx_packets").unwrap().trim().parse().unwrap()
 }
@@ -163,16 +169,15 @@ impl Kafka {
 
     /// Bytes that topics take on the broker's disk, and all raw batches.
     async fn raw(&self) -> (u64, Vec<RawBatch>) {
-        let mut reader = self.log.reader(&topics::raw("local"), Partitions::All, Start::Beginning).await.unwrap();
-        let records = reader.read_to_end(Duration::from_secs(30)).await.unwrap();
+        let records = self.records(&topics::raw("local")).await;
         let batches = records.iter().map(|r| weir_schemas::decode(r.value.as_ref().unwrap()).unwrap()).collect();
         (size(self.folder.path()), batches)
     }
 
-    /// How many records a topic has.
-    async fn records(&self, topic: &str) -> usize {
+    /// All records of a topic.
+    async fn records(&self, topic: &str) -> Vec<Record> {
         let mut reader = self.log.reader(topic, Partitions::All, Start::Beginning).await.unwrap();
-        reader.read_to_end(Duration::from_secs(30)).await.unwrap().len()
+        reader.read_to_end(Duration::from_secs(30)).await.unwrap()
     }
 }
 
@@ -302,16 +307,14 @@ fn flood(kafka: &str, peer: Option<&str>) {
         overflowed() - lost,
         received() - passed
     );
-    for mut child in [sender, receiver] {
-        drop(child.stdin.take());
-        let _ = child.wait();
-    }
+    end(sender);
+    end(receiver);
 }
 
 async fn flows(number: usize) {
     let kafka = Kafka::start().await;
     let agent = Agent::start(&kafka.address, number);
-    let mut sender = World::within("wb-a", &format!("flows {number}"));
+    let sender = World::within("wb-a", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
     let before = processor_time(&agent.0);
     let (bytes_before, batches_before) = kafka.raw().await;
@@ -335,8 +338,7 @@ async fn flows(number: usize) {
         "{number} flows a tick: {samples} samples in {} batches, {each:.2} µs of processor time and {size:.1} B a flow, {usual} MB of its own resident, at most {most}, and {files} of files, {lost} packets lost",
         new.len()
     );
-    drop(sender.stdin.take());
-    let _ = sender.wait();
+    end(sender);
 }
 
 /// What another agent takes for as many flows, and for each record that it publishes.
@@ -344,20 +346,19 @@ async fn peer_flows(number: usize, command: &str) {
     let kafka = Kafka::start().await;
     kafka.log.ensure_topics(&[TopicSpec::new(PEER, 1)]).await.unwrap();
     let agent = Agent::start_peer(&kafka.address, command);
-    let mut sender = World::within("wb-a", &format!("flows {number}"));
+    let sender = World::within("wb-a", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
-    let (time, bytes, records) = (processor_time(&agent.0), size(kafka.folder.path()), kafka.records(PEER).await);
+    let (time, bytes, records) = (processor_time(&agent.0), size(kafka.folder.path()), kafka.records(PEER).await.len());
     tokio::time::sleep(TICK * TICKS).await;
     let memory = agent.memory();
     let time = processor_time(&agent.0) - time;
-    let (bytes, records) = (size(kafka.folder.path()) - bytes, kafka.records(PEER).await - records);
+    let (bytes, records) = (size(kafka.folder.path()) - bytes, kafka.records(PEER).await.len() - records);
     #[allow(clippy::cast_precision_loss, reason = "counts of a benchmark")]
     let (each, size) = (time * 1e6 / records as f64, bytes as f64 / records as f64);
     println!(
         "{number} flows a tick, the peer: {records} records, {each:.2} µs of processor time and {size:.1} B a record, {time:.2} s in all, {memory} MB of its own resident"
     );
-    drop(sender.stdin.take());
-    let _ = sender.wait();
+    end(sender);
 }
 
 fn main() {
