@@ -147,13 +147,18 @@ impl Enrichers {
 
     /// Seconds of processor time of all of them, user and system.
     pub(crate) fn seconds(&self) -> f64 {
-        let ticks = |child: &Child| {
+        self.user_and_system().into_iter().sum()
+    }
+
+    fn user_and_system(&self) -> [f64; 2] {
+        let mut sums = [0.0, 0.0];
+        for child in &self.0 {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
             let after = stat.rsplit(')').next().unwrap();
-            let field = |number: usize| after.split_whitespace().nth(number).unwrap().parse::<u32>().unwrap();
-            f64::from(field(11) + field(12))
-        };
-        self.0.iter().map(ticks).sum::<f64>() / 100.0
+            let field = |number: usize| after.split_whitespace().nth(number).unwrap().parse::<f64>().unwrap();
+            sums = [sums[0] + field(11) / 100.0, sums[1] + field(12) / 100.0];
+        }
+        sums
     }
 
     /// Waits until they have joined their groups and have nothing to do.
@@ -180,54 +185,87 @@ impl Drop for Enrichers {
     }
 }
 
-/// A backlog of windows, and how much processor time enrichers take for a flow of it.
+/// A backlog: windows one after the other from a time on, and one more that closes them.
+struct Backlog {
+    messages: Vec<NewRecord>,
+    /// What it and all before it add up to.
+    expected: Expected,
+}
+
+impl Backlog {
+    fn new(
+        (cluster, settings): (&Cluster, &RecordSettings),
+        window: &mut Window<'_>,
+        (begin, windows): (Millis, u32),
+        mut expected: Expected,
+    ) -> Self {
+        let partitions = u32::try_from(settings.raw_partitions).unwrap();
+        let mut all = Vec::new();
+        for number in 0..windows {
+            for index in 0..window.ticks() {
+                let tick = begin + settings.window * Millis::from(number) + settings.tick * Millis::from(index);
+                let batches = window.batches(index, tick, &mut expected);
+                all.extend(messages(cluster, partitions, &batches));
+            }
+        }
+        let end = begin + settings.window * Millis::from(windows) + settings.grace;
+        let closing = |partition| (partition, RawBatch { origin: Origin::Owner, ..window.empty(partition, end) });
+        all.extend(messages(cluster, partitions, &(0..partitions).map(closing).collect::<Vec<_>>()));
+        Self { messages: all, expected }
+    }
+
+    /// Sends it and waits for all its records.
+    async fn work_off(self, stage: &Stage, records: &mut Records, levels: usize) -> Expected {
+        let begun = Instant::now();
+        for record in self.messages {
+            stage.send(record).await;
+        }
+        while !records.complete(levels, &self.expected) {
+            assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {:?}", records.sums, self.expected);
+            records.next(Duration::from_millis(500)).await;
+        }
+        self.expected
+    }
+}
+
+/// A backlog of windows, and how much processor time enrichers take for a flow of it, after another one, of so many windows,
+/// from which they have their memory.
 pub(crate) async fn throughput(
     stage: &Stage,
     cluster: &Cluster,
     settings: &RecordSettings,
     window: &mut Window<'_>,
-    (windows, processes): (u32, u32),
+    (warm_up, windows, processes): (u32, u32, u32),
 ) {
-    let timing = Timing { tick: settings.tick, window: settings.window };
+    let levels = settings.levels_allowed.len();
     stage.prepare(cluster, settings).await;
     let mut records = stage.records(cluster).await;
-    let (mut expected, mut messages) = (Expected::default(), Vec::new());
-    let partitions = u32::try_from(settings.raw_partitions).unwrap();
-    let mut message = |node: u32, batch: &RawBatch| {
-        let partition = i32::try_from(node % partitions).unwrap();
-        let record = NewRecord::new(topics::raw(&cluster.name), batch.node.clone(), encode(batch).unwrap());
-        messages.push(record.to_partition(partition));
-    };
-    let begin = time::floor_to(now(), timing.window) - timing.window * Millis::from(windows + 2);
-    for number in 0..windows {
-        for index in 0..window.ticks() {
-            let tick = begin + timing.window * Millis::from(number) + timing.tick * Millis::from(index);
-            for (node, batch) in window.batches(index, tick, &mut expected) {
-                message(node, &batch);
-            }
-        }
-    }
-    for partition in 0..partitions {
-        let end = begin + timing.window * Millis::from(windows + 1);
-        message(partition, &RawBatch { origin: Origin::Owner, ..window.empty(partition, end) });
-    }
+    // The second begins where the closing tick of the first ends.
+    let second = time::floor_to(now(), settings.window) - settings.window * Millis::from(windows + 2);
+    let first = second - settings.window * Millis::from(warm_up + 1);
+    let warm = Backlog::new((cluster, settings), window, (first, warm_up), Expected::default());
+    let measured = Backlog::new((cluster, settings), window, (second, windows), warm.expected.clone());
     let enrichers = Enrichers::start(stage, cluster, processes);
-    let before = enrichers.settle().await;
+    enrichers.settle().await;
+    let mut before = enrichers.user_and_system();
+    let mut done = 0;
+    if warm_up > 0 {
+        done = warm.work_off(stage, &mut records, levels).await.samples;
+        // At once: what is not used for ten seconds goes back to the kernel.
+        before = enrichers.user_and_system();
+    }
     let begun = Instant::now();
-    for record in messages {
-        stage.send(record).await;
-    }
-    while !records.complete(settings.levels_allowed.len(), &expected) {
-        assert!(begun.elapsed() < PATIENCE, "timed out with {:?} of {expected:?}", records.sums);
-        records.next(Duration::from_millis(500)).await;
-    }
-    let (seconds, wall) = (enrichers.seconds() - before, begun.elapsed());
-    let flows = f64::from(u32::try_from(expected.samples).unwrap());
+    let all = measured.work_off(stage, &mut records, levels).await.samples;
+    let (after, wall) = (enrichers.user_and_system(), begun.elapsed());
+    let [user, system] = [after[0] - before[0], after[1] - before[1]];
+    let seconds = user + system;
+    let flows = f64::from(u32::try_from(all - done).unwrap());
     println!(
-        "{processes} processes, {} partitions: {flows} flows, {:.0} flows/s a core ({:.2} s of processor time a million), {:.1} s in all, sums exact",
+        "{processes} processes, {} partitions, {warm_up} windows before: {flows} flows, {:.0} flows/s a core ({:.2} s of processor time a million, of it {:.2} in the kernel), {:.1} s in all, sums exact",
         settings.raw_partitions,
         flows / seconds,
         seconds * 1e6 / flows,
+        system * 1e6 / flows,
         wall.as_secs_f64(),
     );
 }

@@ -55,6 +55,9 @@ enum What {
         /// Enricher processes
         #[arg(long, default_value_t = 1)]
         processes: u32,
+        /// Windows before, whose processor time does not count: what processes do once for their memory is over then
+        #[arg(long, default_value_t = 0)]
+        warm_up: u32,
     },
     /// One enricher over a Kafka, in real time (tick 1 s, window 5 s): from the last batch that completes a generation to
     /// its records
@@ -205,13 +208,13 @@ fn storage(load: &Load) {
     }
 }
 
-/// A backlog for so many processes, or traffic as it happens.
-fn over_kafka(load: &Load, kafka: Option<&str>, processes: Option<u32>) {
+/// A backlog with so many windows before it for so many processes, or traffic as it happens.
+fn over_kafka(load: &Load, kafka: Option<&str>, backlog: Option<(u32, u32)>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = load.cluster(&format!("load-{}", kafka::now()));
         let mut settings = load.settings(&cluster.name);
-        if processes.is_none() {
+        if backlog.is_none() {
             let small = RecordSettings::small(&cluster.name);
             settings.live = true;
             (settings.tick, settings.window, settings.grace) = (small.tick, small.window, small.grace);
@@ -221,9 +224,10 @@ fn over_kafka(load: &Load, kafka: Option<&str>, processes: Option<u32>) {
         let timing = Timing { tick: settings.tick, window: settings.window };
         let mut window = Window::new(&cluster, timing, &load.mix());
         let stage = kafka::Stage::new(kafka).await;
-        match processes {
-            Some(count) => {
-                kafka::throughput(&stage, &cluster, &settings, &mut window, (load.windows, count)).await;
+        match backlog {
+            Some((warm_up, count)) => {
+                let counts = (warm_up, load.windows, count);
+                kafka::throughput(&stage, &cluster, &settings, &mut window, counts).await;
             }
             None => kafka::latency(&stage, &cluster, &settings, &mut window, load.windows).await,
         }
@@ -240,7 +244,9 @@ fn main() {
         }
         Some(What::Storage(load)) => storage(&load),
         Some(What::Records { load, folder }) => show(&load, &load.run(false, Some(folder))),
-        Some(What::Kafka { load, kafka, processes }) => over_kafka(&load, kafka.as_deref(), Some(processes)),
+        Some(What::Kafka { load, kafka, processes, warm_up }) => {
+            over_kafka(&load, kafka.as_deref(), Some((warm_up, processes)));
+        }
         Some(What::Latency { load, kafka }) => over_kafka(&load, kafka.as_deref(), None),
         Some(What::Flows { load, kafka, topic }) => {
             let (cluster, settings) = (load.cluster("local"), load.settings("local"));
