@@ -22,6 +22,9 @@ mod tests;
 
 /// How long to wait before a delivery is begun again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long the next tick, or part of one, is left with its source while one is on its way: not for long, since the source has more to
+/// do, but a part that is made meanwhile takes memory, and Kafka usually answers within that.
+const BRIEF: Duration = Duration::from_millis(20);
 /// While Kafka is away batches stay with the client, in order, for as long as it takes.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
@@ -118,6 +121,8 @@ pub async fn publish(
 ) -> anyhow::Result<Published> {
     let mut producer_settings = ProducerSettings::new(format!("weir-agent-{}", settings.identity.node));
     producer_settings.delivery_timeout = DELIVERY_TIMEOUT;
+    // Each batch is sent once the one before is written: there is no company to wait for.
+    producer_settings.linger = Duration::ZERO;
     let producer = log.producer(&producer_settings)?;
     let target = Target {
         topic: topics::raw(&settings.identity.cluster).into(),
@@ -130,6 +135,7 @@ pub async fn publish(
     let mut published = Published::default();
     let mut current: Option<Sending> = None;
     let mut deadline: Option<Instant> = None;
+    let mut begun = Instant::now();
     loop {
         if current.is_none() {
             match buffer.pop() {
@@ -138,6 +144,7 @@ pub async fn publish(
                         ledger.begun(mark);
                     }
                     current = begin(&mut accounting, tick, &target, &producer, stats);
+                    begun = Instant::now();
                 }
                 None if deadline.is_some() => break,
                 None => {}
@@ -145,8 +152,10 @@ pub async fn publish(
         }
         stats.buffered.set(i64::try_from(buffer.weight()).unwrap_or(i64::MAX));
         stats.merged.set(i64::try_from(buffer.merged()).unwrap_or(i64::MAX));
+        let is_late = begun.elapsed() >= BRIEF;
+        let waits = current.is_some() && (settings.lossless || !is_late);
         tokio::select! {
-            tick = ticks.recv(), if deadline.is_none() && !(settings.lossless && current.is_some()) => match tick {
+            tick = ticks.recv(), if deadline.is_none() && !waits => match tick {
                 Some(tick) => buffer.push(tick),
                 None => deadline = Some(Instant::now() + settings.drain),
             },
@@ -160,6 +169,7 @@ pub async fn publish(
                 }
                 health.set_ready("kafka", outcome.undelivered == 0, "the last batch was not written");
             }
+            () = tokio::time::sleep_until(begun + BRIEF), if current.is_some() && !is_late => {}
             () = until(deadline) => {
                 tracing::warn!("stopping with ticks that Kafka has not acknowledged");
                 break;

@@ -16,8 +16,8 @@ use weir_schemas::raw::Origin;
 use weir_service::{Health, HintExt, Metrics};
 use weir_stream::Log;
 
-/// Ticks between the capture's thread and the publisher, which takes them at once into its own bounded buffer.
-const CHANNEL: usize = 16;
+/// Ticks, or parts, between the capture's thread and the publisher, which takes them into its own bounded buffer.
+const CHANNEL: usize = 1;
 
 /// Captures this node's connections and publishes them to the cluster's raw topic until `stop`; the last, partial tick
 /// is published too.

@@ -8,6 +8,7 @@ use crate::abi::{
     HOOK_HOST_IN, HOOK_HOST_OUT, HOOK_LO_IN, HOOK_LO_OUT, HOOK_POD_IN, HOOK_POD_OUT, Key,
 };
 use crate::tick::{Tick, add};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use weir_flow::Millis;
 use weir_flow::protocol::{ICMP, ICMPV6, TCP};
@@ -53,18 +54,18 @@ pub trait Surroundings {
 }
 
 /// What is remembered of a flow from tick to tick.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Remembered {
     bytes: u64,
     packets: u64,
     last: u64,
+    /// A connection's last packets have no socket any more that would name its process. Few flows have one at all.
+    process: Option<Box<[u8; 16]>>,
     /// Conversations started and not ended, where only silence ends them.
-    open: u64,
-    host: bool,
+    open: u32,
     ifindex: u32,
-    /// A connection's last packets have no socket any more that would name its process.
-    process: [u8; 16],
     sampling: u32,
+    host: bool,
     underlay: bool,
 }
 
@@ -232,9 +233,13 @@ impl Assembler {
     }
 
     fn remember(&mut self, key: &Key, flow: &Flow, host: bool) -> Remembered {
-        let fresh = Remembered::default();
+        let mut beyond = Remembered::default();
         let room = self.known.len() < self.limit;
-        let mut entry = self.known.get(key).copied().unwrap_or(fresh);
+        let entry = match self.known.entry(*key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) if room => place.insert(Remembered::default()),
+            Entry::Vacant(_) => &mut beyond,
+        };
         entry.bytes = entry.bytes.saturating_add(flow.bytes);
         entry.packets = entry.packets.saturating_add(flow.packets);
         entry.last = entry.last.max(flow.last);
@@ -243,15 +248,12 @@ impl Assembler {
         entry.sampling = flow.sampling;
         entry.underlay = flow.flags & abi::FLOW_UNDERLAY != 0;
         if flow.process[0] != 0 {
-            entry.process = flow.process;
+            entry.process = Some(Box::new(flow.process));
         }
         if key.protocol != TCP {
-            entry.open = entry.open.saturating_add(u64::from(flow.started));
+            entry.open = entry.open.saturating_add(flow.started);
         }
-        if room || self.known.contains_key(key) {
-            self.known.insert(*key, entry);
-        }
-        entry
+        entry.clone()
     }
 
     /// Forgets flows that have been silent; the opener's direction says that its conversations ended.
@@ -264,7 +266,7 @@ impl Assembler {
             if known.open > 0 {
                 let flow = Flow { first: known.last, last: known.last, opener: abi::OPENER_SOURCE, ..Flow::default() };
                 let mut sample = sample(key, &flow, known, node.interface(known.ifindex).0, offset);
-                sample.ended = known.open;
+                sample.ended = u64::from(known.open);
                 if known.host && has_second_report(key) {
                     parts.push(Sample { point: Point::Host, end: opposite(sample.end), ..sample.clone() });
                 }
@@ -354,7 +356,7 @@ impl Assembler {
             ..Flow::default()
         };
         let fresh = Remembered { host, sampling: dropped.sampling, ..Remembered::default() };
-        let known = seen.map_or(fresh, |(_, known)| *known);
+        let known = seen.map_or(fresh, |(_, known)| known.clone());
         let mut sample = sample(&place, &flow, &known, node.interface(known.ifindex).0, offset);
         sample.translated = node.other_side(&direction(&place)).map(translated);
         Some(sample)

@@ -23,6 +23,8 @@ use weir_schemas::raw::DnsSample;
 const RESCAN: Duration = Duration::from_secs(1);
 /// The longest single sleep, which bounds how fast a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
+/// How often it is looked whether the publisher has taken a part.
+const TAKEN: Duration = Duration::from_millis(1);
 /// So many times the kernel's limit of flows is held here when flows are read before their tick ends.
 const HELD: usize = 8;
 /// A tick is handed on in parts of so many samples: one takes a few MB here, and far less than a message may have.
@@ -87,7 +89,14 @@ pub fn run(
         }
     }
     let mut wanted = true;
-    let mut send = |part| wanted = wanted && ticks.blocking_send(part).is_ok();
+    let mut send = |part: Tick| {
+        let more = part.more;
+        wanted = wanted && ticks.blocking_send(part).is_ok();
+        // The next part is made once this one is not in the way any more: each takes some MB.
+        while more && wanted && ticks.capacity() == 0 && !ticks.is_closed() {
+            std::thread::sleep(TAKEN);
+        }
+    };
     while cycle.until_end(stop)? {
         cycle.end_tick(&mut send)?;
         if ticks.is_closed() {

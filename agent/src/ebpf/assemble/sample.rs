@@ -64,11 +64,11 @@ pub(super) fn undelivered(seen: &Sample, dropped: &Dropped, offset: i128) -> Opt
 /// The host's report of what goes between a pod and the host itself, which no other interface sees: one packet, two ends,
 /// two reports.
 pub(super) fn other_end(sample: &Sample, known: &Remembered) -> Sample {
-    Sample { point: Point::Host, end: opposite(sample.end), process: process(&known.process), ..sample.clone() }
+    Sample { point: Point::Host, end: opposite(sample.end), process: process(known), ..sample.clone() }
 }
 
-fn process(name: &[u8; 16]) -> Option<String> {
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+fn process(known: &Remembered) -> Option<String> {
+    let name = known.process.as_ref()?.split(|byte| *byte == 0).next().unwrap_or_default();
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
@@ -120,7 +120,7 @@ pub(super) fn sample(key: &Key, flow: &Flow, known: &Remembered, interface: &str
         round_trip: None,
         pod_uid: None,
         container: None,
-        process: if point == Point::Host { process(&known.process) } else { None },
+        process: if point == Point::Host { process(known) } else { None },
         sampling: known.sampling.max(1),
     }
 }
