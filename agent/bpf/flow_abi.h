@@ -10,7 +10,7 @@
  * The version of all that is in this file: what one agent pinned is taken over only by an agent of the same version. It
  * grows whenever anything here changes; `abi.versions` holds which text each version is of.
  */
-#define WEIR_ABI_VERSION 3
+#define WEIR_ABI_VERSION 4
 
 /* Where a packet was seen. In the key of a flow: one flow seen at two hooks is two flows. */
 enum weir_hook {
@@ -219,6 +219,8 @@ struct weir_tuple {
 	__u8 zero[3];
 };
 
+#define WEIR_MESSAGES_SIZE (4 << 20)
+
 /* In the ring buffer: a packet's payload, of which `captured` bytes follow. */
 struct weir_message {
 	/* ns of CLOCK_MONOTONIC */
@@ -271,11 +273,17 @@ struct weir_count {
 enum weir_ledger_entry {
 	WEIR_LEDGER_SETTLED = 0,
 	WEIR_LEDGER_BEGUN = 1,
-	WEIR_LEDGER_ENTRIES = 2,
+	/* Of payloads that were given back to the ring buffer before they were told of: `read` alone. */
+	WEIR_LEDGER_PASSED = 2,
+	WEIR_LEDGER_ENTRIES = 3,
 };
 
 struct weir_ledger {
 	struct weir_count counted[WEIR_COUNTERS];
+	/* What payloads tell of the time before this, in ns of CLOCK_MONOTONIC, is in that tick or an earlier one. */
+	__u64 until;
+	/* So many payloads were read for that since the ring buffer was made. */
+	__u64 read;
 };
 
 /*
@@ -323,7 +331,8 @@ WEIR_ASSERT(__builtin_offsetof(struct weir_tuple, protocol) == 36);
 WEIR_ASSERT(sizeof(struct weir_message) == 80);
 WEIR_ASSERT(__builtin_offsetof(struct weir_message, flags) == 56);
 WEIR_ASSERT(sizeof(struct weir_count) == 16);
-WEIR_ASSERT(sizeof(struct weir_ledger) == 16 * WEIR_COUNTERS);
+WEIR_ASSERT(sizeof(struct weir_ledger) == 16 * WEIR_COUNTERS + 16);
+WEIR_ASSERT(__builtin_offsetof(struct weir_ledger, until) == 16 * WEIR_COUNTERS);
 WEIR_ASSERT(sizeof(struct weir_config) == 56);
 WEIR_ASSERT(__builtin_offsetof(struct weir_config, seed) == 8);
 #endif

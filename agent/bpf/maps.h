@@ -16,6 +16,17 @@
 #define GLOBAL __attribute__((noinline))
 #define INLINE static __always_inline
 
+/*
+ * WEIR_OLDER is for kernels before 5.13, where global functions take no pointers: there the verifier follows each call by itself,
+ * as it can where it does not have to guard against speculation as closely as later ones. Before 5.12 programs have no atomics but
+ * additions whose result nobody reads, hence no table of flows; before 5.11 they have no coarse clock.
+ */
+#ifdef WEIR_OLDER
+#undef GLOBAL
+#define GLOBAL static __attribute__((noinline, unused))
+#define bpf_ktime_get_coarse_ns bpf_ktime_get_ns
+#endif
+
 /* Set by the loader. Reasons are numbers of the running kernel, found by name in its BTF. */
 const volatile __u32 weir_reason_consumed = 1;
 const volatile __u32 weir_reason_not_specified = 2;
@@ -122,7 +133,7 @@ struct {
 /* struct weir_message */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, WEIR_MESSAGES_SIZE);
 } WEIR_MESSAGES SEC(".maps");
 
 /* Where a new flow is put together: it is too large for the stack beside the rest. Programs at tc hooks do not nest. */

@@ -21,8 +21,13 @@ INLINE void add(struct weir_flow *flow, const struct packet *p, __u64 now)
 	__sync_fetch_and_add(&flow->packets, p->packets);
 	if (now > flow->last)
 		flow->last = now;
-	if ((flow->tcp_flags & p->flags) != p->flags)
+	if ((flow->tcp_flags & p->flags) != p->flags) {
+#ifdef WEIR_OLDER
+		flow->tcp_flags |= p->flags;
+#else
 		__sync_fetch_and_or(&flow->tcp_flags, p->flags);
+#endif
+	}
 	if (p->stalled)
 		__sync_fetch_and_add(&flow->zero_windows, 1);
 	if (p->flags & TCP_RST)

@@ -46,6 +46,20 @@ GLOBAL int weir_join(struct weir_flow *flow, const struct weir_flow *fresh, cons
 	return 0;
 }
 
+#ifdef WEIR_OLDER
+
+INLINE struct weir_flow *seek(__u32 buffer, const struct weir_key *key)
+{
+	return find(buffer, key);
+}
+
+INLINE int weir_enter(const struct weir_key *key, struct weir_flow *fresh, const struct packet *p, __u64 now, __u32 buffer)
+{
+	return 0;
+}
+
+#else
+
 typedef __u32 __attribute__((may_alias)) word;
 typedef __u64 __attribute__((may_alias)) double_word;
 
@@ -195,5 +209,7 @@ GLOBAL int weir_enter(const struct weir_key *key, struct weir_flow *fresh, const
 	}
 	return 0;
 }
+
+#endif
 
 #endif

@@ -10,6 +10,7 @@ use aya::Pod;
 mod kernel;
 pub mod memory;
 mod netlink;
+mod ring;
 mod shared;
 mod table;
 #[cfg(test)]
@@ -17,10 +18,11 @@ mod tests;
 
 pub use kernel::{Config, drain_map, monotonic, random, wall_offset};
 pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
+pub use ring::{RING, Ring};
 pub use table::{SLOTS_MAX, SLOTS_MIN, Table};
 
 /// Version of this border, as `WEIR_ABI_VERSION`.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Ingress at the host side of a pod's veth pair.
 pub const HOOK_POD_IN: u8 = 0;
@@ -305,14 +307,16 @@ pub struct Message {
     pub length: u32,
     /// The payload's first bytes.
     pub payload: Vec<u8>,
+    /// Where it began in the ring buffer, in bytes since that was made.
+    pub position: u64,
 }
 
 impl Message {
     const HEADER: usize = 80;
 
-    /// Reads an entry of the ring buffer; nothing when it is too short for what it says of itself.
+    /// Reads an entry of the ring buffer that began at `position`; nothing when it is too short for what it says of itself.
     #[must_use]
-    pub fn read(entry: &[u8]) -> Option<Self> {
+    pub fn read(position: u64, entry: &[u8]) -> Option<Self> {
         let header = entry.get(..Self::HEADER)?;
         let bytes = |at: usize| -> Option<[u8; 16]> { header.get(at..at + 16)?.try_into().ok() };
         let number = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -337,6 +341,7 @@ impl Message {
             sampling: number(64)?,
             length: number(68)?,
             payload: entry.get(Self::HEADER..)?.get(..captured)?.to_vec(),
+            position,
         })
     }
 }
@@ -399,6 +404,8 @@ pub struct Count {
 pub const LEDGER_SETTLED: u32 = 0;
 /// Entry of `WEIR_LEDGER`: what may be.
 pub const LEDGER_BEGUN: u32 = 1;
+/// Entry of `WEIR_LEDGER`: payloads that were given back before they were told of.
+pub const LEDGER_PASSED: u32 = 2;
 
 /// `struct weir_ledger`: the counters by index, of both buffers and all CPUs.
 #[repr(C)]
@@ -406,6 +413,10 @@ pub const LEDGER_BEGUN: u32 = 1;
 pub struct Ledger {
     /// Each counter.
     pub counted: [Count; COUNTERS],
+    /// What payloads tell of the time before this, ns, is told.
+    pub until: u64,
+    /// Payloads read for that since the ring buffer was made.
+    pub read: u64,
 }
 
 const _: () = {
@@ -438,7 +449,8 @@ const _: () = {
     assert!(size_of::<Rule>() == 44);
     assert!(offset_of!(Rule, protocol) == 36);
     assert!(size_of::<Count>() == 16);
-    assert!(size_of::<Ledger>() == 16 * COUNTERS);
+    assert!(size_of::<Ledger>() == 16 * COUNTERS + 16);
+    assert!(offset_of!(Ledger, until) == 16 * COUNTERS);
 };
 
 // SAFETY: integers and arrays of integers in C layout without padding (the assertions above hold the sizes): every bit

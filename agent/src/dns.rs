@@ -43,6 +43,8 @@ pub struct Seen<'a> {
     pub sampling: u32,
     /// The payload's first bytes.
     pub payload: &'a [u8],
+    /// Where it stands in what it is read from, growing; 0 where nobody reads that again.
+    pub position: u64,
 }
 
 /// What was seen and not made a sample of, as counters.
@@ -97,6 +99,7 @@ struct Waiting {
     question: Question,
     time: u64,
     sampling: u32,
+    position: u64,
 }
 
 /// What a sample is of.
@@ -141,6 +144,8 @@ pub struct Tracker {
     running: HashMap<Key, Outcome>,
     /// Of the tick after the running one, whose packets come before the running one is taken.
     next: HashMap<Key, Outcome>,
+    /// Where the first stands of the questions behind `next`.
+    next_from: Option<u64>,
     counts: DnsCounts,
 }
 
@@ -153,6 +158,7 @@ impl Tracker {
             waiting: HashMap::new(),
             running: HashMap::new(),
             next: HashMap::new(),
+            next_from: None,
             counts: DnsCounts::default(),
         }
     }
@@ -161,6 +167,18 @@ impl Tracker {
     #[must_use]
     pub fn counts(&self) -> DnsCounts {
         self.counts
+    }
+
+    /// Right after a tick has ended: where the first stands of the questions of which no tick has told.
+    pub fn first_untold(&mut self) -> Option<u64> {
+        let waiting = self.waiting.values().map(|waiting| waiting.position).min();
+        waiting.into_iter().chain(self.next_from.take()).min()
+    }
+
+    /// Ends a tick of which somebody else has told: only questions that wait for their answer outlast it, and nothing is counted.
+    pub fn pass_over(&mut self, boundary: u64) {
+        self.end_tick(boundary);
+        self.counts = DnsCounts::default();
     }
 
     /// Takes a payload. What happens at `boundary` or later belongs to the tick after the running one.
@@ -202,7 +220,8 @@ impl Tracker {
             }
             (None, Some(question)) => {
                 self.counts.questions += 1;
-                let waiting = Waiting { question, time: seen.time, sampling: seen.sampling.max(1) };
+                let sampling = seen.sampling.max(1);
+                let waiting = Waiting { question, time: seen.time, sampling, position: seen.position };
                 self.ask(asked(seen.end, seen.source, seen.destination), waiting, boundary);
             }
             (None, None) => {}
@@ -243,6 +262,9 @@ impl Tracker {
             code: answer.map(|answer| answer.code),
         };
         self.counts.unanswered += u64::from(answer.is_none());
+        if time >= boundary {
+            self.next_from = self.next_from.into_iter().chain([waiting.position]).min();
+        }
         let tick = if time < boundary { &mut self.running } else { &mut self.next };
         if tick.len() >= self.limit && !tick.contains_key(&key) {
             self.counts.full += 1;

@@ -13,6 +13,7 @@ pub mod inherit;
 pub mod links;
 pub mod messages;
 pub mod probe;
+pub mod questions;
 pub mod reasons;
 pub mod run;
 pub mod schedule;

@@ -234,6 +234,7 @@ fn question_or_answer<'a>(captured: &'a Captured, packet: &Packet) -> Option<See
         protocol: packet.protocol,
         sampling: 1,
         payload,
+        position: 0,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Stats {
     pub inherited: Counter,
     /// Packets that it had taken from the kernel and are not certainly published.
     pub lost_at_restart: Counter,
+    /// DNS messages that a predecessor had read and not certainly published, and that cannot be read again.
+    pub payloads_lost_at_restart: Counter,
     /// Interfaces that could not be watched.
     pub attach_failures: Counter,
     /// Dropped packets of flows on interfaces that are not watched.
@@ -88,6 +90,10 @@ impl Stats {
             lost_at_restart: metrics.counter(
                 "weir_agent_restart_lost_packets",
                 "packets that the agent before had taken from the kernel and had not certainly published",
+            ),
+            payloads_lost_at_restart: metrics.counter(
+                "weir_agent_dns_restart_lost",
+                "DNS messages that the agent before had read and not certainly published, and that had to make room",
             ),
             attach_failures: metrics
                 .counter("weir_agent_attach_failures", "interfaces that could not be watched, see the log"),

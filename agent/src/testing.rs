@@ -1,7 +1,7 @@
 //! Values for the tests of this crate.
 
 use weir_flow::Address;
-use weir_schemas::raw::{Coarsening, End, OpenedBy, Point, Sample};
+use weir_schemas::raw::{Coarsening, DnsSample, End, OpenedBy, Point, Sample};
 
 /// A sample of flow number `flow`.
 pub(crate) fn sample(flow: u16, packets: u64, bytes: u64) -> Sample {
@@ -38,5 +38,29 @@ pub(crate) fn sample(flow: u16, packets: u64, bytes: u64) -> Sample {
         container: None,
         process: None,
         sampling: 1,
+    }
+}
+
+/// A question that was asked `count` times, and answered.
+pub(crate) fn question(count: u64) -> DnsSample {
+    let address = |text: &str| text.parse::<Address>().unwrap();
+    DnsSample {
+        point: Point::Pod,
+        end: End::Source,
+        interface: String::new(),
+        client: address("10.0.0.1"),
+        server: address("10.0.0.2"),
+        server_port: 53,
+        protocol: 17,
+        question: "example".to_owned(),
+        question_type: 1,
+        response_code: Some(0),
+        count,
+        latency: None,
+        answers: Vec::new(),
+        answers_more: 0,
+        pod_uid: None,
+        container: None,
+        process: None,
     }
 }

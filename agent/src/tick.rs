@@ -47,16 +47,32 @@ pub struct Tick {
     pub mark: Option<Mark>,
 }
 
-/// A source's counters at a moment, by index: what was counted until then is what is published or lost by then.
+/// How far a source has come at a moment: what was counted until then is what is published or lost by then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark(pub [Count; COUNTERS]);
+pub struct Mark {
+    /// The counters by index.
+    pub counts: [Count; COUNTERS],
+    /// The payloads.
+    pub told: Told,
+}
+
+/// How far payloads that may be DNS messages are told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What became of questions before this, ns of the kernel's clock, is told.
+    pub until: u64,
+    /// So many payloads were read for that since their ring buffer was made.
+    pub read: u64,
+    /// Where in it that begins which is needed to tell of what comes after: of questions that wait, and of what came later.
+    pub position: u64,
+}
 
 impl Mark {
     /// What each counter gained until `later`; nothing where it is not later.
     #[must_use]
     pub fn until(&self, later: &Self) -> [Count; COUNTERS] {
-        let mut gained = later.0;
-        for (gained, before) in gained.iter_mut().zip(&self.0) {
+        let mut gained = later.counts;
+        for (gained, before) in gained.iter_mut().zip(&self.counts) {
             gained.packets = gained.packets.saturating_sub(before.packets);
             gained.bytes = gained.bytes.saturating_sub(before.bytes);
         }
@@ -67,7 +83,7 @@ impl Mark {
     #[must_use]
     pub fn plus(&self, gained: &[Count; COUNTERS]) -> Self {
         let mut later = *self;
-        for (later, gained) in later.0.iter_mut().zip(gained) {
+        for (later, gained) in later.counts.iter_mut().zip(gained) {
             later.packets = later.packets.saturating_add(gained.packets);
             later.bytes = later.bytes.saturating_add(gained.bytes);
         }

@@ -20,7 +20,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weir_schemas::raw::{Point, RawBatch};
+use weir_schemas::raw::{End, Point, RawBatch};
 use world::{World, counter, is_root, sh};
 
 const LOCAL: &str = "127.0.0.1:0";
@@ -44,6 +44,11 @@ fn traffic() {
         assert!(TcpStream::connect_timeout(&nobody, Duration::from_millis(1_500)).is_err());
         return;
     }
+    match role.as_str() {
+        "names" => return answer(),
+        "asker" => return ask(),
+        _ => {}
+    }
     let mut random = StdRng::seed_from_u64(7);
     let sockets: Vec<UdpSocket> = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect();
     loop {
@@ -59,6 +64,37 @@ fn traffic() {
             let _ = socket.send_to(&vec![7; size], to);
         }
         std::thread::sleep(Duration::from_millis(if role == "flood" { 2 } else { 20 }));
+    }
+}
+
+/// Questions that [`ask`] asks, and how long it waits between two.
+const QUESTIONS: u16 = 900;
+const BETWEEN: Duration = Duration::from_millis(10);
+
+/// Answers each question with nothing but its code.
+fn answer() {
+    let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+    let mut buffer = [0; 512];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        buffer[2] |= 0x80;
+        socket.send_to(&buffer[..length], from).unwrap();
+    }
+}
+
+/// Asks for names that say when, in ms since the epoch.
+fn ask() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    for id in 0..QUESTIONS {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string();
+        let mut question = id.to_be_bytes().to_vec();
+        question.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0, u8::try_from(now.len()).unwrap()]);
+        question.extend(now.as_bytes());
+        question.extend([0, 0, 1, 0, 1]);
+        socket.send_to(&question, "10.240.2.2:53").unwrap();
+        socket.recv_from(&mut [0; 512]).unwrap();
+        std::thread::sleep(BETWEEN);
     }
 }
 
@@ -285,6 +321,59 @@ async fn agents_that_are_stopped_in_order_hand_over_without_a_gap_until_one_is_t
     println!("restart {restarts} times in order: passed {seen:?}, published {published:?}, lost {lost:?}");
     assert_eq!(published, seen);
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_while_no_agent_runs_is_told_by_the_next_once_and_when_it_was() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("wk", 240, "");
+    let bpffs = Bpffs::mount("weir-test-names");
+    let kafka = Kafka::start(LOCAL).await;
+    let pins = bpffs.pins();
+    let mut running = agent(&kafka.address, &pins, &[]);
+    wait_for("the agent watches nothing", || bpffs.links() == 4);
+    let mut names = world.within("b", "names");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut asker = world.within("a", "asker");
+    let _asks_on = asker.stdin.take();
+    let mut random = StdRng::seed_from_u64(number("WEIR_TEST_SEED", 1));
+    for in_order in [true, false, false, true].into_iter().cycle() {
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..1_800))).await;
+        if asker.try_wait().unwrap().is_some() {
+            break;
+        }
+        if in_order {
+            stop(running);
+        } else {
+            running.kill().unwrap();
+            running.wait().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..900))).await;
+        running = agent(&kafka.address, &pins, &[]);
+    }
+    assert!(asker.wait().unwrap().success());
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    stop(running);
+    detach(&pins);
+    names.kill().unwrap();
+    names.wait().unwrap();
+
+    let batches = kafka.batches().await;
+    for end in [End::Source, End::Destination] {
+        let mut told = BTreeMap::new();
+        for batch in &batches {
+            for asked in batch.dns.iter().filter(|asked| asked.point == Point::Pod && asked.end == end) {
+                assert_eq!((asked.count, asked.response_code, told.insert(&asked.question, 1)), (1, Some(0), None));
+                assert!((2_000..400_000).contains(&asked.latency.unwrap().sum), "{asked:?}");
+                let (at, span) = (asked.question.parse::<i64>().unwrap(), i64::from(batch.ticks) * batch.tick_length);
+                // Its tick is its answer's.
+                assert!((batch.tick - 400..batch.tick + span).contains(&at), "{at} in {} + {span}", batch.tick);
+            }
+        }
+        assert_eq!(told.len(), usize::from(QUESTIONS), "{end:?}");
+    }
 }
 
 /// How often a namespace's TCP sent segments again.

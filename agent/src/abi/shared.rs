@@ -21,12 +21,22 @@ impl Shared {
     /// # Errors
     /// mmap's error, e.g. `EINVAL` where the map is smaller.
     pub(super) fn map(map: BorrowedFd<'_>, offset: usize, length: usize) -> io::Result<Self> {
+        Self::map_with(map, offset, length, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// As [`Shared::map`], of what may only be read: its words are never stored to.
+    ///
+    /// # Errors
+    /// mmap's error.
+    pub(super) fn map_to_read(map: BorrowedFd<'_>, offset: usize, length: usize) -> io::Result<Self> {
+        Self::map_with(map, offset, length, libc::PROT_READ)
+    }
+
+    fn map_with(map: BorrowedFd<'_>, offset: usize, length: usize, access: libc::c_int) -> io::Result<Self> {
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address of the kernel's choice, of memory that lives as long as it is mapped.
-        let start = unsafe {
-            let access = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), offset)
-        };
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, map.as_raw_fd(), offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -54,6 +64,22 @@ impl Shared {
         // SAFETY: inside the mapping and aligned, as above; every bit pattern is a value of plain data, so that one that is
         // being written is a value, too.
         unsafe { self.start.add(offset).cast::<T>().read_volatile() }
+    }
+
+    /// Copies out the bytes at `offset` in the place of what `to` holds. Nobody may be writing there.
+    ///
+    /// # Panics
+    /// Where they are not all inside.
+    pub(super) fn copy(&self, offset: usize, length: usize, to: &mut Vec<u8>) {
+        assert!(
+            offset <= self.length && length <= self.length - offset,
+            "{offset} + {length} of {} bytes",
+            self.length
+        );
+        // SAFETY: inside the mapping, which lives as long as `self`; the caller says that nobody writes.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start.add(offset).as_ptr(), length) };
+        to.clear();
+        to.extend_from_slice(bytes);
     }
 }
 

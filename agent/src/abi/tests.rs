@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::VERSION;
+use super::{RING, VERSION};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
@@ -23,6 +23,8 @@ fn substance() -> String {
 fn both_sides_have_the_same_version() {
     let defined = HEADER.lines().find_map(|line| line.strip_prefix("#define WEIR_ABI_VERSION ")).unwrap();
     assert_eq!(defined.trim().parse(), Ok(VERSION));
+    let size = HEADER.lines().find_map(|line| line.strip_prefix("#define WEIR_MESSAGES_SIZE ")).unwrap();
+    assert_eq!((size, RING), ("(4 << 20)", 4 << 20));
 }
 
 #[test]

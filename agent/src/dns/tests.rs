@@ -48,7 +48,18 @@ fn seen(forth: bool, time: u64, payload: &[u8]) -> Seen<'_> {
     let (client, server) = ((address("10.0.0.7"), 40_000), (address("10.96.0.10"), 53));
     let (source, destination) = if forth { (client, server) } else { (server, client) };
     let end = if forth { End::Source } else { End::Destination };
-    Seen { time, point: Point::Pod, end, interface: 3, source, destination, protocol: 17, sampling: 1, payload }
+    Seen {
+        time,
+        point: Point::Pod,
+        end,
+        interface: 3,
+        source,
+        destination,
+        protocol: 17,
+        sampling: 1,
+        payload,
+        position: time,
+    }
 }
 
 fn samples(unnamed: Vec<Unnamed>) -> Vec<DnsSample> {

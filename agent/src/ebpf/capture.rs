@@ -4,14 +4,15 @@ use super::held;
 use super::links::{Link, Role, Selection};
 use super::reasons::Reasons;
 use crate::abi::{self, COUNTERS, Config, Connection, ConnectionKey, Count, DropKey, Dropped, Flow, Key};
-use crate::abi::{Message, Table, Tcp, TcpKey, Tuple};
+use crate::abi::{Table, Tcp, TcpKey, Tuple};
 use crate::ebpf::conntrack::Direction;
 use crate::rules::CaptureRule;
 use aya::Ebpf;
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray};
 use aya::programs::ProgramError;
 use ledger::Ledger;
-use object::{config, hash, load_object, open_pins, slots, table, typed};
+use object::{config, hash, load_object, open_pins, ring, slots, table, typed};
+use payloads::Payloads;
 use pins::Pins;
 pub use pins::detach;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -24,6 +25,7 @@ mod interfaces;
 pub mod ledger;
 mod object;
 mod optional;
+mod payloads;
 mod pins;
 mod programs;
 #[cfg(test)]
@@ -195,7 +197,7 @@ pub struct Capture {
     connections: BpfHashMap<MapData, ConnectionKey, Connection>,
     addresses: BpfHashMap<MapData, [u8; 16], u32>,
     fill: Array<MapData, u64>,
-    messages: RingBuf<MapData>,
+    payloads: Payloads,
     translations: MapData,
     /// Whether those of [`optional::TRANSLATING`] are loaded.
     translating: bool,
@@ -265,22 +267,19 @@ impl Capture {
             buffer("WEIR_FLOWS_0", "WEIR_DROPS_0", "WEIR_TCP_0")?,
             buffer("WEIR_FLOWS_1", "WEIR_DROPS_1", "WEIR_TCP_1")?,
         ];
+        let mut payloads = Payloads::new(&ring(&mut ebpf)?)?;
         let ledger = Ledger::new(typed(&mut ebpf, "WEIR_LEDGER")?);
-        let predecessor =
-            match &pins {
-                Some(pins) if pins.taken_over() => Some(ledger.marks().map_err(|source| CaptureError::Map {
-                    map: "WEIR_LEDGER",
-                    source: std::io::Error::other(source),
-                })?),
-                _ => None,
-            };
+        let (ledger, predecessor) = match &pins {
+            Some(pins) => ledger::pass_on(ledger, pins, &mut payloads)?,
+            None => (None, None),
+        };
         let mut capture = Self {
             attached: BTreeMap::new(),
             counts: typed(&mut ebpf, "WEIR_COUNTS")?,
             connections: typed(&mut ebpf, "WEIR_CONNECTIONS")?,
             addresses: typed(&mut ebpf, "WEIR_ADDRESSES")?,
             fill: typed(&mut ebpf, "WEIR_FILL")?,
-            messages: typed(&mut ebpf, "WEIR_MESSAGES")?,
+            payloads,
             translations: hash(&mut ebpf, "WEIR_TRANSLATIONS")?,
             translating,
             tunnels: typed(&mut ebpf, "WEIR_TUNNELS")?,
@@ -295,21 +294,12 @@ impl Capture {
             gone: VecDeque::new(),
             reasons: reasons.unwrap_or_default(),
             missing,
-            ledger: pins.as_ref().map(|pins| ledger.with_lock(pins.lock())),
+            ledger,
             predecessor,
             pins,
         };
         capture.refresh_tunnels(&[]);
         Ok(capture)
-    }
-
-    /// Hands each payload that the programs handed on since the last call to `each`.
-    pub fn messages(&mut self, mut each: impl FnMut(&Message)) {
-        while let Some(entry) = self.messages.next() {
-            if let Some(message) = Message::read(&entry) {
-                each(&message);
-            }
-        }
     }
 
     /// Hands each translated connection that packets showed since the last call to `each`: what its opener sends, and what the

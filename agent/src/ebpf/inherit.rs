@@ -3,7 +3,9 @@
 use super::assemble::Tuple;
 use super::capture::Drained;
 use super::capture::ledger::Inherited;
+use super::questions::Answered;
 use crate::abi::{COUNT_SEEN, COUNTERS, Count, Flow, Key};
+use crate::dns::Unnamed;
 use crate::tick::Mark;
 use std::collections::{BTreeMap, HashMap};
 use weir_flow::Millis;
@@ -21,8 +23,17 @@ pub struct Part {
     pub ticks: u32,
     /// What was counted, with a share of the counters: all parts together have them all.
     pub drained: Drained,
+    /// What was asked.
+    pub asked: Vec<Unnamed>,
     /// The counters once this part is published.
     pub mark: Mark,
+}
+
+/// What there is of one window.
+#[derive(Default)]
+struct Window {
+    flows: Vec<(Key, Flow)>,
+    answered: Option<Answered>,
 }
 
 /// How ticks lie: their length and that of windows in ms, and wall clock minus the kernel's in ns.
@@ -41,27 +52,38 @@ impl Grid {
         Millis::try_from((i128::from(time) + self.offset).div_euclid(super::run::NANOS)).unwrap_or(Millis::MAX)
     }
 
-    fn kernel(&self, time: Millis) -> u64 {
+    /// The start of the window that a time of the kernel's clock is in, ms since the epoch.
+    pub(super) fn window_of(&self, time: u64) -> Millis {
+        floor_to(self.wall(time), self.window)
+    }
+
+    /// A time in ns of the kernel's clock.
+    pub(super) fn kernel(&self, time: Millis) -> u64 {
         u64::try_from(i128::from(time) * super::run::NANOS - self.offset).unwrap_or(0)
     }
 }
 
-/// The parts of what was left, oldest first; at least one. No tick was told apart while nobody was there to set the next
+/// The parts of what was left, and of what payloads told, oldest first; at least one. No tick was told apart while nobody was there to set the next
 /// one's end, so that a flow is of the window of its last packet, whole.
 #[must_use]
-pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
-    let Inherited { drained, settled, .. } = inherited;
+pub fn parts(inherited: Inherited, answered: Vec<Answered>, grid: Grid, now: u64) -> Vec<Part> {
+    let Inherited { drained, settled, told, .. } = inherited;
     let Drained { flows, drops, tcp, beyond_table, counters } = drained;
-    let mut windows: BTreeMap<Millis, Vec<(Key, Flow)>> = BTreeMap::new();
+    let mut windows: BTreeMap<Millis, Window> = BTreeMap::new();
     for (key, flow) in flows {
-        windows.entry(floor_to(grid.wall(flow.last.max(flow.first)), grid.window)).or_default().push((key, flow));
+        windows.entry(grid.window_of(flow.last.max(flow.first))).or_default().flows.push((key, flow));
+    }
+    for one in answered {
+        let window = windows.entry(one.window).or_default();
+        window.answered = Some(one);
     }
     if windows.is_empty() {
-        windows.insert(floor_to(grid.wall(now), grid.window), Vec::new());
+        windows.insert(grid.window_of(now), Window::default());
     }
     let mut parts: Vec<Part> = Vec::with_capacity(windows.len());
-    for (window, mut flows) in windows {
-        let (start, ticks) = span(window, &flows, grid, now);
+    let mut told = told;
+    for (window, Window { mut flows, answered }) in windows {
+        let (start, ticks) = span(window, &flows, answered.as_ref(), grid, now);
         let begin = grid.kernel(start);
         for (_, flow) in &mut flows {
             flow.first = flow.first.max(begin);
@@ -70,7 +92,9 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
         let mut own = [Count::default(); COUNTERS];
         own[COUNT_SEEN] = seen(&flows);
         let drained = Drained { flows, counters: own, ..Drained::default() };
-        parts.push(Part { start, ticks, drained, mark: settled });
+        told = answered.as_ref().map_or(told, |answered| answered.told);
+        let asked = answered.map(|answered| answered.asked).unwrap_or_default();
+        parts.push(Part { start, ticks, drained, asked, mark: Mark { told, ..settled } });
     }
     // What is in no flow (losses) goes with the first part; drops and sockets' times with the last that has their flow.
     let later: Vec<Count> = parts.iter().skip(1).map(|part| part.drained.counters[COUNT_SEEN]).collect();
@@ -99,7 +123,7 @@ pub fn parts(inherited: Inherited, grid: Grid, now: u64) -> Vec<Part> {
     let mut mark = settled;
     for part in &mut parts {
         mark = mark.plus(&part.drained.counters);
-        part.mark = mark;
+        part.mark.counts = mark.counts;
     }
     parts
 }
@@ -123,10 +147,11 @@ impl FlowsOf {
     }
 }
 
-/// The ticks of a window that flows touch.
-fn span(window: Millis, flows: &[(Key, Flow)], grid: Grid, now: u64) -> (Millis, u32) {
-    let first = flows.iter().map(|(_, flow)| flow.first).min().unwrap_or(now);
-    let last = flows.iter().map(|(_, flow)| flow.last.max(flow.first)).max().unwrap_or(now);
+/// The ticks of a window that flows and payloads touch.
+fn span(window: Millis, flows: &[(Key, Flow)], answered: Option<&Answered>, grid: Grid, now: u64) -> (Millis, u32) {
+    let of_flows = flows.iter().map(|(_, flow)| (flow.first, flow.last.max(flow.first)));
+    let touched = of_flows.chain(answered.map(|answered| answered.span));
+    let (first, last) = touched.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1))).unwrap_or((now, now));
     let start = floor_to(grid.wall(first), grid.tick).max(window);
     let ticks = (floor_to(grid.wall(last), grid.tick) - start).max(0) / grid.tick + 1;
     (start, u32::try_from(ticks).unwrap_or(u32::MAX))

@@ -24,6 +24,7 @@ pub fn seen(message: &Message, bridged: bool) -> (Seen<'_>, Option<Seen<'_>>) {
         protocol: key.protocol,
         sampling: message.sampling.max(1),
         payload: &message.payload,
+        position: message.position,
     };
     let both = is_pod && !bridged && message.flags & abi::FLOW_HOST != 0;
     (one, both.then(|| Seen { point: Point::Host, end: opposite(one.end), ..one }))

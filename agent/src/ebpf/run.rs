@@ -6,13 +6,13 @@ use super::capture::{Capture, CaptureError, Drained, SETTLE};
 use super::conntrack::{Conntrack, Direction, Shown};
 use super::held::Held;
 use super::inherit;
-use super::messages;
+use super::questions::Questions;
 use super::schedule::Schedule;
 use crate::abi::{self, COUNTERS, ConnectionKey};
-use crate::dns::{Tracker, Unnamed};
+use crate::dns::Unnamed;
 use crate::local::Local;
 use crate::stats::Stats;
-use crate::tick::Tick;
+use crate::tick::{Mark, Tick, Told};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ struct Cycle<'a> {
     local: Local,
     conntrack: Option<Conntrack>,
     shown: Shown,
-    dns: Tracker,
+    questions: Questions,
     held: Held,
     assembler: Assembler,
     schedule: Schedule,
@@ -139,7 +139,7 @@ impl<'a> Cycle<'a> {
             local,
             conntrack,
             shown: Shown::new(remembered),
-            dns: Tracker::new(questions),
+            questions: Questions::new(questions),
             held: Held::new(most),
             assembler,
             boundary: kernel(schedule.end, offset),
@@ -167,8 +167,14 @@ impl<'a> Cycle<'a> {
     /// The ticks of what a predecessor left.
     fn inherit(&mut self, left: Inherited, grid: inherit::Grid) -> Vec<Tick> {
         let (now, unsure) = (abi::monotonic(), left.unsure);
+        self.stats.payloads_lost_at_restart.inc_by(left.lost_payloads);
+        let mut payloads = Vec::new();
+        self.capture.messages(|message| payloads.push(message));
+        let Self { capture, questions, .. } = self;
+        let is_bridged = |interface| capture.interface(interface).1;
+        let answered = questions.inherit(payloads, is_bridged, left.told, capture.position(), &grid);
         let mut ticks = Vec::new();
-        for part in inherit::parts(left, grid, now) {
+        for part in inherit::parts(left, answered, grid, now) {
             note(self.stats, &part.drained.counters);
             self.stats.beyond_table.inc_by(part.drained.beyond_table);
             let node = Node(&self.capture, self.conntrack.as_ref(), &self.shown);
@@ -178,6 +184,7 @@ impl<'a> Cycle<'a> {
                 self.stats.lost_at_restart.inc_by(lost.packets);
             }
             name(&mut tick, &mut self.local, self.stats);
+            tick.dns = name_questions(part.asked, &self.capture, &self.local);
             tick.mark = Some(part.mark);
             let found: u64 = tick.samples.iter().map(|sample| sample.packets).sum();
             self.stats.inherited.inc_by(found);
@@ -200,7 +207,7 @@ impl<'a> Cycle<'a> {
                 rescan(&mut self.capture, &mut self.local, self.stats)?;
                 self.rescanned = now;
             }
-            take_messages(&mut self.capture, &mut self.dns, self.boundary);
+            take_messages(&mut self.capture, &mut self.questions, self.boundary);
             follow(&mut self.conntrack, self.stats);
             let may_flush = now + 8 * nanos(SETTLE) < self.boundary && self.held.has_room();
             if may_flush && is_filling(&self.capture, self.active) {
@@ -222,18 +229,18 @@ impl<'a> Cycle<'a> {
         let now = abi::monotonic();
         let ended = self.schedule.advance(wall(self.boundary, self.offset), wall(now, self.offset));
         self.stats.overruns.inc_by(ended.overrun);
-        let idle = self.active;
+        let (idle, ending) = (self.active, self.boundary);
         self.active = 1 - self.active;
         self.boundary = kernel(self.schedule.end, self.offset);
         self.capture.set_boundary(self.boundary, self.active);
         let drained = self.held.with(self.capture.drain(idle)?);
         // After the flows: each was noted by the packet that made its flow.
         self.look_at_translations()?;
-        let asked = self.dns.end_tick(kernel(self.schedule.start, self.offset));
+        let (asked, told) = self.questions.end_tick(ending, self.capture.position());
         let when = When { start: ended.start, ticks: ended.ticks, offset: self.offset, now };
-        self.assemble(when, drained, asked, each);
+        self.assemble(when, drained, (asked, told), each);
         abi::memory::give_back();
-        self.stats.dns(self.dns.counts());
+        self.stats.dns(self.questions.counts());
         if let Some(conntrack) = &mut self.conntrack {
             conntrack.end_tick();
         }
@@ -247,6 +254,7 @@ impl<'a> Cycle<'a> {
     /// Hands on what is left of the running tick. What is pinned goes on counting, into the other buffer, for whoever comes
     /// next; everything else is detached first.
     fn finish(mut self, each: &mut dyn FnMut(Tick)) -> Result<(), CaptureError> {
+        let end = abi::monotonic();
         if self.capture.is_pinned() {
             self.capture.set_boundary(u64::MAX, 1 - self.active);
         } else {
@@ -255,18 +263,25 @@ impl<'a> Cycle<'a> {
         std::thread::sleep(SETTLE);
         let drained = self.held.with(self.capture.drain(self.active)?);
         self.look_at_translations()?;
-        take_messages(&mut self.capture, &mut self.dns, u64::MAX);
-        let asked = self.dns.finish();
+        let asked = if self.capture.is_pinned() {
+            // Whose answer is still to come is the next one's to tell.
+            take_messages(&mut self.capture, &mut self.questions, end);
+            self.questions.end_tick(end, self.capture.position())
+        } else {
+            take_messages(&mut self.capture, &mut self.questions, u64::MAX);
+            (self.questions.finish(), Told::default())
+        };
         let when = When { start: self.schedule.start, ticks: 1, offset: self.offset, now: abi::monotonic() };
         self.assemble(when, drained, asked, each);
-        self.stats.dns(self.dns.counts());
+        self.stats.dns(self.questions.counts());
         Ok(())
     }
 
-    fn assemble(&mut self, when: When, drained: Drained, asked: Vec<Unnamed>, each: &mut dyn FnMut(Tick)) {
+    fn assemble(&mut self, when: When, drained: Drained, asked: (Vec<Unnamed>, Told), each: &mut dyn FnMut(Tick)) {
         note(self.stats, &drained.counters);
         self.stats.beyond_table.inc_by(drained.beyond_table);
-        let mark = self.capture.mark();
+        let (asked, told) = asked;
+        let mark = Mark { told, ..self.capture.mark() };
         let Self { capture, conntrack, shown, assembler, local, stats, .. } = self;
         let mut asked = Some(asked);
         assembler.parts(when, drained, &Node(capture, conntrack.as_ref(), shown), PART, |mut part| {
@@ -314,15 +329,11 @@ fn flush_early(capture: &mut Capture, held: &mut Held, boundary: u64, active: us
 }
 
 /// Reads what the kernel programs handed on. What came at `boundary` or later is of the next tick.
-fn take_messages(capture: &mut Capture, dns: &mut Tracker, boundary: u64) {
+fn take_messages(capture: &mut Capture, questions: &mut Questions, boundary: u64) {
     let mut messages = Vec::new();
-    capture.messages(|message| messages.push(message.clone()));
+    capture.messages(|message| messages.push(message));
     for message in &messages {
-        let (one, other) = messages::seen(message, capture.interface(message.ifindex).1);
-        dns.observe(&one, boundary);
-        if let Some(other) = other {
-            dns.observe(&other, boundary);
-        }
+        questions.take(message, capture.interface(message.ifindex).1, boundary);
     }
 }
 

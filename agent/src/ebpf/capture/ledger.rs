@@ -1,24 +1,44 @@
 //! What is remembered with pinned maps for whoever comes next: up to where ticks are on the topic.
 
+use super::payloads::Payloads;
+use super::pins::Pins;
 use super::{Capture, CaptureError, Drained, SETTLE};
 use crate::abi::{self, COUNT_FILTERED, COUNT_MAP_FULL, COUNT_PARSE, COUNT_SAMPLED_OUT, COUNT_SEEN, COUNTERS, Count};
 use crate::ebpf::held::Held;
-use crate::tick::Mark;
+use crate::tick::{Mark, Told};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Up to which position in the ring buffer of payloads all is told of on the topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settled(Arc<AtomicU64>);
+
+impl Settled {
+    pub(super) fn position(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// The entries that outlive a process.
 pub struct Ledger {
     map: Array<MapData, abi::Ledger>,
+    settled: Settled,
     /// Whoever may still write here has the pins, and nobody else.
     _lock: Option<Arc<File>>,
 }
 
 impl Ledger {
     pub(super) fn new(map: Array<MapData, abi::Ledger>) -> Self {
-        Self { map, _lock: None }
+        Self { map, settled: Settled::default(), _lock: None }
+    }
+
+    /// The one that is pinned in a folder.
+    pub(super) fn pinned(folder: &Path) -> Result<Self, MapError> {
+        let map = MapData::from_pin(folder.join("WEIR_LEDGER"))?;
+        Ok(Self::new(Array::try_from(Map::Array(map))?))
     }
 
     /// Keeps the pins' lock as long as this is there.
@@ -26,14 +46,34 @@ impl Ledger {
         Self { _lock: Some(lock), ..self }
     }
 
+    /// What follows the settled entry.
+    pub(super) fn settled(&self) -> Settled {
+        self.settled.clone()
+    }
+
+    /// So many payloads were given back before they were told of.
+    pub(super) fn passed(&mut self, read: u64) {
+        let told = Told { read, ..Told::default() };
+        self.write(abi::LEDGER_PASSED, &Mark { told, ..Mark::default() });
+    }
+
     /// Up to where a predecessor's ticks are certainly on the topic, and may be.
     pub(super) fn marks(&self) -> Result<Marks, MapError> {
-        let read = |entry: u32| self.map.get(&entry, 0).map(|ledger| Mark(ledger.counted));
-        Ok(Marks { settled: read(abi::LEDGER_SETTLED)?, begun: read(abi::LEDGER_BEGUN)? })
+        let read = |entry: u32| {
+            self.map.get(&entry, 0).map(|ledger| Mark {
+                counts: ledger.counted,
+                told: Told { until: ledger.until, read: ledger.read, position: 0 },
+            })
+        };
+        Ok(Marks {
+            settled: read(abi::LEDGER_SETTLED)?,
+            begun: read(abi::LEDGER_BEGUN)?,
+            passed: read(abi::LEDGER_PASSED)?.told.read,
+        })
     }
 
     fn write(&mut self, entry: u32, mark: &Mark) {
-        if let Err(error) = self.map.set(entry, abi::Ledger { counted: mark.0 }, 0) {
+        if let Err(error) = self.map.set(entry, entry_of(mark), 0) {
             weir_service::rate_limited!(warn, error = %error, "not noted what is published: after a kill it counts as lost");
         }
     }
@@ -46,14 +86,48 @@ impl crate::publish::Ledger for Ledger {
 
     fn settled(&mut self, mark: &Mark) {
         self.write(abi::LEDGER_SETTLED, mark);
+        // What is not told of by then is behind it.
+        self.settled.0.fetch_max(mark.told.position, Ordering::AcqRel);
     }
 }
 
-/// The two entries, as a predecessor left them.
+fn entry_of(mark: &Mark) -> abi::Ledger {
+    abi::Ledger { counted: mark.counts, until: mark.told.until, read: mark.told.read }
+}
+
+/// The entries, as a predecessor left them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marks {
     settled: Mark,
     begun: Mark,
+    /// Payloads that were read and given back, told of or not.
+    passed: u64,
+}
+
+impl Marks {
+    /// How many payloads a predecessor had read that are told of, or are not there to be read again.
+    pub(super) fn read(&self) -> u64 {
+        self.begun.told.read.max(self.passed)
+    }
+
+    /// Of those, how many are not certainly told of.
+    fn lost(&self) -> u64 {
+        self.read().saturating_sub(self.settled.told.read)
+    }
+}
+
+/// The ledger for whoever publishes, where maps outlive the process, and what a predecessor left in it; `payloads` are kept until
+/// they are told of.
+pub(super) fn pass_on(
+    ledger: Ledger,
+    pins: &Pins,
+    payloads: &mut Payloads,
+) -> Result<(Option<Ledger>, Option<Marks>), CaptureError> {
+    let failed = |source: MapError| CaptureError::Map { map: "WEIR_LEDGER", source: std::io::Error::other(source) };
+    let predecessor = if pins.taken_over() { Some(ledger.marks().map_err(failed)?) } else { None };
+    let again = Ledger::pinned(pins.folder()).map_err(failed)?;
+    payloads.keep(ledger.settled(), again, predecessor.map_or(0, |marks| marks.read()));
+    Ok((Some(ledger.with_lock(pins.lock())), predecessor))
 }
 
 /// One counter's value over all CPUs.
@@ -68,7 +142,7 @@ pub(super) fn sum(counts: &PerCpuArray<MapData, Count>, entry: u32) -> Result<Co
 pub(super) fn unpublished(folder: &Path) -> Result<Count, MapError> {
     let pinned = |name: &str| MapData::from_pin(folder.join(name));
     let counts = PerCpuArray::try_from(Map::PerCpuArray(pinned("WEIR_COUNTS")?))?;
-    let ledger = Ledger::new(Array::try_from(Map::Array(pinned("WEIR_LEDGER")?))?);
+    let ledger = Ledger::pinned(folder)?;
     let mut seen = Count::default();
     for buffer in 0..2 {
         let entry = u32::try_from(buffer * COUNTERS + COUNT_SEEN).unwrap_or(u32::MAX);
@@ -76,7 +150,7 @@ pub(super) fn unpublished(folder: &Path) -> Result<Count, MapError> {
         seen.packets = seen.packets.wrapping_add(half.packets);
         seen.bytes = seen.bytes.wrapping_add(half.bytes);
     }
-    let published = ledger.marks()?.settled.0[COUNT_SEEN];
+    let published = ledger.marks()?.settled.counts[COUNT_SEEN];
     Ok(Count {
         packets: seen.packets.saturating_sub(published.packets),
         bytes: seen.bytes.saturating_sub(published.bytes),
@@ -92,6 +166,10 @@ pub struct Inherited {
     pub unsure: Count,
     /// The counters as of the last tick that is certainly on the topic.
     pub settled: Mark,
+    /// What payloads tell of the time before is told, or may be.
+    pub told: Told,
+    /// Payloads that were read and are not certainly told of, and that nobody can read again.
+    pub lost_payloads: u64,
 }
 
 impl Capture {
@@ -103,7 +181,7 @@ impl Capture {
             sum.packets = one.packets.wrapping_add(other.packets);
             sum.bytes = one.bytes.wrapping_add(other.bytes);
         }
-        Mark(sums)
+        Mark { counts: sums, told: Told::default() }
     }
 
     /// Hands out the ledger, once; none where nothing outlives the process.
@@ -117,7 +195,8 @@ impl Capture {
     /// # Errors
     /// When a map cannot be read.
     pub fn inherit(&mut self) -> Result<Option<Inherited>, CaptureError> {
-        let Some(Marks { settled, begun }) = self.predecessor.take() else { return Ok(None) };
+        let Some(marks) = self.predecessor.take() else { return Ok(None) };
+        let Marks { settled, begun, .. } = marks;
         let mut held = Held::new(usize::MAX);
         let in_use = self.config.in_use(abi::monotonic());
         // Both buffers, and the one in use at last, so that what comes next goes to the first.
@@ -134,7 +213,9 @@ impl Capture {
         }
         let mut drained = held.take();
         drained.counters = settled.until(&self.mark());
-        Ok(Some(Inherited { unsure: unsure(&settled, &begun), drained, settled }))
+        let told = Told { read: marks.read(), ..begun.told };
+        let lost_payloads = marks.lost();
+        Ok(Some(Inherited { unsure: unsure(&settled, &begun), drained, settled, told, lost_payloads }))
     }
 }
 

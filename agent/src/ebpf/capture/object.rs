@@ -107,6 +107,13 @@ pub(super) fn hash(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, Captu
     }
 }
 
+pub(super) fn ring(ebpf: &mut Ebpf) -> Result<MapData, CaptureError> {
+    match take(ebpf, "WEIR_MESSAGES")? {
+        Map::RingBuf(data) => Ok(data),
+        _ => Err(CaptureError::Map { map: "WEIR_MESSAGES", source: std::io::Error::other("not a ring buffer") }),
+    }
+}
+
 pub(super) fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,

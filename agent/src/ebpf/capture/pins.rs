@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 mod tests;
 
 /// The maps that a successor takes over; the others are made of settings, or are scratch.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 19] = [
     "WEIR_CONFIG",
     "WEIR_FLOWS_0",
     "WEIR_FLOWS_1",
@@ -29,6 +29,7 @@ const MAPS: [&str; 18] = [
     "WEIR_FILL",
     "WEIR_CONNECTIONS",
     "WEIR_TRANSLATIONS",
+    "WEIR_MESSAGES",
     "WEIR_PROCESSES",
     "WEIR_LEDGER",
     "WEIR_AT_DROP",
@@ -107,6 +108,11 @@ impl Pins {
     /// For whoever uses the pins beyond this.
     pub(super) fn lock(&self) -> Arc<File> {
         Arc::clone(&self.lock)
+    }
+
+    /// Where all of it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Each map to be pinned, and where.

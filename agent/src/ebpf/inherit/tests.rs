@@ -2,9 +2,12 @@
 
 use super::{Grid, Part, parts};
 use crate::abi::{COUNT_PARSE, COUNT_SEEN, COUNTERS, Count, DropKey, Dropped, Flow, Key, Tcp, TcpKey};
+use crate::dns::Unnamed;
 use crate::ebpf::capture::Drained;
 use crate::ebpf::capture::ledger::Inherited;
-use crate::tick::Mark;
+use crate::ebpf::questions::Answered;
+use crate::testing::question;
+use crate::tick::{Mark, Told};
 use proptest::prelude::*;
 
 /// Ticks of 1 s, windows of 5 s; the kernel's clock is 1 000 s behind.
@@ -21,8 +24,8 @@ fn inherited(flows: Vec<(Key, Flow)>, seen: u64, broken: u64) -> Inherited {
     counters[COUNT_SEEN] = Count { packets: seen, bytes: seen * 100 };
     counters[COUNT_PARSE] = Count { packets: broken, bytes: broken * 100 };
     let mut settled = Mark::default();
-    settled.0[COUNT_SEEN] = Count { packets: 7, bytes: 700 };
-    Inherited { drained: Drained { flows, counters, ..Drained::default() }, unsure: Count::default(), settled }
+    settled.counts[COUNT_SEEN] = Count { packets: 7, bytes: 700 };
+    Inherited { drained: Drained { flows, counters, ..Drained::default() }, settled, ..Inherited::default() }
 }
 
 fn packets(part: &Part) -> u64 {
@@ -32,7 +35,7 @@ fn packets(part: &Part) -> u64 {
 #[test]
 fn a_flow_is_of_the_window_of_its_last_packet() {
     let flows = vec![flow(1, 2, 4, 5), flow(2, 3, 6, 3), flow(3, 8, 8, 1)];
-    let parts = parts(inherited(flows, 20, 2), GRID, 9 * SECOND);
+    let parts = parts(inherited(flows, 20, 2), Vec::new(), GRID, 9 * SECOND);
     let told: Vec<_> = parts.iter().map(|part| (part.start, part.ticks, packets(part))).collect();
     assert_eq!(told, [(1_002_000, 3, 5), (1_005_000, 4, 4)]);
     // Before its window it has no first packet.
@@ -43,8 +46,8 @@ fn a_flow_is_of_the_window_of_its_last_packet() {
         (16, 2)
     );
     assert_eq!(parts[1].drained.counters[COUNT_SEEN], Count { packets: 4, bytes: 400 });
-    assert_eq!(parts[0].mark.0[COUNT_SEEN].packets, 7 + 16);
-    assert_eq!(parts[1].mark.0[COUNT_SEEN].packets, 7 + 20);
+    assert_eq!(parts[0].mark.counts[COUNT_SEEN].packets, 7 + 16);
+    assert_eq!(parts[1].mark.counts[COUNT_SEEN].packets, 7 + 20);
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn what_is_told_beside_a_flow_goes_where_the_flow_is() {
     // The flows are TCP's.
     left.drained.flows.iter_mut().for_each(|(key, _)| key.protocol = 6);
     left.drained.drops.iter_mut().for_each(|(key, _)| key.protocol = 6);
-    let parts = parts(left, GRID, 9 * SECOND);
+    let parts = parts(left, Vec::new(), GRID, 9 * SECOND);
     let told: Vec<(Vec<u16>, Vec<u16>)> = parts
         .iter()
         .map(|part| {
@@ -73,8 +76,30 @@ fn what_is_told_beside_a_flow_goes_where_the_flow_is() {
 }
 
 #[test]
+fn what_payloads_tell_goes_with_its_window_and_says_from_where_a_successor_reads() {
+    let answered = |window: i64, first: u64, last: u64, position: u64| Answered {
+        window,
+        span: (first * SECOND, last * SECOND),
+        asked: vec![Unnamed { sample: question(1), interface: 7, client_port: 1 }],
+        told: Told { until: last * SECOND, read: last, position },
+    };
+    let told = Told { until: 2, read: 1, position: 0 };
+    let left = Inherited { told, ..inherited(vec![flow(1, 2, 4, 5), flow(2, 12, 13, 3)], 8, 0) };
+    let parts = parts(left, vec![answered(1_005_000, 7, 9, 0), answered(1_010_000, 11, 11, 77)], GRID, 14 * SECOND);
+    let read: Vec<_> = parts.iter().map(|p| (p.start, p.ticks, packets(p), p.asked.len(), p.mark.told)).collect();
+    let of = |last: u64, position| Told { until: last * SECOND, read: last, position };
+    let expected = [
+        (1_002_000, 3, 5, 0, told),
+        (1_007_000, 3, 0, 1, of(9, 0)),
+        // Its first flow came after its first payload.
+        (1_011_000, 3, 3, 1, of(11, 77)),
+    ];
+    assert_eq!(read, expected);
+}
+
+#[test]
 fn where_nothing_is_left_the_counters_still_are() {
-    let parts = parts(inherited(Vec::new(), 9, 0), GRID, 12 * SECOND);
+    let parts = parts(inherited(Vec::new(), 9, 0), Vec::new(), GRID, 12 * SECOND);
     assert_eq!(parts.len(), 1);
     assert_eq!((parts[0].start, parts[0].ticks, parts[0].drained.counters[COUNT_SEEN].packets), (1_012_000, 1, 9));
 }
@@ -87,11 +112,11 @@ proptest! {
         let flows: Vec<_> =
             (0..).zip(&times).map(|(port, (first, long, packets))| flow(port, *first, first + long, *packets)).collect();
         let all: u64 = flows.iter().map(|(_, flow)| flow.packets).sum();
-        let parts = parts(inherited(flows, all + lost, 0), GRID, 90 * SECOND);
+        let parts = parts(inherited(flows, all + lost, 0), Vec::new(), GRID, 90 * SECOND);
         prop_assert_eq!(parts.iter().map(packets).sum::<u64>(), all);
         let seen: u64 = parts.iter().map(|part| part.drained.counters[COUNT_SEEN].packets).sum();
         prop_assert_eq!(seen, all + lost);
-        prop_assert_eq!(parts.last().unwrap().mark.0[COUNT_SEEN].packets, 7 + all + lost);
+        prop_assert_eq!(parts.last().unwrap().mark.counts[COUNT_SEEN].packets, 7 + all + lost);
         for part in &parts {
             let end = part.start + GRID.tick * i64::from(part.ticks);
             prop_assert_eq!(part.start.div_euclid(GRID.window), (end - 1).div_euclid(GRID.window));

@@ -4,7 +4,7 @@ use weir_schemas::raw::{End, Point};
 
 fn message(hook: u8, flags: u32) -> Message {
     let key = Key { source_port: 5_000, destination_port: 53, protocol: 17, hook, ..Key::default() };
-    Message { time: 1, key, flags, ifindex: 7, sampling: 0, length: 2, payload: vec![1, 2] }
+    Message { time: 1, key, flags, ifindex: 7, sampling: 0, length: 2, payload: vec![1, 2], position: 0 }
 }
 
 #[test]
