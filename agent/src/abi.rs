@@ -16,7 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use kernel::{Config, drain_map, monotonic, random, wall_offset};
+pub use kernel::{Config, drain_map, monotonic, raise_locked_memory, random, wall_offset};
 pub use netlink::{NetlinkEvents, netlink_dump, netlink_dump_of};
 pub use ring::{RING, Ring};
 pub use table::{SLOTS_MAX, SLOTS_MIN, Table};

@@ -31,6 +31,8 @@ static FILTER: Mutex<Option<Seccomp>> = Mutex::new(None);
 /// that they may start; what only loading needs is left to one thread of its own (see [`loading`]). To be called before
 /// there is a second thread, by a process that is an agent and nothing else. What cannot be given up is kept.
 pub fn reduce() {
+    // As long as that is allowed.
+    crate::abi::raise_locked_memory();
     // The bounding set first, since that takes a capability of its own; without it there is nothing to lose by it.
     for capability in caps::all() {
         if !KEPT.contains(&capability) {

@@ -38,7 +38,7 @@ pub async fn run(
     let options = settings.capture().map_err(|error| anyhow!(error)).hint("see docs/reference-settings.md, Agent")?;
     let loaded = tokio::task::spawn_blocking(move || privileges::loading(move || Capture::load(options)));
     let mut capture = loaded.await?.hint(
-        "capture needs Linux 6.1 or newer and CAP_BPF + CAP_NET_ADMIN: run as root, or give the program the capabilities with setcap",
+        "capture needs Linux 5.10 or newer and CAP_BPF + CAP_NET_ADMIN: run as root, or give the program the capabilities with setcap",
     )?;
     // What reading the kernel's type information took.
     abi::memory::give_back();

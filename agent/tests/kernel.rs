@@ -4,6 +4,7 @@
 #[path = "support/packets.rs"]
 mod packets;
 
+use aya::util::KernelVersion;
 use etherparse::IpNumber;
 use packets::{ethernet, fixtures, mutated};
 use std::collections::BTreeMap;
@@ -22,10 +23,20 @@ fn capture(include: &str) -> Option<Capture> {
     Some(Capture::load(Options::new(selection, 4096, 4096)).unwrap())
 }
 
+/// What is missing although this kernel has it: reasons of drops from Linux 5.17 on, a table from 5.13 on.
+fn missed(capture: &Capture) -> Vec<&str> {
+    let is_before = |minor| KernelVersion::current().unwrap() < KernelVersion::new(5, minor, 0);
+    let is_expected = |what: &str| {
+        (is_before(17) && what.starts_with("why packets are dropped"))
+            || (is_before(13) && what.starts_with("a table of flows"))
+    };
+    capture.missing().iter().map(|missing| missing.what.as_str()).filter(|what| !is_expected(what)).collect()
+}
+
 /// One with a table in front of the map of flows, and one with the map alone.
 fn both_kinds() -> Option<[Capture; 2]> {
     let with = capture("wa-none")?;
-    assert!(with.missing().is_empty(), "{:?}", with.missing());
+    assert!(missed(&with).is_empty(), "{:?}", with.missing());
     let selection = Selection { include: vec!["wa-none".to_owned()], exclude: Vec::new() };
     let without = Capture::load(Options { table: false, ..Options::new(selection, 4096, 4096) }).unwrap();
     Some([with, without])
@@ -34,7 +45,7 @@ fn both_kinds() -> Option<[Capture; 2]> {
 #[test]
 fn loopback_is_counted() {
     let Some(mut capture) = capture("lo") else { return };
-    assert!(capture.missing().is_empty(), "{:?}", capture.missing());
+    assert!(missed(&capture).is_empty(), "{:?}", capture.missing());
     let mut active = 0;
     capture.set_boundary(u64::MAX, active);
     assert!(capture.rescan().unwrap().is_empty());
@@ -450,7 +461,7 @@ fn the_base_capture_needs_no_more_than_two_capabilities() {
 /// A payload as the kernel programs hand it on.
 fn handed_on(capture: &mut Capture) -> Vec<abi::Message> {
     let mut all = Vec::new();
-    capture.messages(|message| all.push(message.clone()));
+    capture.messages(|message| all.push(message));
     all
 }
 

@@ -131,6 +131,14 @@ impl Config {
     }
 }
 
+/// Raises the limit of locked memory, as which Linux counts maps before 5.11. Where that is not allowed, or not needed, what is larger
+/// than the limit is refused by name.
+pub fn raise_locked_memory() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
 /// Random numbers that nobody else can know.
 ///
 /// # Errors

@@ -219,6 +219,7 @@ impl Capture {
     /// # Errors
     /// When the base capture cannot be loaded. Optional parts that cannot are in [`Capture::missing`].
     pub fn load(options: Options) -> Result<Self, CaptureError> {
+        abi::raise_locked_memory();
         let slots = if options.table { slots(options.flows_limit) } else { 0 };
         let mut interruptions = 0;
         loop {
@@ -237,6 +238,7 @@ impl Capture {
 
     fn load_with(options: Options, slots: u32) -> Result<Self, CaptureError> {
         let mut missing = Vec::new();
+        let slots = object::slots_here(slots, &mut missing);
         let pins = open_pins(&options, slots, &mut missing);
         let reasons = Reasons::of_kernel();
         let mut ebpf = load_object(&options, slots, &reasons, pins.as_ref())?;

@@ -28,8 +28,8 @@ pub fn features() -> Vec<Feature> {
     };
     let feature = |name, needs, problem| Feature { name, needs, problem };
     vec![
-        feature("connections of the host and its pods", "CAP_BPF, CAP_NET_ADMIN, Linux 6.1", base.clone()),
-        feature(TABLE, "as connections, Linux 5.12", missing(TABLE)),
+        feature("connections of the host and its pods", "CAP_BPF, CAP_NET_ADMIN, Linux 5.10", base.clone()),
+        feature(TABLE, "as connections, Linux 5.13", missing(TABLE)),
         feature("DNS questions and answers", "as connections", base.clone()),
         feature(DROPS, "CAP_PERFMON, kernel BTF, Linux 5.17", missing(DROPS)),
         feature(ROUND_TRIPS, "CAP_PERFMON, kernel BTF", missing(ROUND_TRIPS)),

@@ -1,17 +1,19 @@
 //! The object, loaded with its settings, and its maps.
 
 use super::pins::{self, Pins};
-use super::{CaptureError, Missing, Options, RESTARTS};
+use super::{CaptureError, Missing, Options, RESTARTS, TABLE};
 use crate::abi::{self, Config, Table};
 use crate::ebpf::reasons::Reasons;
 use aya::maps::{Map, MapData};
+use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-/// The object that `bpf/build.sh` makes.
+/// The objects that `bpf/build.sh` makes: for this kernel, and for those before Linux 5.13.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/flow.bpf.o");
+static OLDER: &[u8] = aya::include_bytes_aligned!("../../../bpf/older.bpf.o");
 
 /// How long a predecessor may take to publish its last ticks before its pins are taken over.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +36,15 @@ pub(super) fn open_pins(options: &Options, slots: u32, missing: &mut Vec<Missing
 /// Slots of each buffer of the table: a flow's neighbours are free more often than not when half of the limit is taken.
 pub(super) fn slots(flows_limit: u32) -> u32 {
     flows_limit.clamp(abi::SLOTS_MIN, abi::SLOTS_MAX).next_power_of_two()
+}
+
+/// As many where programs have the atomics that a table takes, else none.
+pub(super) fn slots_here(slots: u32, missing: &mut Vec<Missing>) -> u32 {
+    if slots == 0 || !is_older() {
+        return slots;
+    }
+    missing.push(Missing { what: TABLE.to_owned(), why: "it takes Linux 5.13".to_owned() });
+    0
 }
 
 pub(super) fn load_object(
@@ -72,7 +83,12 @@ pub(super) fn load_object(
     for (map, path) in pins.into_iter().flat_map(Pins::maps) {
         loader.map_pin_path(map, path);
     }
-    Ok(loader.load(OBJECT)?)
+    Ok(loader.load(if is_older() { OLDER } else { OBJECT })?)
+}
+
+/// Whether global functions take no pointers (Linux 5.13), and programs have no atomics for a table of flows (5.12).
+fn is_older() -> bool {
+    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 13, 0))
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
