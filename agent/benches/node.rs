@@ -1,8 +1,9 @@
 //! What an agent costs a node: `cargo bench --bench node` as root. A network namespace as a pod, the embedded broker in this
 //! process, the agent in one of its own.
 //!
-//! * flood: packets of 18 bytes that one sender gets over two veth pairs to a receiver's socket in a second of processor time, without and
-//!   with an agent, in turn.
+//! * flood: packets of 18 bytes that one sender gets over two veth pairs to a receiver's socket in a second of processor time: without
+//!   anything, with programs that do nothing where the agent's would be, and with an agent, in turn. Each is compared with the mean of
+//!   the two runs without anything around it.
 //! * flows: processor time and bytes on the topic for each flow, and resident memory, at some numbers of flows a tick.
 //!
 //! `-- flood` or `-- flows` alone runs one of them, `-- flows 100000` with that number alone. `--peer COMMAND` runs another agent, in the flood in ours' place, and
@@ -10,6 +11,8 @@
 //! flow and tick is taken to be one record of the topic `peer`, as NetObserv's is.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: prints a table, ends at the first surprise")]
 
+use aya::Ebpf;
+use aya::programs::{SchedClassifier, TcAttachType};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,9 +27,9 @@ use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, R
 /// The topic of another agent.
 const PEER: &str = "peer";
 const ROLE: &str = "WEIR_BENCH_ROLE";
-/// Pairs of runs of the flood, and how long each lasts.
-const ROUNDS: usize = 7;
-const FLOOD: Duration = Duration::from_secs(4);
+/// Turns of the flood, and how long each run lasts.
+const ROUNDS: usize = 15;
+const FLOOD: Duration = Duration::from_secs(2);
 /// The cluster's tick.
 const TICK: Duration = Duration::from_secs(5);
 /// Ticks of each number of flows that are measured.
@@ -65,9 +68,10 @@ impl World {
             .output();
     }
 
-    /// This program in a namespace.
-    fn within(namespace: &str, role: &str) -> Child {
-        Command::new("nsenter")
+    /// This program in a namespace, on the processors of a list as taskset(1) reads it.
+    fn within(namespace: &str, processors: &str, role: &str) -> Child {
+        Command::new("taskset")
+            .args(["-c", processors, "nsenter"])
             .arg(format!("--net=/run/netns/{namespace}"))
             .arg(std::env::current_exe().unwrap())
             .env(ROLE, role)
@@ -253,9 +257,15 @@ impl Drop for Agent {
 /// Packets over the veth pair for each second of the sender's processor time, in which the receiving end is, too: as many as
 /// in a second where nothing else wants the processor.
 fn rate(sender: &Child) -> f64 {
-    let (time, packets) = (processor_time(sender), received());
+    let (time, packets) = (running_time(sender), received());
     std::thread::sleep(FLOOD);
-    f64::from(u32::try_from(received() - packets).unwrap()) / (processor_time(sender) - time)
+    f64::from(u32::try_from(received() - packets).unwrap()) / (running_time(sender) - time)
+}
+
+/// Time that the only busy thread of a process, its first, had a processor, s: to the nanosecond.
+fn running_time(process: &Child) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", process.id())).unwrap();
+    text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 /// User and system time of a process, s.
@@ -276,37 +286,55 @@ fn overflowed() -> u64 {
     value.parse().unwrap()
 }
 
-fn flood(kafka: &str, peer: Option<&str>) {
-    let receiver = World::within("wb-b", "receiver");
-    let (passed, lost) = (received(), overflowed());
-    let sender = World::within("wb-a", "flood");
-    std::thread::sleep(Duration::from_secs(1));
-    let mut ratios = Vec::new();
-    for _ in 0..ROUNDS {
-        let alone = rate(&sender);
-        let with = match peer {
-            None => {
-                let _agent = Agent::start(kafka, 0);
-                rate(&sender)
-            }
-            Some(command) => {
-                let _agent = Agent::start_peer(kafka, command);
-                rate(&sender)
-            }
-        };
-        println!(
-            "flood: {alone:.0} packets/s alone, {with:.0} with the agent: {:.1} % less",
-            (1.0 - with / alone) * 100.0
-        );
-        ratios.push(1.0 - with / alone);
+/// Programs that do nothing at both hooks of the interface that the agent watches, for as long as this lives.
+struct Empty(#[allow(dead_code, reason = "held")] Ebpf);
+
+impl Empty {
+    fn attach() -> Self {
+        let mut ebpf = Ebpf::load(aya::include_bytes_aligned!("../bpf/flow.bpf.o")).unwrap();
+        let program: &mut SchedClassifier = ebpf.program_mut("weir_nothing").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+            program.attach("wb-va", direction).unwrap();
+        }
+        Self(ebpf)
     }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "flood: median {:.1} % less; {} of {} packets found the receiver's buffer full",
-        ratios[ratios.len() / 2] * 100.0,
-        overflowed() - lost,
-        received() - passed
-    );
+}
+
+fn flood(kafka: &str, peer: Option<&str>) {
+    // On one processor the receiver would find no time to read what the sender sends, and drops would be measured.
+    let receiver = World::within("wb-b", "1", "receiver");
+    let (passed, lost) = (received(), overflowed());
+    let sender = World::within("wb-a", "0", "flood");
+    std::thread::sleep(Duration::from_secs(1));
+    let (mut empty, mut agent) = (Vec::new(), Vec::new());
+    let mut alone = rate(&sender);
+    for round in 0..ROUNDS {
+        let less = |before: f64, with: f64, after: f64| (1.0 - with * 2.0 / (before + after)) * 100.0;
+        let with_empty = {
+            let _empty = Empty::attach();
+            rate(&sender)
+        };
+        let between = rate(&sender);
+        let with_agent = {
+            let _agent = peer.map_or_else(|| Agent::start(kafka, 0), |command| Agent::start_peer(kafka, command));
+            rate(&sender)
+        };
+        let after = rate(&sender);
+        empty.push(less(alone, with_empty, between));
+        agent.push(less(between, with_agent, after));
+        println!(
+            "flood: {between:.0} packets/s alone, {:.1} % less with programs that do nothing, {:.1} % less with the agent",
+            empty[round], agent[round]
+        );
+        alone = after;
+    }
+    for (name, mut all) in [("programs that do nothing", empty), ("the agent", agent)] {
+        all.sort_by(f64::total_cmp);
+        let quartiles: Vec<String> = (1..4).map(|n| format!("{:.1}", all[all.len() * n / 4])).collect();
+        println!("flood: with {name} {} % less (quartiles)", quartiles.join(", "));
+    }
+    println!("flood: {} of {} packets found the receiver's buffer full", overflowed() - lost, received() - passed);
     end(sender);
     end(receiver);
 }
@@ -314,7 +342,7 @@ fn flood(kafka: &str, peer: Option<&str>) {
 async fn flows(number: usize) {
     let kafka = Kafka::start().await;
     let agent = Agent::start(&kafka.address, number);
-    let sender = World::within("wb-a", &format!("flows {number}"));
+    let sender = World::within("wb-a", "0-1023", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
     let before = processor_time(&agent.0);
     let (bytes_before, batches_before) = kafka.raw().await;
@@ -346,7 +374,7 @@ async fn peer_flows(number: usize, command: &str) {
     let kafka = Kafka::start().await;
     kafka.log.ensure_topics(&[TopicSpec::new(PEER, 1)]).await.unwrap();
     let agent = Agent::start_peer(&kafka.address, command);
-    let sender = World::within("wb-a", &format!("flows {number}"));
+    let sender = World::within("wb-a", "0-1023", &format!("flows {number}"));
     tokio::time::sleep(TICK * 2).await;
     let (time, bytes, records) = (processor_time(&agent.0), size(kafka.folder.path()), kafka.records(PEER).await.len());
     tokio::time::sleep(TICK * TICKS).await;
