@@ -1,5 +1,6 @@
-//! A map by address: IPv4 addresses, which are most, take four bytes of a key.
+//! Addresses as numbers.
 
+use crate::index::Key;
 use foldhash::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use weir_flow::Address;
@@ -17,39 +18,13 @@ pub(crate) fn address_of(number: u128) -> Address {
     Address::new(IpAddr::V6(Ipv6Addr::from(number)))
 }
 
-/// A map by address.
-#[derive(Debug)]
-pub(crate) struct AddressMap<V> {
-    four: HashMap<u32, V>,
-    /// By the two halves, because a number of 128 bits would align the whole entry to 16 bytes.
-    six: HashMap<(u64, u64), V>,
-}
-
-impl<V> Default for AddressMap<V> {
-    fn default() -> Self {
-        Self { four: HashMap::default(), six: HashMap::default() }
-    }
-}
-
-/// The two halves of a number.
-fn halves(number: u128) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = number.to_be_bytes();
-    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest))
-}
-
-impl<V: Default> AddressMap<V> {
-    pub(crate) fn get(&self, address: Address) -> Option<&V> {
-        match address.ip() {
-            IpAddr::V4(a) => self.four.get(&u32::from(a)),
-            IpAddr::V6(a) => self.six.get(&halves(u128::from(a))),
-        }
-    }
-
-    /// Changes what an address has, an empty value at first; what is empty afterwards is taken out.
-    pub(crate) fn change(&mut self, address: Address, change: impl FnOnce(&mut V), is_empty: impl FnOnce(&V) -> bool) {
-        match address.ip() {
-            IpAddr::V4(a) => change_entry(&mut self.four, u32::from(a), change, is_empty),
-            IpAddr::V6(a) => change_entry(&mut self.six, halves(u128::from(a)), change, is_empty),
+/// The two halves of an address's number.
+pub(crate) fn key(address: Address) -> Key {
+    match address.ip() {
+        IpAddr::V4(a) => (0, 0xffff_0000_0000 | u64::from(u32::from(a))),
+        IpAddr::V6(a) => {
+            let [a, b, c, d, e, f, g, h, rest @ ..] = a.octets();
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest))
         }
     }
 }

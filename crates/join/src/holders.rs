@@ -4,6 +4,7 @@ use crate::identities::IdentityNumber;
 use crate::span::Span;
 use std::sync::Arc;
 use weir_flow::Millis;
+use weir_flow::time::{FOR_EVER, NEVER};
 
 /// Where an object is in the table.
 pub(crate) type ObjectNumber = u32;
@@ -65,6 +66,14 @@ impl<'a, T> View<'a, T> {
     fn begun(self, at: Millis) -> &'a [Holder<T>] {
         let end = self.list.partition_point(|holder| holder.span.earliest_start() <= at);
         self.list.get(..end).unwrap_or_default()
+    }
+
+    /// The last one, if nobody tells of its end, and when all others have certainly ended.
+    pub(crate) fn latest_open(self) -> Option<(&'a Holder<T>, Millis)> {
+        let (last, others) = self.list.split_last().filter(|(last, _)| last.span.earliest_end() == FOR_EVER)?;
+        let end = |holder: &Holder<T>| holder.span.latest_end();
+        let others = if self.nested { others.iter().map(end).max() } else { others.last().map(end) };
+        Some((last, others.unwrap_or(NEVER)))
     }
 
     /// Whether one of them certainly held at `at`.

@@ -6,8 +6,9 @@ use crate::holders::{Described, Holders, ObjectNumber, Whose};
 use crate::identities::{Identities, IdentityNumber};
 use crate::intern::Interner;
 use crate::networks::Networks;
+use crate::since::Since;
 use crate::span::Span;
-use crate::uids::Uids;
+use crate::uids::{UidKey, Uids};
 use foldhash::HashMap;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -121,9 +122,20 @@ impl Default for Revisions {
     }
 }
 
-/// What is known under a node's name.
+/// What is known under a node's name: first what holds for long, in half a cache line.
 #[derive(Debug)]
 struct NamedNode {
+    /// Its zone, empty for none, from when it alone is possible.
+    zone: Arc<str>,
+    zone_since: Since,
+    /// From when an agent is certainly ready.
+    agent_since: Since,
+    history: Box<NodeHistory>,
+}
+
+/// What is known under a node's name, for all times.
+#[derive(Debug, Default)]
+struct NodeHistory {
     /// Who had the name, with its zone.
     nodes: Holders<Described<IdentityNumber>>,
     /// Ready agents.
@@ -213,11 +225,16 @@ impl Table {
     pub fn forget(&mut self, key: &str) {
         let Some((kind, uid, revision)) = parse_revision_key(key, &self.cluster) else { return };
         let Some(kind) = kind_number(kind) else { return };
-        let Some(object) = self.by_uid.get(kind).and_then(|uids| uids.get(uid)) else { return };
+        let uid = UidKey::of(uid);
+        let Some(object) = self.by_uid.get(kind).and_then(|uids| uids.get(uid)).map(|known| known.object) else {
+            return;
+        };
         self.remove(object, revision);
         if element(&self.objects, object).is_some_and(|revisions| revisions.list.is_empty()) {
             self.by_uid.get_mut(kind).into_iter().for_each(|uids| uids.remove(uid));
             self.free.push(object);
+        } else {
+            self.note_latest(kind, uid, object);
         }
     }
 

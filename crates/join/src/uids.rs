@@ -1,15 +1,16 @@
 //! Objects by UID. Nearly every UID is a UUID, and as one it takes 16 bytes of a key.
 
+use crate::index::{Home, Index, Latest};
 use foldhash::HashMap;
 use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
 
-/// Objects of one kind by UID.
+/// Objects of one kind by UID, and who each is for long.
 #[derive(Debug, Default)]
 pub(crate) struct Uids {
-    uuids: HashMap<(u64, u64), u32>,
+    uuids: Index<()>,
     others: HashMap<Arc<str>, u32>,
 }
 
@@ -26,31 +27,73 @@ impl<'a> UidKey<'a> {
     }
 }
 
+/// An object that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) object: u32,
+    /// Of another UID than a UUID nothing is said.
+    pub(crate) latest: Latest,
+}
+
 impl Uids {
-    pub(crate) fn get(&self, uid: &str) -> Option<u32> {
-        self.get_key(UidKey::of(uid))
-    }
-
-    pub(crate) fn get_key(&self, key: UidKey<'_>) -> Option<u32> {
+    /// Where to look for a UID, which reads nothing.
+    pub(crate) fn home(&self, key: UidKey<'_>) -> Home {
         match key {
-            UidKey::Uuid(uuid) => self.uuids.get(&uuid),
-            UidKey::Other(uid) => self.others.get(uid),
+            UidKey::Uuid(uuid) => self.uuids.home(uuid),
+            UidKey::Other(_) => Home::default(),
         }
-        .copied()
     }
 
-    pub(crate) fn insert(&mut self, uid: &str, object: u32) {
-        match canonical_uuid(uid) {
-            Some(uuid) => self.uuids.insert(uuid, object),
-            None => self.others.insert(Arc::from(uid), object),
-        };
+    /// Reads from where a UID is looked for, so that it is near when it is.
+    pub(crate) fn touch(&self, home: Home) -> u64 {
+        self.uuids.touch(home)
     }
 
-    pub(crate) fn remove(&mut self, uid: &str) {
-        match canonical_uuid(uid) {
-            Some(uuid) => self.uuids.remove(&uuid),
-            None => self.others.remove(uid),
-        };
+    /// The object with a UID that is looked for there.
+    pub(crate) fn get_from(&self, home: Home, key: UidKey<'_>) -> Option<Known> {
+        match key {
+            UidKey::Uuid(uuid) => {
+                let found = self.uuids.find(home, uuid)?;
+                Some(Known { object: found.number, latest: found.latest })
+            }
+            UidKey::Other(uid) => self.others.get(uid).map(|object| Known { object: *object, latest: Latest::NOBODY }),
+        }
+    }
+
+    pub(crate) fn get(&self, key: UidKey<'_>) -> Option<Known> {
+        self.get_from(self.home(key), key)
+    }
+
+    /// Enters an object that is not there.
+    pub(crate) fn insert(&mut self, key: UidKey<'_>, object: u32) {
+        match key {
+            UidKey::Uuid(uuid) => self.uuids.insert(uuid, Latest::NOBODY, object, ()),
+            UidKey::Other(uid) => {
+                self.others.insert(Arc::from(uid), object);
+            }
+        }
+    }
+
+    /// Says who an object is for long.
+    pub(crate) fn set_latest(&mut self, key: UidKey<'_>, latest: Latest) {
+        if let UidKey::Uuid(uuid) = key
+            && let Some(found) = self.uuids.find(self.uuids.home(uuid), uuid)
+        {
+            self.uuids.set(found.slot, latest, found.number, ());
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: UidKey<'_>) {
+        match key {
+            UidKey::Uuid(uuid) => {
+                if let Some(found) = self.uuids.find(self.uuids.home(uuid), uuid) {
+                    self.uuids.remove(found.slot);
+                }
+            }
+            UidKey::Other(uid) => {
+                self.others.remove(uid);
+            }
+        }
     }
 }
 

@@ -85,6 +85,16 @@ impl Cluster {
         self.time(random).max(START + 2 * STEP)
     }
 
+    /// The start of a tick of the last seconds, in which every pod has been what it is for an hour.
+    pub(crate) fn now(self, random: u64) -> Millis {
+        START + millis(REVISIONS) * STEP + 3_600_000 - millis(random % 12) * 5_000
+    }
+
+    /// The address that a pod has by then.
+    pub(crate) fn address_now(self, pod: u64, six: bool) -> Address {
+        self.address(pod, (REVISIONS - 2) / 2, six)
+    }
+
     /// The address that a pod has from its revision 2 × step + 2 on.
     pub(crate) fn address(self, pod: u64, step: u64, six: bool) -> Address {
         // Pods of a workload are spread over the nodes.

@@ -2,11 +2,13 @@
 //!
 //! `cargo bench -p weir-join --bench table [-- PODS…]`, by default 1 000, 10 000 and 100 000 pods with ten revisions
 //! each. Every size is measured in a process of its own, so that memory is that table's alone. A look-up's time is that of
-//! a batch of 64 by 64, so that the clock's own cost is out of it; p50 and p99 are of the batches.
+//! a batch of 64 by 64, so that the clock's own cost is out of it; p50 and p99 are of the batches. Beside them stands what
+//! the machine takes to read one cache line for each pod, or two, from memory of the size in which the table has them.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench asks the clock and the process's memory")]
 
 mod cluster;
+mod memory;
 
 use cluster::{Cluster, mix};
 use std::hint::black_box;
@@ -29,7 +31,7 @@ const GROUP: usize = 128;
 const AHEAD: usize = 4;
 /// Look-ups in a batch, and batches of each kind.
 const BATCH: u64 = 64;
-const BATCHES: u64 = 20_000;
+const BATCHES: u64 = 10_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -63,7 +65,7 @@ fn on_processor() -> Duration {
 }
 
 fn report(cluster: Cluster, what: &str, figure: &str) {
-    println!("{:>7} pods  {what:<40} {figure}", cluster.pods);
+    println!("{:>7} pods  {what:<62} {figure}", cluster.pods);
 }
 
 fn rate(count: u64, time: Duration) -> String {
@@ -197,6 +199,32 @@ fn ask_stream(cluster: Cluster, batch: u64, random: u64) -> Ask<'static> {
     }
 }
 
+/// A question about the address that a random pod has in a tick of now.
+fn ask_now(cluster: Cluster, random: u64) -> Ask<'static> {
+    let address = cluster.address_now(mix(random) % cluster.pods, random & 2 == 0);
+    Ask { at: cluster.now(mix(random ^ 7)), ..asking(cluster, random, address) }
+}
+
+/// The pod of such a question that is about one by UID.
+fn pod_now(cluster: Cluster, random: u64) -> String {
+    cluster.uid(mix(random) % cluster.pods)
+}
+
+/// UIDs of the pods of one node, which it tells itself, and no UID for the others: of a tick's connections, each with the
+/// end that is the node's own and one that is popular.
+fn uids_of_tick(cluster: Cluster, batch: u64) -> Vec<Option<String>> {
+    let own = |random: u64| cluster.uid(cluster.pod_of_node(mix(batch ^ 17), random >> 16));
+    seeds(batch).enumerate().map(|(n, random)| (n % 2 == 0).then(|| own(random))).collect()
+}
+
+/// Both ends of a node's connections in a tick of now.
+fn asks_of_tick(cluster: Cluster, batch: u64, uids: &[Option<String>]) -> Vec<Ask<'_>> {
+    let at = cluster.now(mix(batch ^ 13));
+    let far = |random: u64| cluster.address_now(cluster.popular_pod(random >> 16), random & 2 == 0);
+    let both = seeds(batch).zip(uids);
+    both.map(|(random, uid)| Ask { at, pod_uid: uid.as_deref(), ..asking(cluster, random, far(random)) }).collect()
+}
+
 fn asking(cluster: Cluster, random: u64, address: Address) -> Ask<'static> {
     let ask = Ask::address(cluster.time(mix(random ^ 7)), address);
     Ask { port: Some(443), protocol: 6, responder: random & 1 == 1, ..ask }
@@ -205,6 +233,7 @@ fn asking(cluster: Cluster, random: u64, address: Address) -> Ask<'static> {
 fn look_ups(cluster: Cluster, table: &Table) {
     let exact = seeds(1).filter(|random| table.resolve(&ask_held(cluster, *random)).identity.is_some()).count();
     assert!(exact > 60, "the bench asks for addresses that are held");
+    look_ups_of_now(cluster, table);
     for (what, ask) in
         [("look-up by address", ask_held as fn(Cluster, u64) -> Ask<'static>), ("look-up by any address", ask_any)]
     {
@@ -253,6 +282,52 @@ fn look_ups(cluster: Cluster, table: &Table) {
             })
         })
     });
+}
+
+/// What the enricher asks: about a tick of the last seconds.
+fn look_ups_of_now(cluster: Cluster, table: &Table) {
+    let exact = seeds(1).filter(|random| table.resolve(&ask_now(cluster, *random)).identity.is_some()).count();
+    assert_eq!(exact, 64, "every pod has its addresses now");
+    for (what, together) in [("now, by address", false), ("now, by address, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_now(cluster, random)).collect();
+            time_of(table, &asks, together)
+        });
+    }
+    for (what, together) in [("now, by UID", false), ("now, by UID, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let uids: Vec<String> = seeds(seed).map(|random| pod_now(cluster, random)).collect();
+            let ask = |(random, uid): (u64, _)| Ask { pod_uid: Some(uid), ..ask_now(cluster, random) };
+            let asks: Vec<Ask<'_>> = seeds(seed).zip(uids.iter().map(String::as_str)).map(ask).collect();
+            time_of(table, &asks, together)
+        });
+    }
+    for (what, together) in [("both ends of a node's tick of now", false), ("the same, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let uids = uids_of_tick(cluster, seed);
+            time_of(table, &asks_of_tick(cluster, seed, &uids), together)
+        });
+    }
+    for (lines, of) in [(cluster.pods, "pod"), (2 * cluster.pods, "address")] {
+        let memory = memory::Lines::new(lines);
+        let place = |seed| seeds(seed).map(|random| memory.place(random)).collect::<Vec<usize>>();
+        measure(cluster, &format!("memory: a line for each {of}, each after the one before"), |seed| {
+            let start = memory.place(mix(seed));
+            let clock = Instant::now();
+            black_box(memory.chase(start, BATCH));
+            clock.elapsed()
+        });
+        measure(cluster, &format!("memory: a line for each {of}, 64 at once"), |seed| {
+            let places = place(seed);
+            let clock = Instant::now();
+            black_box(memory.sum(&places));
+            clock.elapsed()
+        });
+    }
+}
+
+fn time_of(table: &Table, asks: &[Ask<'_>], together: bool) -> Duration {
+    if together { timed_together(table, asks) } else { timed(|| asks.iter().map(|ask| table.resolve(ask))) }
 }
 
 fn seeds(batch: u64) -> impl Iterator<Item = u64> {

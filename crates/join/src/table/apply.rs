@@ -8,9 +8,12 @@ use crate::addresses::{address_of, change_entry, number};
 use crate::holders::{AtNode, Described, Holders, ObjectNumber, Whose};
 use crate::identities::IdentityNumber;
 use crate::identity::{Entity, Identity, IdentityKind, NOWHERE, qualified};
+use crate::index::Latest;
 use crate::intern::is_same;
 use crate::networks::canonical;
+use crate::since::Since;
 use crate::span::{Span, is_always};
+use crate::uids::UidKey;
 use ipnet::IpNet;
 use std::sync::Arc;
 use weir_flow::Address;
@@ -45,7 +48,8 @@ const NO_LABELS: [&str; 0] = [];
 
 impl Table {
     pub(super) fn put<T: AsRef<str>, R>(&mut self, revision: &Revision<T, R>) {
-        let object = self.object(kind_of(&revision.object), revision.uid.as_ref());
+        let (kind, uid) = (kind_of(&revision.object), UidKey::of(revision.uid.as_ref()));
+        let object = self.object(kind, uid);
         self.remove(object, revision.revision);
         let body = self.body(object, revision);
         let stored = Stored { revision: revision.revision, span: Span::of(revision), body };
@@ -53,6 +57,14 @@ impl Table {
         if let Some(revisions) = element_mut(&mut self.objects, object) {
             revisions.insert(stored);
             self.revisions += 1;
+        }
+        self.note_latest(kind, uid, object);
+    }
+
+    /// Notes beside a UID who its object is for long.
+    pub(super) fn note_latest(&mut self, kind: usize, uid: UidKey<'_>, object: ObjectNumber) {
+        if let (Some(uids), Some(revisions)) = (self.by_uid.get_mut(kind), element(&self.objects, object)) {
+            uids.set_latest(uid, revisions.latest());
         }
     }
 
@@ -64,10 +76,10 @@ impl Table {
         }
     }
 
-    fn object(&mut self, kind: usize, uid: &str) -> ObjectNumber {
+    fn object(&mut self, kind: usize, uid: UidKey<'_>) -> ObjectNumber {
         let Some(uids) = self.by_uid.get_mut(kind) else { return NOWHERE };
         if let Some(known) = uids.get(uid) {
-            return known;
+            return known.object;
         }
         let number = self.free.pop().unwrap_or_else(|| {
             self.objects.push(Revisions::default());
@@ -206,7 +218,9 @@ impl Table {
             return known;
         }
         let number = u32::try_from(self.named_nodes.len()).unwrap_or(NOWHERE);
-        self.named_nodes.push(NamedNode { nodes: Holders::default(), agents: Holders::default() });
+        let zone = self.texts.text("");
+        let history = Box::default();
+        self.named_nodes.push(NamedNode { zone, zone_since: Since::NEVER, agent_since: Since::NEVER, history });
         self.node_numbers.insert(self.texts.text(name), number);
         number
     }
@@ -226,7 +240,8 @@ impl Table {
                 }
                 if let Some(named) = element_mut(&mut self.named_nodes, number) {
                     let who = Described { who: node.identity, text: node.zone.clone() };
-                    entry.change(&mut named.nodes, who);
+                    entry.change(&mut named.history.nodes, who);
+                    named.note_latest();
                 }
             }
             Body::Service(service) => {
@@ -238,7 +253,8 @@ impl Table {
             }
             Body::Agent(agent) => {
                 if let Some(named) = agent.node.and_then(|node| element_mut(&mut self.named_nodes, node)) {
-                    entry.change(&mut named.agents, entry.whose());
+                    entry.change(&mut named.history.agents, entry.whose());
+                    named.note_latest();
                 }
                 for network in &agent.networks {
                     self.agent_networks.change(network, |holders| entry.change(holders, entry.whose()));
@@ -268,7 +284,32 @@ impl Table {
     }
 }
 
+impl NamedNode {
+    /// Notes what holds for long.
+    fn note_latest(&mut self) {
+        let nodes = self.history.nodes.view().latest_open();
+        self.zone_since =
+            nodes.map_or(Since::NEVER, |(node, others)| Since::of(others.max(node.span.earliest_start())));
+        if let Some((node, _)) = nodes {
+            self.zone.clone_from(&node.who.text);
+        }
+        let agents = self.history.agents.view().latest_open();
+        self.agent_since = agents.map_or(Since::NEVER, |(agent, _)| Since::of(agent.span.latest_start()));
+    }
+}
+
 impl Revisions {
+    /// Who the object is for long, if it is a pod: its last revision, from when no other one is possible. That holds when
+    /// it has ended, too, because who still sends then is the same pod.
+    fn latest(&self) -> Latest {
+        let Some((last, others)) = self.list.split_last() else { return Latest::NOBODY };
+        let Some((identity, node)) = last.pod() else { return Latest::NOBODY };
+        let end = |stored: &Stored| stored.span.latest_end();
+        let others = if self.ordered { others.last().map(end) } else { others.iter().map(end).max() };
+        let from = others.map_or(last.span.earliest_start(), |end| end.max(last.span.earliest_start()));
+        Latest { since: Since::of(from), who: AtNode { identity, node } }
+    }
+
     fn insert(&mut self, stored: Stored) {
         let is_last = self.list.last().is_none_or(|last| last.revision < stored.revision);
         let place =

@@ -1,6 +1,6 @@
 //! The look-ups, all of them as of a time.
 
-use super::{Body, NamedNode, Revisions, Stored, Table, element};
+use super::{Body, NamedNode, NodeHistory, Revisions, Stored, Table, element};
 use crate::addresses::number;
 use crate::ask::Ask;
 use crate::ends::Place;
@@ -8,8 +8,9 @@ use crate::holders::{AtNode, Described, Holder, Holders, View, Whose, certain};
 use crate::identities::IdentityNumber;
 use crate::identity::{Identity, IdentityKind, NOWHERE};
 use crate::resolution::Resolution;
+use crate::since::Moment;
 use crate::span::Span;
-use crate::uids::UidKey;
+use crate::uids::{Known, UidKey, Uids};
 use std::borrow::Cow;
 use std::sync::Arc;
 use weir_flow::time::NEVER;
@@ -56,12 +57,26 @@ impl Table {
         if !self.cluster_known(ask.at) {
             self.without_cluster(ask)
         } else if let Some(uid) = ask.pod_uid {
-            self.by_pod_uid(self.pod_revisions(UidKey::of(uid)), ask.at)
+            let known = self.pods().and_then(|pods| pods.get(UidKey::of(uid)));
+            match known.and_then(|known| known.latest.at(Moment::of(ask.at))) {
+                Some(pod) => self.latest(pod, IdentifiedBy::Uid, ask.at),
+                None => self.by_pod_uid(self.revisions_of(known), ask.at),
+            }
         } else if let Some(node) = ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
             Resolution { zone: self.zone(node.node_number, ask.at), ..exact(node) }
         } else {
-            self.by_address(ask, self.ends.place(ask.address))
+            let place = self.ends.place(ask.address);
+            match place.and_then(|place| place.latest(Moment::of(ask.at))) {
+                Some(end) => self.latest(end, IdentifiedBy::Address, ask.at),
+                None => self.by_address(ask, place),
+            }
         }
+    }
+
+    /// Who holds something for long, by what is noted beside it.
+    pub(super) fn latest(&self, who: AtNode, by: IdentifiedBy, at: Millis) -> Resolution<'_> {
+        let zone = self.zone(who.node, at);
+        Resolution { zone, ..Resolution::exact(Cow::Borrowed(self.identities.get(who.identity)), by) }
     }
 
     /// The service `namespace/name` that certainly and alone had this address, port and protocol.
@@ -98,10 +113,10 @@ impl Table {
         self.node_numbers.get(node).and_then(|&number| element(&self.named_nodes, number))
     }
 
-    fn agent_on(&self, identity: &Identity, at: Millis) -> bool {
+    pub(super) fn agent_on(&self, identity: &Identity, at: Millis) -> bool {
         let by_number = element(&self.named_nodes, identity.node_number);
         let named = if identity.node_number == NOWHERE { self.named(&identity.node) } else { by_number };
-        named.is_some_and(|named| named.agents.view().any_certain(at))
+        named.is_some_and(|named| named.agent_since.holds(Moment::of(at)) || named.history.has_agent(at))
     }
 
     /// Without a cluster the only names are those of hosts.
@@ -141,9 +156,14 @@ impl Table {
         }
     }
 
-    /// The revisions of a pod.
-    pub(super) fn pod_revisions(&self, uid: UidKey<'_>) -> Option<&Revisions> {
-        self.by_uid.first().and_then(|uids| uids.get_key(uid)).and_then(|object| element(&self.objects, object))
+    /// Pods by UID.
+    pub(super) fn pods(&self) -> Option<&Uids> {
+        self.by_uid.first()
+    }
+
+    /// The revisions of an object.
+    pub(super) fn revisions_of(&self, known: Option<Known>) -> Option<&Revisions> {
+        known.and_then(|known| element(&self.objects, known.object))
     }
 
     /// Who had an address, which is at this place.
@@ -152,7 +172,7 @@ impl Table {
             Held::One(who, identity) => {
                 let mut resolution = exact(identity);
                 resolution.zone = self.zone(who.node, ask.at);
-                if place.is_some_and(Place::is_service) {
+                if place.is_some_and(|place| self.ends.is_service(place)) {
                     let port = ask.port.filter(|_| ask.responder);
                     let service = port.and_then(|port| self.service(ask.at, ask.address, port, ask.protocol));
                     resolution.service = service.map(Cow::Borrowed);
@@ -160,7 +180,7 @@ impl Table {
                 resolution
             }
             Held::Several(candidates) => Resolution::ambiguous(candidates),
-            Held::Nobody if place.is_some_and(Place::is_service) => self.by_service_address(ask),
+            Held::Nobody if place.is_some_and(|place| self.ends.is_service(place)) => self.by_service_address(ask),
             Held::Nobody => self.outside(ask, self.nobody(ask.address, ask.at)),
         }
     }
@@ -229,7 +249,7 @@ impl Table {
     /// The node with this name: the name identifies it, so that a bound in doubt does not matter, but two nodes that had
     /// the name one after the other do.
     fn node_named(&self, name: &str, at: Millis) -> Option<Cow<'_, Identity>> {
-        match self.held(Some(self.named(name)?.nodes.view()), at, |_| true) {
+        match self.held(Some(self.named(name)?.history.nodes.view()), at, |_| true) {
             Held::One(_, node) => Some(node),
             Held::Several(nodes) => <[_; 1]>::try_from(nodes).ok().map(|[node]| node),
             Held::Nobody => None,
@@ -237,11 +257,12 @@ impl Table {
     }
 
     /// The zone of a node as of then; nothing where it may have been one or another.
-    fn zone(&self, node: u32, at: Millis) -> Option<Cow<'_, Arc<str>>> {
+    pub(super) fn zone(&self, node: u32, at: Millis) -> Option<Cow<'_, Arc<str>>> {
         let named = element(&self.named_nodes, node)?;
-        let mut zones = named.nodes.view().possible(at).map(|holder| &holder.who.text);
-        let zone = zones.next()?;
-        (!zone.is_empty() && zones.all(|other| other == zone)).then_some(Cow::Borrowed(zone))
+        if named.zone_since.holds(Moment::of(at)) {
+            return (!named.zone.is_empty()).then_some(Cow::Borrowed(&named.zone));
+        }
+        named.history.zone(at).map(Cow::Borrowed)
     }
 
     /// Who held something at a time, of those whom the condition admits.
@@ -279,6 +300,20 @@ impl Table {
             let last = revisions.begun(at).iter().rev().find(|stored| stored.span.earliest_start() <= at);
             last.and_then(Stored::pod).map(pod)
         })
+    }
+}
+
+impl NodeHistory {
+    /// The one zone that was possible.
+    pub(super) fn zone(&self, at: Millis) -> Option<&Arc<str>> {
+        let mut zones = self.nodes.view().possible(at).map(|holder| &holder.who.text);
+        let zone = zones.next()?;
+        (!zone.is_empty() && zones.all(|other| other == zone)).then_some(zone)
+    }
+
+    /// Whether an agent was certainly ready.
+    pub(super) fn has_agent(&self, at: Millis) -> bool {
+        self.agents.view().any_certain(at)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The table against a model that searches everything it was ever told.
 
 use super::*;
+use crate::identity::{Entity, Identity, IdentityKind};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_schemas::enriched::Attribution;
-use weir_schemas::metadata::{Bound, BoundSource, Pod, Revision};
+use weir_schemas::metadata::{Agent, Bound, BoundSource, Node, Pod, Revision};
 
 /// A pod's history: steps of (time to the next change, width of its bound, addresses held, what follows).
 type Steps = Vec<(i64, i64, BTreeSet<u8>, Next)>;
@@ -31,6 +32,30 @@ fn bound(at: i64, width: i64) -> Bound {
     Bound { earliest: at, latest: at + width, source: BoundSource::Arrival }
 }
 
+/// What counts as one in the steps, ms: not quite what times are rounded to where who holds something now is noted.
+const UNIT: Millis = 700;
+
+/// A revision with bounds in ms instead of units.
+fn in_units(revision: Revision) -> Revision {
+    let scale = |at: Millis| if at == FOR_EVER { at } else { at * UNIT };
+    let scaled = |bound: Bound| Bound { earliest: scale(bound.earliest), latest: scale(bound.latest), ..bound };
+    let (valid_from, valid_to) = (scaled(revision.valid_from), revision.valid_to.map(scaled));
+    Revision { valid_from, valid_to, ..revision }
+}
+
+/// Times from 0 on, a unit and some more apart.
+fn times(units: i64, step: usize) -> impl Iterator<Item = Millis> + Clone {
+    (0..units).step_by(step).map(|unit| unit * UNIT + unit % 3)
+}
+
+fn uid_of(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+fn number_of(uid: &str) -> usize {
+    uid.rsplit('-').next().unwrap().parse().unwrap()
+}
+
 /// The messages of one pod in order: every revision open, then closed, if it ever is.
 fn messages(uid: usize, steps: &Steps) -> Vec<Revision> {
     let mut messages: Vec<Revision> = Vec::new();
@@ -43,14 +68,18 @@ fn messages(uid: usize, steps: &Steps) -> Vec<Revision> {
             changed_at: None,
             changed_by: String::new(),
             cluster: "c".to_owned(),
-            uid: format!("uid-{uid}"),
+            uid: uid_of(uid),
             revision: u64::try_from(index).unwrap() + 1,
             namespace: "shop".to_owned(),
             name: format!("pod-{uid}"),
             labels: vec![format!("step={index}")],
             valid_from: next,
             valid_to: None,
-            object: Object::Pod(Pod { addresses: addresses.iter().map(|n| held(*n)).collect(), ..Pod::default() }),
+            object: Object::Pod(Pod {
+                addresses: addresses.iter().map(|n| held(*n)).collect(),
+                node: format!("node-{}", index % 2),
+                ..Pod::default()
+            }),
         };
         messages.push(open.clone());
         if index + 1 < steps.len() {
@@ -63,7 +92,22 @@ fn messages(uid: usize, steps: &Steps) -> Vec<Revision> {
             next = if *then == Next::AfterAGap { bound(time + 3, *width) } else { end };
         }
     }
-    messages
+    messages.into_iter().map(in_units).collect()
+}
+
+/// The same of nodes and agents, which by turns have the same names, and zones or none.
+fn around(number: usize, steps: &Steps) -> Vec<Revision> {
+    let other = |revision: Revision| {
+        let name = format!("node-{}", number % 2);
+        let zone = ["", "zone-a", "zone-b"][usize::try_from(revision.revision).unwrap() / 2 % 3].to_owned();
+        let object = if number / 2 == 0 {
+            Object::Node(Node { addresses: vec![held(2)], zone, ..Node::default() })
+        } else {
+            Object::Agent(Agent { node: name.clone(), ..Agent::default() })
+        };
+        Revision { uid: uid_of(100 + number), namespace: String::new(), name, object, ..revision }
+    };
+    messages(number, steps).into_iter().map(other).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -100,7 +144,7 @@ fn model(known: &BTreeMap<(String, u64), Revision>, address: Address, at: Millis
     match by_uid.len() {
         0 => Answer::Nobody,
         1 if by_uid.values().all(certain) => Answer::Exact(by_uid.keys().map(ToString::to_string).collect()),
-        _ => Answer::Several(by_uid.keys().map(|uid| uid.replace("uid", "shop/pod")).collect()),
+        _ => Answer::Several(by_uid.keys().map(|uid| format!("shop/pod-{}", number_of(uid))).collect()),
     }
 }
 
@@ -125,6 +169,22 @@ fn answer(table: &Table, address: Address, at: Millis) -> Answer {
     }
 }
 
+/// Nobody.
+fn entity() -> Entity {
+    let empty: Arc<str> = Arc::from("");
+    Entity {
+        kind: IdentityKind::Pod,
+        uid: empty.clone(),
+        namespace: empty.clone(),
+        name: empty.clone(),
+        node: empty.clone(),
+        workload_kind: empty.clone(),
+        workload: empty.clone(),
+        service_account: empty,
+        always_valid: false,
+    }
+}
+
 fn empty() -> Table {
     let mut table = Table::new("c", 1);
     let heartbeat = Heartbeat { cluster: "c".to_owned(), complete_to: 0, proof: Proof::Manifests, cluster_known: true };
@@ -134,8 +194,14 @@ fn empty() -> Table {
 
 /// The pods' messages, interleaved by the picks.
 fn interleave(pods: &[Steps], picks: &[usize]) -> Vec<Revision> {
-    let mut queues: Vec<std::collections::VecDeque<Revision>> =
-        pods.iter().enumerate().map(|(uid, steps)| messages(uid, steps).into()).collect();
+    interleave_all(pods, &[], picks)
+}
+
+/// The same with nodes and agents.
+fn interleave_all(pods: &[Steps], others: &[Steps], picks: &[usize]) -> Vec<Revision> {
+    let pods = pods.iter().enumerate().map(|(uid, steps)| messages(uid, steps).into());
+    let others = others.iter().enumerate().map(|(number, steps)| around(number, steps).into());
+    let mut queues: Vec<std::collections::VecDeque<Revision>> = pods.chain(others).collect();
     let mut all = Vec::new();
     let mut picks = picks.iter().cycle();
     while queues.iter().any(|queue| !queue.is_empty()) {
@@ -160,7 +226,7 @@ proptest! {
             known.insert((message.uid.clone(), message.revision), message.clone());
             table.apply(0, &Metadata::Revision(message));
             for number in 0..3 {
-                for at in (0..120).step_by(7) {
+                for at in times(120, 7) {
                     prop_assert_eq!(answer(&table, held(number), at), model(&known, held(number), at));
                 }
             }
@@ -188,7 +254,7 @@ proptest! {
             }
         }
         for number in 0..3 {
-            for at in 0..120 {
+            for at in times(120, 1) {
                 let ask = Ask::address(at, held(number));
                 prop_assert_eq!(whole.side(&ask), compacted.side(&ask));
             }
@@ -206,8 +272,9 @@ proptest! {
         let bytes: Vec<Vec<u8>> = messages.iter().map(|message| weir_schemas::encode(message).unwrap()).collect();
         let read: Vec<_> = bytes.iter().map(|bytes| (0, weir_schemas::decode_metadata(bytes).unwrap())).collect();
         borrowed.apply_all(&read);
-        let by_address = (0..120).flat_map(|at| (0..3).map(move |number| Ask::address(at, held(number))));
-        let by_uid = (0..120).map(|at| Ask { pod_uid: Some("uid-0"), ..Ask::address(at, held(0)) });
+        let by_address = times(120, 1).flat_map(|at| (0..3).map(move |number| Ask::address(at, held(number))));
+        let uid = uid_of(0);
+        let by_uid = times(120, 1).map(|at| Ask { pod_uid: Some(&uid), ..Ask::address(at, held(0)) });
         let asks: Vec<Ask<'_>> = by_address.chain(by_uid).collect();
         let mut answers = Vec::new();
         borrowed.resolve_all(&asks, &mut answers);
@@ -224,14 +291,57 @@ proptest! {
         let mut table = empty();
         interleave(&pods, &[0]).into_iter().for_each(|message| table.apply(0, &Metadata::Revision(message)));
         for uid in 0..pods.len() {
-            let uid = format!("uid-{uid}");
-            let side = table.side(&Ask { pod_uid: Some(&uid), ..Ask::address(at, held(number)) });
+            let uid = uid_of(uid);
+            let side = table.side(&Ask { pod_uid: Some(&uid), ..Ask::address(at * UNIT, held(number)) });
             prop_assert_eq!(side.pod_uid.as_deref(), Some(uid.as_str()));
         }
-        let side = table.side(&Ask::address(at, held(number)));
+        let side = table.side(&Ask::address(at * UNIT, held(number)));
         prop_assert_eq!(side.pod.is_some(), side.attribution == Attribution::Exact);
         prop_assert_eq!(side.candidates.is_empty(), side.attribution != Attribution::Ambiguous);
         prop_assert_eq!(side.reason.is_some(), side.attribution == Attribution::None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// After every message and tombstone, which come in any order: what is noted beside an address, a UID and a node's
+    /// name says of every time what their histories say.
+    #[test]
+    fn what_is_noted_of_now_is_what_the_history_says(
+        pods in prop::collection::vec(steps(), 1..4),
+        around in prop::collection::vec(steps(), 0..4),
+        picks in prop::collection::vec(0usize..9, 1..20),
+        forgotten in prop::collection::vec((any::<bool>(), 0usize..60), 1..20),
+    ) {
+        let mut table = empty();
+        let all = interleave_all(&pods, &around, &picks);
+        for (index, message) in all.iter().enumerate() {
+            table.apply(0, &Metadata::Revision(message.clone()));
+            let (forgets, which) = forgotten[index % forgotten.len()];
+            if forgets {
+                let Revision { uid, revision, object, .. } = &all[which % all.len()];
+                let kind = ["Pod", "Node", "", "", "Agent"][kind_of(object)];
+                table.forget(&format!("c/{kind}/{uid}/{revision}"));
+            }
+            for at in times(130, 5) {
+                for number in 0..3 {
+                    let ask = Ask::address(at, held(number));
+                    prop_assert_eq!(table.resolve(&ask), table.by_address(&ask, table.ends.place(held(number))));
+                }
+                for uid in (0..pods.len()).map(uid_of) {
+                    let known = table.by_uid[0].get(UidKey::of(&uid));
+                    let expected = table.by_pod_uid(table.revisions_of(known), at);
+                    prop_assert_eq!(table.resolve(&Ask { pod_uid: Some(&uid), ..Ask::address(at, held(0)) }), expected);
+                }
+                for (node, named) in (0..).zip(&table.named_nodes) {
+                    let zone = table.zone(node, at);
+                    prop_assert_eq!(zone.as_deref(), named.history.zone(at));
+                    let identity = Identity { node_number: node, ..Identity::new(entity(), Arc::default()) };
+                    prop_assert_eq!(table.agent_on(&identity, at), named.history.has_agent(at));
+                }
+            }
+        }
     }
 }
 
@@ -284,7 +394,7 @@ fn told(holds: &[Hold]) -> Vec<Revision> {
             *to = Bound { earliest: to.earliest.max(from.earliest), latest: to.latest.max(from.latest), ..*to };
         }
         let first = Revision {
-            uid: format!("uid-{number}"),
+            uid: uid_of(number),
             name: format!("pod-{number}"),
             valid_from: from,
             valid_to: to,
@@ -313,11 +423,11 @@ proptest! {
         let mut told = told(&holds);
         let turn = turn % told.len();
         told.rotate_left(turn);
-        told.into_iter().for_each(|revision| table.apply(0, &Metadata::Revision(revision)));
+        told.into_iter().for_each(|revision| table.apply(0, &Metadata::Revision(in_units(revision))));
         for at in 0..200 {
-            let side = table.side(&Ask::address(at, held(0)));
+            let side = table.side(&Ask::address(at * UNIT, held(0)));
             let Some(named) = side.pod_uid else { continue };
-            let named = named.trim_start_matches("uid-").parse::<usize>().unwrap();
+            let named = number_of(&named);
             let holder = holds.iter().position(|hold| hold.begin <= at && at < hold.end);
             if let Some(holder) = holder.filter(|holder| holds[*holder].late.is_none()) {
                 let known = at >= holds[holder].begin + holds[holder].doubt[1];

@@ -1,4 +1,5 @@
 use super::*;
+use crate::since::Moment;
 use weir_flow::protocol::TCP;
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Node, Pod, Revision, Service, ServicePort};
@@ -371,4 +372,36 @@ fn what_is_forgotten_makes_room_for_another() {
     assert_eq!((name("10.0.0.1"), name("10.0.0.2").as_deref()), (None, Some("name-b")));
     assert_eq!(name("10.0.0.3").as_deref(), Some("name-a"));
     assert_eq!(table.side(&Ask { pod_uid: Some("b"), ..at(150, "10.0.0.9") }).pod.as_deref(), Some("name-b"));
+}
+
+#[test]
+fn who_holds_something_for_long_is_noted_beside_it() {
+    const HOUR: Millis = 3_600_000;
+    let uid = "01234567-89ab-cdef-0123-456789abcdef";
+    let mut table = table(&[
+        revision("a", 1, (HOUR, HOUR + 900), Some((2 * HOUR, 2 * HOUR)), pod(&["10.0.0.1"], "n")),
+        revision(uid, 1, (3 * HOUR, 3 * HOUR + 900), Some((4 * HOUR, 4 * HOUR)), pod(&["10.0.0.1", "fd00::1"], "n")),
+        revision(uid, 2, (4 * HOUR, 4 * HOUR), None, pod(&["10.0.0.1", "fd00::1"], "n")),
+    ]);
+    let noted = |table: &Table, at| {
+        let moment = Moment::of(at);
+        let by_address = ["10.0.0.1", "fd00::1"]
+            .map(|text| table.ends.place(address(text)).and_then(|place| place.latest(moment)).is_some());
+        let known = table.by_uid[0].get(UidKey::of(uid));
+        (by_address, known.and_then(|known| known.latest.at(moment)).is_some())
+    };
+    assert_eq!(noted(&table, 4 * HOUR - 1), ([false; 2], false));
+    assert_eq!(noted(&table, 4 * HOUR + 2_048), ([true; 2], true));
+    table.apply(0, &revision("b", 1, (5 * HOUR, 5 * HOUR), None, pod(&["10.0.0.1"], "n")));
+    assert_eq!(noted(&table, 6 * HOUR), ([false, true], true), "two have it");
+    table.apply(0, &revision(uid, 2, (4 * HOUR, 4 * HOUR), Some((5 * HOUR, 5 * HOUR)), pod(&["10.0.0.1"], "n")));
+    assert_eq!(noted(&table, 6 * HOUR), ([true, false], true), "the one has ended, and it is the same pod still");
+    let service =
+        Service { addresses: vec![address("10.0.0.1")], ports: vec![ServicePort::default()], selector: Vec::new() };
+    table.apply(0, &revision("s", 1, (0, 0), None, Object::Service(service)));
+    assert_eq!(noted(&table, 6 * HOUR).0, [false; 2], "a service has it, too");
+    table.forget("c/Service/s/1");
+    assert_eq!(noted(&table, 6 * HOUR).0, [true, false]);
+    let asks = [at(6 * HOUR, "10.0.0.1"), Ask { pod_uid: Some(uid), ..at(6 * HOUR, "10.0.0.9") }];
+    assert_eq!(asks.map(|ask| table.side(&ask).pod.unwrap()), ["name-b".to_owned(), format!("name-{uid}")]);
 }

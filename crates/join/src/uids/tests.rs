@@ -15,11 +15,12 @@ fn only_the_canonical_form_is_a_number() {
 fn two_spellings_are_two_objects() {
     let mut uids = Uids::default();
     let (lower, upper) = ("01234567-89ab-cdef-0123-456789abcdef", "01234567-89AB-CDEF-0123-456789ABCDEF");
-    uids.insert(lower, 1);
-    uids.insert(upper, 2);
-    assert_eq!((uids.get(lower), uids.get(upper)), (Some(1), Some(2)));
-    uids.remove(lower);
-    assert_eq!((uids.get(lower), uids.get(upper)), (None, Some(2)));
+    uids.insert(UidKey::of(lower), 1);
+    uids.insert(UidKey::of(upper), 2);
+    let get = |uids: &Uids, uid| uids.get(UidKey::of(uid)).map(|known| known.object);
+    assert_eq!((get(&uids, lower), get(&uids, upper)), (Some(1), Some(2)));
+    uids.remove(UidKey::of(lower));
+    assert_eq!((get(&uids, lower), get(&uids, upper)), (None, Some(2)));
 }
 
 #[test]
