@@ -8,8 +8,10 @@ use super::{Answer, Behind, Judged, Partial, PartialBatch, Sets};
 use crate::enriched::{Counters, Report, SharedSide, Side};
 use crate::raw::Origin;
 use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use thiserror::Error;
 use weir_flow::{Address, Millis};
@@ -96,25 +98,40 @@ pub(crate) struct Dictionary<'a> {
 }
 
 /// What policies say of a message's records, each answer once, in the order of first use.
-#[derive(Default)]
 pub(crate) struct Answers<'a> {
     pub(crate) list: Vec<&'a Answer>,
-    /// By where they are, since most are shared, and by what they say.
+    /// By where they are, since most are shared.
     places: HashMap<usize, u32>,
-    known: HashMap<&'a Answer, u32>,
+    /// By what they say, with their hashes: they are long, and are not to be read again when the table grows.
+    known: HashTable<(u64, u32)>,
+    hasher: RandomState,
 }
 
 impl<'a> Answers<'a> {
+    fn with_room(answers: usize) -> Self {
+        let places = HashMap::with_capacity_and_hasher(answers, RandomState::default());
+        Self { list: Vec::new(), places, known: HashTable::with_capacity(answers), hasher: RandomState::default() }
+    }
+
     fn take(&mut self, answer: &'a Arc<Answer>) {
+        let Self { list, places, known, hasher } = self;
         let place = Arc::as_ptr(answer).addr();
-        if self.places.contains_key(&place) {
+        if places.contains_key(&place) {
             return;
         }
-        let number = *self.known.entry(answer).or_insert_with(|| {
-            self.list.push(answer);
-            u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+        let hash = hasher.hash_one(answer);
+        let is = |(other, number): &(u64, u32)| {
+            let known = usize::try_from(*number).ok().and_then(|number| list.get(number));
+            *other == hash && known.is_some_and(|known| **known == **answer)
+        };
+        let found = known.find(hash, is).map(|(_, number)| *number);
+        let number = found.unwrap_or_else(|| {
+            let new = u32::try_from(list.len()).unwrap_or(u32::MAX);
+            list.push(answer);
+            known.insert_unique(hash, (hash, new), |(hash, _)| *hash);
+            new
         });
-        self.places.insert(place, number);
+        places.insert(place, number);
     }
 
     /// The number of an answer that was taken.
@@ -150,7 +167,7 @@ impl<'a> Dictionary<'a> {
             new
         };
         let numbers = partials.iter().map(|partial| [number(&partial.initiator), number(&partial.responder)]).collect();
-        let mut answers = Answers::default();
+        let mut answers = Answers::with_room(partials.len());
         partials.iter().flat_map(|partial| &partial.judgements).for_each(|judged| answers.take(&judged.answer));
         Self { sides, numbers, answers }
     }
