@@ -72,7 +72,7 @@ pub(super) struct Domains<'a> {
 }
 
 /// What decides, for two ends, which names the one knew the other by: those of two addresses only ever become more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Which {
     of_initiator: bool,
     seen: Option<Address>,

@@ -7,6 +7,7 @@ use super::names::Which;
 use crate::observe::Observation;
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
+use std::hash::{Hash, Hasher};
 use weir_flow::{Level, Millis};
 use weir_schemas::raw::Origin;
 
@@ -17,7 +18,7 @@ const LIMIT: usize = 131_072;
 const ROUTE: usize = 192;
 
 /// All of an observation that decides where it is counted and what its records then know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     ends: [EndNumber; 2],
     ports: [Option<u16>; 2],
@@ -27,6 +28,16 @@ pub(super) struct Route {
     origin: Origin,
     window: Millis,
     names: Option<Which>,
+}
+
+impl Hash for Route {
+    /// By what tells nearly all routes apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [initiator, responder] = self.ends;
+        let [from, to] = self.ports.map(|port| u64::from(port.unwrap_or_default()));
+        state.write_u64(initiator);
+        state.write_u64(responder ^ from << 48 ^ to << 32);
+    }
 }
 
 /// What is remembered.
