@@ -22,13 +22,15 @@ use weir_schemas::partial::Answer;
 mod answer;
 mod parties;
 mod state;
+mod steady;
 
 #[cfg(test)]
 mod tests;
 
 pub use parties::Parties;
-use parties::When;
+use parties::{Company, Met, When};
 use state::{Held, State};
+use steady::SteadyPods;
 
 /// From this version of the meaning of records on they say what policies said.
 pub(crate) const SEMANTICS: i32 = 2;
@@ -68,7 +70,7 @@ pub struct Judged {
 /// Judges connections. It belongs to a thread; the lock is for its memory alone.
 #[derive(Debug, Default)]
 pub struct Judge {
-    memory: Mutex<Memory>,
+    memory: Mutex<(Memory, SteadyPods)>,
 }
 
 /// What is remembered.
@@ -150,16 +152,13 @@ impl Judge {
         if settings.semantics < SEMANTICS {
             return;
         }
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.follow(policies);
-        let met = {
-            let settled = |namespace: &str| memory.settled(namespace, tick.1);
-            parties.begin(policies, tick, settled);
-            parties.meet(policies, ends, settled)
-        };
+        let (memory, steady) = &mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut company = memory.begin(policies, tick, ends.len(), (parties, steady));
+        let met = company.meet_all(policies, ends, |namespace| memory.settled(namespace, tick.1));
         let [after, _] = memory.states_of_tick(policies, settings, tick);
         if let Some(state) = memory.states.get_mut(after) {
-            let numbers: Vec<EndNumber> = met.filter_map(|end| parties.end(end, When::After, state)).collect();
+            let number = |end: Met| company.number(end, When::After, state);
+            let numbers: Vec<EndNumber> = met.into_iter().filter_map(number).collect();
             state.fetch(&numbers);
         }
     }
@@ -176,26 +175,19 @@ impl Judge {
         if connection.settings.semantics < SEMANTICS {
             return None;
         }
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.follow(policies);
-        let settled = |namespace: &str| memory.settled(namespace, connection.tick.1);
-        parties.begin(policies, connection.tick, settled);
+        let (memory, steady) = &mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = [connection.initiator.0, connection.responder.0];
-        let pair = ends.map(|end| parties.number(end, settled));
-        let mut unknown = |why: Why| Some(Judged { answer: memory.unknown(why), since: NEVER });
-        let since = match pair.map(|end| parties.seen(end)) {
-            [Ok(initiator), Ok(responder)] => {
-                let is_pod = |seen: &Seen<'_>| matches!(seen.after, Party::Pod { .. });
-                if !is_pod(initiator) && !is_pod(responder) {
-                    return None;
-                }
-                initiator.since.max(responder.since).max(parties.cluster_since())
-            }
+        let mut company = memory.begin(policies, connection.tick, ends.len(), (parties, steady));
+        let settled = |namespace: &str| memory.settled(namespace, connection.tick.1);
+        let pair = ends.map(|end| company.meet(end, settled));
+        let since = match pair.map(|end| company.since(end, settled)) {
+            [Ok((_, false)), Ok((_, false))] => return None,
+            [Ok((initiator, _)), Ok((responder, _))] => initiator.max(responder).max(company.parties.cluster_since()),
             // Nobody is judged where there is no cluster.
             [Err(""), _] | [_, Err("")] => return None,
-            [Err(why), _] | [_, Err(why)] => return unknown(why),
+            [Err(why), _] | [_, Err(why)] => return Some(Judged { answer: memory.unknown(why), since: NEVER }),
         };
-        let answer = memory.answer(policies, connection, parties, pair);
+        let answer = memory.answer(policies, connection, &mut company, pair);
         Some(Judged { answer, since })
     }
 }
@@ -309,10 +301,26 @@ fn see_pod<'p>(
 }
 
 impl Memory {
-    /// Finds out when policies changed, if that is other than it was.
-    fn follow(&mut self, policies: &Policies) {
+    /// Begins with a question about so many ends.
+    fn begin<'m, 'p>(
+        &mut self,
+        policies: &'p Policies,
+        tick: (Millis, Millis),
+        ends: usize,
+        (parties, steady): (&'m mut Parties<'p>, &'m mut SteadyPods),
+    ) -> Company<'m, 'p> {
+        if self.follow(policies) {
+            steady.unsettle();
+        }
+        steady.begin(policies, ends);
+        parties.begin(policies, tick, |namespace| self.settled(namespace, tick.1));
+        Company { parties, steady }
+    }
+
+    /// Finds out when policies changed, if that is other than it was; whether it may be.
+    fn follow(&mut self, policies: &Policies) -> bool {
         if self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, policies.state())) {
-            return;
+            return false;
         }
         self.of = Some(policies.state().clone());
         self.known.clear();
@@ -338,6 +346,7 @@ impl Memory {
                 *latest = most;
             }
         }
+        true
     }
 
     /// Since when no policy of a namespace has changed, as far as is known of a time.
@@ -351,16 +360,16 @@ impl Memory {
         &mut self,
         policies: &Policies,
         of: &Connection<'_, 'p>,
-        parties: &mut Parties<'p>,
-        pair: [usize; 2],
+        company: &mut Company<'_, 'p>,
+        pair: [Met; 2],
     ) -> Arc<Answer> {
         let [after, before] = self.states_of_tick(policies, of.settings, of.tick);
-        let later = self.ask(after, of, parties, (pair, When::After));
+        let later = self.ask(after, of, company, (pair, When::After));
         let same_policies = self.late.is_empty() || before == after;
-        if same_policies && pair.iter().all(|end| parties.stayed(*end)) {
+        if same_policies && pair.iter().all(|end| company.stayed(*end)) {
             return later;
         }
-        let earlier = self.ask(before, of, parties, (pair, When::Before));
+        let earlier = self.ask(before, of, company, (pair, When::Before));
         if earlier.verdict == later.verdict && earlier.reason == later.reason {
             return later;
         }
@@ -371,11 +380,11 @@ impl Memory {
         &mut self,
         state: usize,
         of: &Connection<'_, 'p>,
-        parties: &mut Parties<'p>,
-        pair: ([usize; 2], When),
+        company: &mut Company<'_, 'p>,
+        pair: ([Met; 2], When),
     ) -> Arc<Answer> {
         let Self { states, answers, .. } = self;
-        let answer = states.get_mut(state).and_then(|state| state.ask(of, parties, pair, answers));
+        let answer = states.get_mut(state).and_then(|state| state.ask(of, company, pair, answers));
         answer.unwrap_or_else(|| self.unknown("policies are not known"))
     }
 

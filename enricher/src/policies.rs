@@ -14,11 +14,14 @@ use weir_policy::{Foreign, NamedPort, Parsed, Policy, PolicyObject, parse_served
 use weir_schemas::metadata::{Metadata, Object, Pod, Revision, parse_revision_key};
 use xxhash_rust::xxh3::xxh3_128;
 
+mod marks;
 mod timeline;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use marks::Mark;
+use marks::{Marks, Number};
 pub(crate) use timeline::{Change, Timeline};
 
 /// Below this many facts none is ever dropped.
@@ -111,12 +114,29 @@ pub struct Policies {
     texts: Interner,
     facts: HashSet<Arc<PodFacts>>,
     sweep_at: usize,
-    pods: HashMap<ObjectKey, Timeline<PodFacts>>,
+    /// With their numbers in the marks.
+    pods: HashMap<ObjectKey, (Number, Timeline<PodFacts>)>,
+    marks: Marks,
     namespaces: Named,
     nodes: Named,
     policies: BTreeMap<ObjectKey, (PolicyName, Timeline<Rules>)>,
     /// Another one after each change of a policy.
     state: Arc<()>,
+    /// Which these are among others.
+    of: Arc<()>,
+}
+
+/// A pod outside its node's network that is known to stay what it is for a while.
+#[derive(Clone, Debug)]
+pub(crate) struct SteadyPod {
+    pub(crate) facts: Arc<PodFacts>,
+    pub(crate) namespace: Arc<LabelFacts>,
+    /// From when on and before when it and its namespace are that.
+    pub(crate) between: (Millis, Millis),
+    /// Since when both are what they are.
+    pub(crate) since: Millis,
+    /// By which it can be told whether anything of that has been told anew.
+    pub(crate) mark: Mark,
 }
 
 /// An object by its UID.
@@ -139,10 +159,12 @@ impl Policies {
             facts: HashSet::default(),
             sweep_at: FEW,
             pods: HashMap::default(),
+            marks: Marks::default(),
             namespaces: Named::default(),
             nodes: Named::default(),
             policies: BTreeMap::new(),
             state: Arc::new(()),
+            of: Arc::new(()),
         }
     }
 
@@ -156,9 +178,13 @@ impl Policies {
         match &revision.object {
             Object::Pod(pod) => {
                 let facts = self.pod_facts(revision, pod);
-                self.pods.entry(uid).or_default().put(revision, facts);
+                let marks = &mut self.marks;
+                let (number, pod) = self.pods.entry(uid).or_insert_with(|| (marks.number(), Timeline::default()));
+                marks.change(*number);
+                pod.put(revision, facts);
             }
             Object::Namespace(_) => {
+                self.marks.change_namespaces();
                 let (name, facts) = self.label_facts(revision);
                 self.namespaces.put(uid, name, revision, facts);
             }
@@ -190,7 +216,10 @@ impl Policies {
         let uid = ObjectKey::of(uid);
         match kind {
             "Pod" => self.forget_pod(uid, revision),
-            "Namespace" => self.namespaces.forget(uid, revision),
+            "Namespace" => {
+                self.marks.change_namespaces();
+                self.namespaces.forget(uid, revision);
+            }
             "Node" => self.nodes.forget(uid, revision),
             "Policy" => {
                 self.state = Arc::new(());
@@ -203,7 +232,10 @@ impl Policies {
     }
 
     fn forget_pod(&mut self, uid: ObjectKey, revision: u64) {
-        if self.pods.get_mut(&uid).is_some_and(|pod| pod.remove(revision)) {
+        let Some((number, pod)) = self.pods.get_mut(&uid) else { return };
+        self.marks.change(*number);
+        if pod.remove(revision) {
+            self.marks.free(*number);
             self.pods.remove(&uid);
         }
     }
@@ -240,7 +272,34 @@ impl Policies {
 
     /// A pod.
     pub(crate) fn pod(&self, pod: ObjectKey) -> Option<&Timeline<PodFacts>> {
-        self.pods.get(&pod)
+        self.pods.get(&pod).map(|(_, pod)| pod)
+    }
+
+    /// What a pod and its namespace are as long as both stay that; nothing where that takes a closer look.
+    pub(crate) fn steady_pod(&self, pod: ObjectKey) -> Option<SteadyPod> {
+        let (number, pod) = self.pods.get(&pod)?;
+        let ((from, until), facts, since) = pod.steady_between()?;
+        if facts.host_network {
+            return None;
+        }
+        let ((begun, ends), namespace, of_namespace) = self.only_namespace(&facts.namespace)?.steady_between()?;
+        Some(SteadyPod {
+            facts: facts.clone(),
+            namespace: namespace.clone(),
+            between: (from.max(begun), until.min(ends)),
+            since: since.max(of_namespace),
+            mark: self.marks.mark(*number),
+        })
+    }
+
+    /// Whether nothing was told of a pod, nor of a namespace, since it was marked.
+    pub(crate) fn is_unchanged(&self, mark: Mark) -> bool {
+        self.marks.is_unchanged(mark)
+    }
+
+    /// By which these can be told from others.
+    pub(crate) fn of(&self) -> &Arc<()> {
+        &self.of
     }
 
     /// The namespace of a name, at a time.

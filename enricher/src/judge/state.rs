@@ -1,7 +1,7 @@
 //! One set of policies, compiled, and what was asked of it.
 
 use super::answer::answer;
-use super::parties::{Parties, When};
+use super::parties::{Company, Met, When};
 use super::{Connection, Party};
 use crate::policies::{LabelFacts, PodFacts, PolicyName, Rules};
 use foldhash::{HashMap, HashSet};
@@ -81,16 +81,16 @@ impl State {
     pub(super) fn ask<'p>(
         &mut self,
         of: &Connection<'_, 'p>,
-        parties: &mut Parties<'p>,
-        ([initiator, responder], when): ([usize; 2], When),
+        company: &mut Company<'_, 'p>,
+        ([initiator, responder], when): ([Met; 2], When),
         answers: &mut HashSet<Arc<Answer>>,
     ) -> Option<Arc<Answer>> {
         if self.ends.len() + 2 > ENDS {
             // Names and labels that nobody has any more are forgotten with the engine.
             *self = Self::of(None, self.engine.profile(), std::mem::take(&mut self.held));
         }
-        let (source, destination) = (parties.end(initiator, when, self)?, parties.end(responder, when, self)?);
-        let is_host = |end: usize| parties.party(end, when).is_some_and(Party::is_host);
+        let (source, destination) = (company.number(initiator, when, self)?, company.number(responder, when, self)?);
+        let is_host = |end| company.party(end, when).is_some_and(|party| party.is_host());
         // It matters only where one end is a node itself, and is not read otherwise.
         let both = of.initiator.0.identity.as_deref().zip(of.responder.0.identity.as_deref());
         let nodes = both.filter(|_| is_host(initiator) || is_host(responder));
@@ -104,7 +104,7 @@ impl State {
             protocol: of.protocol,
             port: of.port,
             same_node: nodes.map(|(a, b)| a.node == b.node),
-            same_pod: parties.are_one([initiator, responder]),
+            same_pod: company.are_one([initiator, responder]),
         };
         let judgement = self.engine.judge(&mut self.cache, &ask);
         let place = Arc::as_ptr(&judgement).addr();
@@ -112,7 +112,8 @@ impl State {
             return Some(answer.clone());
         }
         // A judgement is of two ends that policies tell apart, and so of two namespaces.
-        let namespaces = [initiator, responder].map(|end| parties.party(end, when).map_or("", Party::namespace));
+        let parties = [initiator, responder].map(|end| company.party(end, when));
+        let namespaces = parties.each_ref().map(|party| party.as_ref().map_or("", Party::namespace));
         let answer = one_of(answers, answer(&self.engine, &judgement, namespaces));
         if self.answers.len() >= ANSWERS {
             self.answers.clear();
@@ -126,13 +127,19 @@ impl State {
         self.engine.fetch(ends);
     }
 
-    /// Of whom numbers of ends are.
-    pub(super) fn numbers(&self) -> &Arc<()> {
-        &self.numbers
+    /// The number of an end, which is looked up if what is known is not of this set of policies.
+    pub(super) fn number(&mut self, known: &mut Option<(Arc<()>, EndNumber)>, party: &Party<'_>) -> EndNumber {
+        if let Some((of, number)) = known
+            && Arc::ptr_eq(of, &self.numbers)
+        {
+            return *number;
+        }
+        let number = self.end(party);
+        *known = Some((self.numbers.clone(), number));
+        number
     }
 
-    /// The number of an end.
-    pub(super) fn end(&mut self, party: &Party<'_>) -> EndNumber {
+    fn end(&mut self, party: &Party<'_>) -> EndNumber {
         let place = party.place();
         if let Some((number, _)) = self.ends.get(&place) {
             return *number;

@@ -266,6 +266,75 @@ fn what_was_found_out_about_an_end_holds_for_its_tick_alone() {
 }
 
 #[test]
+fn what_is_kept_of_a_pod_holds_until_something_is_told_of_it() {
+    use weir_schemas::metadata::Metadata;
+    let selecting = |number, name: &str, labels: &serde_json::Value, from| {
+        let spec = json!({
+            "podSelector": {},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"namespaceSelector": {"matchLabels": labels}}]}],
+        });
+        policy(number, name, &spec, from, None)
+    };
+    let mut world = policies(&[db(1, "web", at(0), None)]);
+    let ended = Revision { valid_to: Some(between(170_000, 175_000)), ..pod(1, "db-1", &["app=db"], at(0)) };
+    let told = [
+        pod(2, "web-1", &["app=other"], at(120_000)),
+        // In doubt, and then told for certain.
+        pod(3, "web-1", &["app=web"], between(130_000, 150_000)),
+        pod(3, "web-1", &["app=web"], at(140_000)),
+        selecting(2, "teams", &json!({"team": "blue"}), at(0)),
+        namespace(2, &["team=blue"], at(150_000)),
+        ended,
+        db(2, "other", at(160_000), None),
+        pod(2, "db-1", &["app=cache"], at(180_000)),
+    ];
+    let (judge, settings) = (Judge::default(), settings(1, 1));
+    let (web, db, host) = (end("web-1", "web"), end("db-1", "db"), end("host-1", "host"));
+    let [web, db, host] = [&web, &db, &host].map(|who| Resolution::exact(Cow::Borrowed(who), IdentifiedBy::Uid));
+    let mut seen = Vec::new();
+    let mut compare = |world: &Policies| {
+        for tick in [100_000, 119_500, 125_000, 135_000, 145_000, 155_000, 165_000, 172_000, 190_000, 100_000] {
+            for (initiator, responder) in [(&web, &db), (&db, &web), (&web, &web), (&host, &db)] {
+                let connection = Connection {
+                    initiator: (initiator, address("10.0.0.1")),
+                    responder: (responder, address("10.0.0.2")),
+                    translated: None,
+                    protocol: 6,
+                    port: 80,
+                    tick: (tick, tick + 999),
+                    settings: &settings,
+                };
+                let ends = [connection.initiator.0, connection.responder.0];
+                let (mut parties, mut again) = (Parties::default(), Parties::default());
+                judge.meet(world, &ends, (connection.tick, &settings), &mut parties);
+                let kept = judge.judge(world, &connection, &mut parties);
+                let anew = Judge::default().judge(world, &connection, &mut again);
+                assert_eq!(kept, anew, "{tick}");
+                seen.extend(kept.map(|judged| (judged.answer.verdict, judged.since)));
+            }
+        }
+    };
+    compare(&world);
+    for revision in told {
+        world.take(&Metadata::<String>::Revision(revision));
+        compare(&world);
+    }
+    for gone in ["Pod/uid-web-1/2", "Pod/uid-db-1/2", "Pod/uid-db-1/1", "Namespace/uid-shop/2"] {
+        world.forget(&format!("{}/{gone}", fixtures::CLUSTER));
+        compare(&world);
+    }
+    // Another one may have its number then.
+    world.take(&Metadata::<String>::Revision(pod(1, "host-1", &["app=web"], at(0))));
+    compare(&world);
+    // And it may be a world of its own.
+    compare(&policies(&[selecting(1, "teams", &json!({"team": "red"}), at(0))]));
+    seen.sort_unstable();
+    seen.dedup();
+    assert!(seen.len() >= 10, "{seen:?}");
+}
+
+#[test]
 fn answers_that_say_the_same_are_at_one_place() {
     let world = policies(&[db(1, "web", at(0), None)]);
     let judge = Judge::default();

@@ -146,3 +146,25 @@ fn what_is_forgotten_is_gone() {
     assert!(policies.pod(ObjectKey::of("uid-web-1")).is_none() && policies.pod(ObjectKey::of("uid-db-1")).is_some());
     assert!(policies.namespace("shop", 0, Change::Late).is_none());
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_steady_for_a_while_is_so_in_each_of_its_ticks(
+        told in proptest::collection::vec((1_u64..4, 0_i64..100, 0_i64..20, proptest::option::of((0_i64..100, 0_i64..20)), 0_usize..2), 1..5),
+    ) {
+        let mut world = policies(&[]);
+        for (number, from, doubt, to, labels) in told {
+            let mut revision = pod(number, "web-1", [&["app=web"], &["app=other"]][labels], between(from, from + doubt));
+            revision.valid_to = to.map(|(after, doubt)| between(from + after, from + after + doubt));
+            world.take(&Metadata::Revision(revision));
+        }
+        let pod = world.pod(ObjectKey::of("uid-web-1")).unwrap();
+        let ((from, until), facts, since) = pod.steady_between().unwrap();
+        for begin in -10..250 {
+            let tick = (begin, begin + 9);
+            if from <= begin && tick.1 < until {
+                proptest::prop_assert_eq!(pod.steady(tick), Some((facts, since)), "{:?}", tick);
+            }
+        }
+    }
+}

@@ -122,6 +122,19 @@ impl<F> Timeline<F> {
         throughout.then(since).flatten().map(|since| (&last.facts, since))
     }
 
+    /// From when on and before when [`Timeline::steady`] says the same of every tick, and what it says.
+    pub(crate) fn steady_between(&self) -> Option<((Millis, Millis), &Arc<F>, Millis)>
+    where
+        F: PartialEq,
+    {
+        let last = self.entries.last()?;
+        // By then each has begun, so that none begins later.
+        let from = self.entries.iter().map(|entry| entry.from.0).fold(last.from.1, Millis::max);
+        let until = last.to.map_or(Millis::MAX, |(earliest, _)| earliest);
+        let since = if self.entries.len() == 1 { last.from.1 } else { self.since(from)? };
+        Some(((from, until), &last.facts, since))
+    }
+
     /// When the last revision that had begun by then did.
     pub(crate) fn begun_at(&self, at: Millis, change: Change) -> Option<Millis> {
         let begun = self.entries.iter().rev().find(|entry| entry.has_begun(at, change));

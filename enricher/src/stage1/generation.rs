@@ -29,9 +29,6 @@ const TRANSIT: &str = "outside_transit";
 /// Reason in the ledger: a tunnel's outer headers, outside totals.
 const UNDERLAY: &str = "outside_underlay";
 
-/// For how many ends of a batch there is room at first.
-const ENDS: usize = 1_024;
-
 /// Memory that a decoded sample takes per byte of its message, roughly.
 const DECODED: usize = 8;
 
@@ -194,7 +191,7 @@ impl Generation {
             let mut tally = Tally::default();
             self.known.begin();
             self.verdicts.begin();
-            let mut parties = Parties::with_room(next.batch.samples.len().min(ENDS));
+            let mut parties = Parties::default();
             let samples = next.batch.samples.iter().filter(|sample| stands_for_an_end(sample.point));
             let port = !rules.is_empty() || has_initiators_port(settings);
             let mut conversations = std::mem::take(&mut ends.conversations);
