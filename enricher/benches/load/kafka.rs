@@ -138,7 +138,7 @@ impl Enrichers {
             let mut command = Command::new(env!("CARGO_BIN_EXE_weir-enricher"));
             command.args(["--kafka", &stage.address, "--cluster", &cluster.name, "--log", "warn"]);
             // As the enricher is deployed (`k8s/base/enricher.yaml`).
-            command.env("MIMALLOC_PURGE_DELAY", "10000");
+            command.env("MIMALLOC_PURGE_DELAY", "150000");
             command.args(["--instance", &format!("load-{number}"), "--enricher-memory-limit", "4GiB"]);
             command.stdin(Stdio::null()).spawn().unwrap()
         };
