@@ -93,9 +93,12 @@ struct Load {
     /// Records of level 1 in a window
     #[arg(long, default_value_t = 30_000)]
     keys: u32,
-    /// Flows in a window, about
-    #[arg(long, default_value_t = 900_000)]
-    flows: u64,
+    /// Flows of each key in a window, on average; keys times this are the flows of a window
+    #[arg(long, default_value_t = 30)]
+    flows_a_key: u32,
+    /// Flows in a window, about, whatever the keys
+    #[arg(long, conflicts_with = "flows_a_key")]
+    flows: Option<u64>,
     /// Exponent of the Zipf distribution of connections over keys; 0 is uniform
     #[arg(long, default_value_t = 1.0)]
     zipf: f64,
@@ -118,7 +121,8 @@ struct Load {
 
 impl Load {
     fn mix(&self) -> Mix {
-        Mix { keys: self.keys, flows: self.flows, zipf: self.zipf, seed: self.seed }
+        let flows = self.flows.unwrap_or_else(|| u64::from(self.keys) * u64::from(self.flows_a_key));
+        Mix { keys: self.keys, flows, zipf: self.zipf, seed: self.seed }
     }
 
     fn cluster(&self, name: &str) -> Cluster {
@@ -163,10 +167,11 @@ fn show(load: &Load, outcome: &Outcome) {
     let flows = outcome.flows;
     let of = |time: Duration| ratio(u64::try_from(time.as_nanos()).unwrap(), flows);
     println!(
-        "{} pods, {} policies, {} keys a window, {} flows in {} windows, zipf {}, levels {:?}, {} partitions, {:.1} B a flow raw",
+        "{} pods, {} policies, {} keys a window, {:.1} flows a key, {} flows in {} windows, zipf {}, levels {:?}, {} partitions, {:.1} B a flow raw",
         load.pods,
         load.policies,
         load.keys,
+        ratio(flows, u64::from(load.keys) * u64::from(load.windows)),
         flows,
         load.windows,
         load.zipf,
