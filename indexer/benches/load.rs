@@ -10,6 +10,7 @@ mod records;
 mod sink;
 
 use clap::Parser;
+use records::Traffic;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Pods behind each end at levels 2 and 3, at most five
     #[arg(long, default_value_t = 5)]
     pods: u64,
+    /// How many others a workload calls, at most five; 0: any. A window has 2 000 records without it, and 200 for each with it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=5))]
+    peers: u64,
     /// A file of records of that level, instead of made ones: `cargo bench -p weir-enricher --bench load -- records` writes it
     #[arg(long)]
     from: Option<PathBuf>,
@@ -67,8 +71,8 @@ fn processor_time(pid: u32) -> f64 {
 /// The messages, one after the other.
 fn messages(arguments: &Arguments) -> Box<dyn Iterator<Item = Vec<u8>>> {
     let Some(path) = &arguments.from else {
-        let (level, pods) = (arguments.level, arguments.pods);
-        let made = move |n| weir_schemas::encode(&records::record(level, pods, n)).unwrap();
+        let traffic = Traffic { level: arguments.level, pods: arguments.pods, peers: arguments.peers };
+        let made = move |n| weir_schemas::encode(&records::record(traffic, n)).unwrap();
         return Box::new((0..arguments.records).map(made));
     };
     let mut file = BufReader::new(File::open(path).unwrap());
@@ -111,7 +115,7 @@ async fn produce(log: &Log, arguments: &Arguments) -> (u64, u64) {
 
 async fn wait_for_commit(log: &Log, child: &mut Child) {
     let partitions: Vec<_> = (0..4).map(|p| TopicPartition::new(topics::ENRICHED, p)).collect();
-    let until = Instant::now() + Duration::from_secs(900);
+    let until = Instant::now() + Duration::from_secs(3_600);
     loop {
         assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "the indexer did not get through");
         let mut done = true;
@@ -178,7 +182,10 @@ async fn main() {
     let log = Log::kafka(&KafkaSettings::at(broker.address().to_string())).unwrap();
     let (count, bytes) = produce(&log, &arguments).await;
     let engine = arguments.elasticsearch.clone().unwrap_or_else(sink::start);
-    let elastic = Elastic::new(&ElasticSettings::of(&[&engine])).unwrap();
+    // Merging a whole day's index takes minutes.
+    let elasticsearch_timeout = Duration::from_secs(1_800);
+    let settings = ElasticSettings { elasticsearch_timeout, ..ElasticSettings::of(&[&engine]) };
+    let elastic = Elastic::new(&settings).unwrap();
     if arguments.elasticsearch.is_some() {
         for index in elastic.indices(&format!("weir-flows-l{}-*", arguments.level)).await.unwrap() {
             elastic.delete_index(&index.name).await.unwrap();

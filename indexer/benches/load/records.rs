@@ -8,8 +8,41 @@ use weir_schemas::raw::{Origin, RoundTrip};
 
 /// Windows of a minute from 2026-11-22T00:00:00Z on.
 const MIDNIGHT: i64 = 1_795_305_600_000;
-/// Records of one window.
+/// Records of one window in which any workload may call any other.
 const A_WINDOW: u64 = 2_000;
+const WORKLOADS: u64 = 200;
+
+/// What records are like.
+#[derive(Clone, Copy)]
+pub(crate) struct Traffic {
+    /// Aggregation level.
+    pub(crate) level: u8,
+    /// Pods behind each end at levels 2 and 3, at most five.
+    pub(crate) pods: u64,
+    /// How many others a workload calls, on one port each; 0: any, on any of twenty ports.
+    pub(crate) peers: u64,
+}
+
+impl Traffic {
+    /// Records of one window.
+    fn a_window(self) -> u64 {
+        if self.peers == 0 { A_WINDOW } else { WORKLOADS * self.peers }
+    }
+
+    /// The pods of the record in this place of its window, and the port.
+    fn ends(self, place: u64) -> (u64, u64, u16) {
+        let drawn = mix(place);
+        if self.peers == 0 {
+            let port = 8_000 + u16::try_from(drawn % 20).unwrap();
+            return (drawn % 1_000, drawn / 1_000 % 1_000, port);
+        }
+        let (workload, peer) = (place % WORKLOADS, place / WORKLOADS);
+        // As far apart as no others that it calls are.
+        let called = (workload + 1 + mix(workload) % 37 + 38 * peer) % WORKLOADS;
+        let port = 8_000 + u16::try_from(mix(called) % 20).unwrap();
+        (workload + WORKLOADS * (drawn % 5), called + WORKLOADS * (drawn / 5 % 5), port)
+    }
+}
 
 /// One step of splitmix64.
 fn mix(state: u64) -> u64 {
@@ -24,12 +57,12 @@ fn address(pod: u64) -> weir_flow::Address {
 }
 
 fn side(level: u8, pods: u64, pod: u64, port: Option<u16>) -> Side {
-    let workload = pod % 200;
+    let workload = pod % WORKLOADS;
     let name = format!("service-{workload}");
     let namespace = format!("team-{}", workload % 20);
     let pod_name = |n: u64| format!("{name}-{:05x}-{:05x}", mix(workload) & 0xf_ffff, mix(n) & 0xf_ffff);
     let detailed = level < 2;
-    let members: Vec<u64> = (0..pods.min(5)).map(|n| workload + 200 * n).collect();
+    let members: Vec<u64> = (0..pods.min(5)).map(|n| workload + WORKLOADS * n).collect();
     Side {
         attribution: Attribution::Exact,
         by: IdentifiedBy::Uid,
@@ -68,10 +101,11 @@ fn side(level: u8, pods: u64, pod: u64, port: Option<u16>) -> Side {
     }
 }
 
-/// Record number `n` at a level, with so many pods behind each end.
-pub(crate) fn record(level: u8, pods: u64, n: u64) -> Enriched {
-    let drawn = mix(n % A_WINDOW);
-    let window = MIDNIGHT + 60_000 * i64::try_from(n / A_WINDOW % 1_440).unwrap();
+/// Record number `n`.
+pub(crate) fn record(traffic: Traffic, n: u64) -> Enriched {
+    let Traffic { level, pods, .. } = traffic;
+    let (caller, called, service) = traffic.ends(n % traffic.a_window());
+    let window = MIDNIGHT + 60_000 * i64::try_from(n / traffic.a_window() % 1_440).unwrap();
     let size = mix(n ^ 0x5bd1);
     let (forward, reverse) = (size % 200 + 1, size / 200 % 300 + 1);
     let counters = Counters {
@@ -108,8 +142,8 @@ pub(crate) fn record(level: u8, pods: u64, n: u64) -> Enriched {
         window_length: 60_000,
         generation: window,
         semantics: 1,
-        initiator: side(level, pods, drawn % 1_000, port(0, 32_768 + u16::try_from(size % 28_000).unwrap())),
-        responder: side(level, pods, drawn / 1_000 % 1_000, port(2, 8_000 + u16::try_from(drawn % 20).unwrap())),
+        initiator: side(level, pods, caller, port(0, 32_768 + u16::try_from(size % 28_000).unwrap())),
+        responder: side(level, pods, called, port(2, service)),
         protocol: 6,
         orientation_guessed: false,
         untranslated: false,
