@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use weir_elastic::bulk::{Body, Operation};
-use weir_elastic::{Created, Elastic, Error, ErrorKind};
+use weir_elastic::{Created, Elastic, Error, ErrorKind, Info};
 
 /// Whose mappings are looked at when the indexer starts.
 const PATTERN: &str = "weir-*";
@@ -44,6 +45,8 @@ pub struct Indices {
     templates: BTreeMap<IndexKind, Value>,
     metrics: IndexerMetrics,
     known: Mutex<HashMap<Index, Known>>,
+    /// Which engine it is, once it has said so; nothing where it may not be asked.
+    engine: OnceCell<Option<Info>>,
 }
 
 impl Indices {
@@ -54,7 +57,7 @@ impl Indices {
     pub fn new(elastic: Elastic, metrics: IndexerMetrics) -> Result<Self, serde_json::Error> {
         let templates = IndexKind::ALL.into_iter().map(|kind| Ok((kind, template::of(kind)?)));
         let templates = templates.collect::<Result<_, serde_json::Error>>()?;
-        Ok(Self { elastic, templates, metrics, known: Mutex::default() })
+        Ok(Self { elastic, templates, metrics, known: Mutex::default(), engine: OnceCell::new() })
     }
 
     /// Puts the index templates, for indices that somebody else makes.
@@ -63,9 +66,45 @@ impl Indices {
     /// When the engine refuses one or does not answer.
     pub async fn put_templates(&self) -> Result<(), Error> {
         for (kind, template) in self.templates.iter().filter(|(kind, _)| **kind != IndexKind::Capture) {
-            self.elastic.put_index_template(template::read_alias(*kind), template).await?;
+            let name = template::read_alias(*kind);
+            if let Some(compact) = self.compact(template).await? {
+                match self.elastic.put_index_template(name, &compact).await {
+                    Err(error) if error.kind == ErrorKind::Rejected => {}
+                    put => {
+                        put?;
+                        continue;
+                    }
+                }
+            }
+            self.elastic.put_index_template(name, template).await?;
         }
         Ok(())
+    }
+
+    /// The same with the settings that this engine knows besides, if it knows some. It may refuse them all the same: while
+    /// an engine is upgraded, the node that answers may be newer than the one that decides.
+    async fn compact(&self, content: &Value) -> Result<Option<Value>, Error> {
+        let ask = || async {
+            match self.elastic.info().await {
+                Ok(engine) => Ok(Some(engine)),
+                Err(error) if error.kind == ErrorKind::Auth => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let engine = self.engine.get_or_try_init(ask).await?;
+        Ok(engine.as_ref().and_then(|engine| template::compact(content, engine)))
+    }
+
+    /// Creates an index and its aliases, unless it exists.
+    async fn create(&self, index: Index) -> Result<Created, Error> {
+        let (name, body) = (index.to_string(), self.body(index));
+        if let Some(compact) = self.compact(&body).await? {
+            match self.elastic.create_index(&name, &compact).await {
+                Err(error) if error.kind == ErrorKind::Rejected => {}
+                created => return created,
+            }
+        }
+        self.elastic.create_index(&name, &body).await
     }
 
     /// Brings the open indices that an older version made up to date, so that no record meets a mapping that lacks a field.
@@ -135,7 +174,7 @@ impl Indices {
         }
         let name = index.to_string();
         let mut made = Known { ids: Ids::Short, newer: None };
-        match self.elastic.create_index(&name, &self.body(index)).await? {
+        match self.create(index).await? {
             Created::New => {
                 self.metrics.indices_created.inc();
                 info!(index = name, "index created");

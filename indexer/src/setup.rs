@@ -37,6 +37,11 @@ pub fn describe() -> Result<String, serde_json::Error> {
         let view = json!({"override": true, "data_view": {"id": name, "title": name, "name": name, "timeFieldName": "@timestamp"}});
         request("POST kbn:/api/data_views/data_view", &view)?;
     }
+    let (major, minor) = template::COMPACT_SINCE;
+    let compact = template::compact_settings();
+    // Writing to memory cannot fail.
+    let _ =
+        writeln!(text, "# For Elasticsearch {major}.{minor} and later, settings.index of each has besides: {compact}");
     text.push_str("# Each index is made with its template's settings, mappings and read alias, and an alias INDEX-write of its own.\n");
     Ok(text)
 }

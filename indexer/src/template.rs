@@ -2,6 +2,7 @@
 
 use crate::index::IndexKind;
 use serde_json::{Map, Value, json};
+use weir_elastic::Info;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,9 @@ pub const DNS: &str = include_str!("../templates/weir-dns.json");
 pub const LEDGER: &str = include_str!("../templates/weir-ledger.json");
 /// The template of the audit.
 pub const AUDIT: &str = include_str!("../templates/weir-audit.json");
+
+/// The first version of Elasticsearch that knows [`compact_settings`].
+pub const COMPACT_SINCE: (u64, u64) = (9, 1);
 
 /// The member of `_meta` that says how many bits of a record's id its document's id has; absent in older indices, whose
 /// documents have the whole id.
@@ -53,6 +57,33 @@ pub fn of(kind: IndexKind) -> Result<Value, serde_json::Error> {
         template["template"]["aliases"] = json!({ read_alias(kind): {} });
     }
     Ok(template)
+}
+
+/// Index settings that only some engines know. They save disk, and no answer depends on them: nobody looks for documents by
+/// the numbers that an engine gives its operations.
+#[must_use]
+pub fn compact_settings() -> Value {
+    json!({"seq_no": {"index_options": "doc_values_only"}})
+}
+
+/// A template, or the body of an index, with the settings that this engine knows besides; nothing where it knows none.
+#[must_use]
+pub fn compact(content: &Value, engine: &Info) -> Option<Value> {
+    if engine.distribution != "elasticsearch" || release(&engine.version) < Some(COMPACT_SINCE) {
+        return None;
+    }
+    let mut fitted = content.clone();
+    let inner = if content.get("template").is_some() { &mut fitted["template"] } else { &mut fitted };
+    for (name, setting) in compact_settings().as_object().into_iter().flatten() {
+        inner["settings"]["index"][name] = setting.clone();
+    }
+    Some(fitted)
+}
+
+/// Major and minor version.
+fn release(version: &str) -> Option<(u64, u64)> {
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 /// The templates to put, by name: one for all kinds with the same read alias.

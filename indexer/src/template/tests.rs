@@ -78,3 +78,38 @@ fn a_mapping_of_this_version_lacks_nothing_and_has_shorter_ids() {
         assert!(!has_whole_ids(&mappings), "{kind:?}");
     }
 }
+
+fn engine(distribution: &str, version: &str) -> Info {
+    Info { distribution: distribution.to_owned(), version: version.to_owned(), cluster_name: String::new() }
+}
+
+#[test]
+fn only_engines_that_know_them_get_settings_of_their_own() {
+    let knows = |distribution, version| {
+        let template = of(IndexKind::Flows).unwrap();
+        compact(&template, &engine(distribution, version)).is_some()
+    };
+    for version in ["9.1.0", "9.5.3", "9.10.0", "10.0.0-SNAPSHOT"] {
+        assert!(knows("elasticsearch", version), "{version}");
+    }
+    for (distribution, version) in
+        [("elasticsearch", "9.0.8"), ("elasticsearch", "8.19.21"), ("opensearch", "3.8.0"), ("opensearch", "9.1.0")]
+    {
+        assert!(!knows(distribution, version), "{distribution} {version}");
+    }
+    assert!(!knows("elasticsearch", "") && !knows("elasticsearch", "newest"));
+}
+
+#[test]
+fn settings_of_one_engine_are_added_and_replace_nothing() {
+    for kind in IndexKind::ALL {
+        let mut template = of(kind).unwrap();
+        let body = template["template"].clone();
+        let fitted = |content| compact(content, &engine("elasticsearch", "9.5.3")).unwrap();
+        let (of_template, of_body) = (fitted(&template), fitted(&body));
+        assert_eq!(of_template["template"], of_body);
+        assert_eq!(body["settings"]["index"].get("seq_no"), None, "others would refuse it");
+        template["template"]["settings"]["index"]["seq_no"] = json!({"index_options": "doc_values_only"});
+        assert_eq!(of_template, template);
+    }
+}

@@ -175,3 +175,26 @@ async fn make_without_template(world: &World, index: &serde_json::Value) {
     }
     panic!("a template is always there");
 }
+
+/// An engine that knows settings that save disk makes indices with them; where they are refused all the same, as the embedded engine
+/// does, which answers as a version that knows them, indices are made without.
+#[tokio::test]
+async fn an_index_has_what_its_engine_knows_and_refusing_it_holds_nothing() {
+    on_engines(|world| async move {
+        world.produce_records(&[world.record(1)]).await;
+        let indexer = world.run();
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&[world.record(1)]));
+        let ask = async |path: &str| -> serde_json::Value {
+            let reply = world.direct.request(Method::Get, path, &[], None).await.unwrap();
+            serde_json::from_slice(&reply.body).unwrap()
+        };
+        let knows = weir_indexer::template::compact(&json!({}), &world.direct.info().await.unwrap()).is_some();
+        let embedded = ask("/").await["version"]["build_flavor"] == "weir-embedded";
+        let settings = ask(&format!("/{}/_settings", world.index())).await;
+        let made = &settings[&world.index()]["settings"]["index"]["seq_no"]["index_options"];
+        assert_eq!(made == "doc_values_only", knows && !embedded, "{settings}");
+    })
+    .await;
+}
