@@ -18,13 +18,15 @@ pub(crate) fn iso(time: Millis, buffer: &mut [u8; LENGTH]) -> Option<&str> {
     }
     *buffer = *b"0000-00-00T00:00:00.000Z";
     let (year, month, day) = date(time);
+    // Halves of a word divide faster, and all of these fit.
+    let [year, month, day, rest] = [year, month, day, time % 86_400_000].map(|part| u32::try_from(part).unwrap_or(0));
     digits(buffer, 0..4, year);
     digits(buffer, 5..7, month);
     digits(buffer, 8..10, day);
-    digits(buffer, 11..13, time / 3_600_000 % 24);
-    digits(buffer, 14..16, time / 60_000 % 60);
-    digits(buffer, 17..19, time / 1_000 % 60);
-    digits(buffer, 20..23, time % 1_000);
+    digits(buffer, 11..13, rest / 3_600_000);
+    digits(buffer, 14..16, rest / 60_000 % 60);
+    digits(buffer, 17..19, rest / 1_000 % 60);
+    digits(buffer, 20..23, rest % 1_000);
     std::str::from_utf8(buffer).ok()
 }
 
@@ -42,9 +44,10 @@ pub(crate) fn date(time: Millis) -> (i64, i64, i64) {
 }
 
 /// Writes a number into the digits of a range, its last ones if it has more.
-fn digits(buffer: &mut [u8; LENGTH], range: std::ops::Range<usize>, mut number: i64) {
+#[inline]
+fn digits(buffer: &mut [u8; LENGTH], range: std::ops::Range<usize>, mut number: u32) {
     for digit in buffer.get_mut(range).into_iter().flatten().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        *digit = b'0' + (number % 10).to_le_bytes()[0];
         number /= 10;
     }
 }

@@ -21,6 +21,7 @@ mod ecs;
 mod end;
 mod flow;
 mod ledger;
+mod object;
 mod policy;
 mod report;
 mod side;

@@ -434,9 +434,28 @@ pub enum Action {
 #[must_use]
 pub fn document_id(id: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let whole = id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let first = id.get(..24).filter(|_| whole).and_then(|digits| u128::from_str_radix(digits, 16).ok());
-    let Some(bits) = first else { return id.to_owned() };
-    let place = |character: u32| usize::try_from(bits >> (90 - 6 * character) & 0x3F).unwrap_or(0);
-    (0..16).map(|character| char::from(ALPHABET[place(character)])).collect()
+    let Some(bytes) = id_bytes(id) else { return id.to_owned() };
+    let mut text = String::with_capacity(16);
+    // Three bytes are four characters.
+    for [first, second, third] in bytes.as_chunks().0.iter().take(4) {
+        let bits = usize::from(*first) << 16 | usize::from(*second) << 8 | usize::from(*third);
+        text.extend([18, 12, 6, 0].map(|shift| char::from(ALPHABET[bits >> shift & 0x3F])));
+    }
+    text
+}
+
+/// The bytes of an id of 32 hexadecimal digits.
+fn id_bytes(id: &str) -> Option<[u8; 16]> {
+    let digits: &[u8; 32] = id.as_bytes().try_into().ok()?;
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 16];
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
 }

@@ -155,7 +155,7 @@ impl Batch {
         write_action(&mut self.lines, "index", target);
         let document = self.lines.len();
         let written = write(&mut self.lines).and_then(|()| match self.lines.get(document..) {
-            Some(line) if line.contains(&b'\n') => Err(OperationError::LineBreak.into()),
+            Some(line) if memchr::memchr(b'\n', line).is_some() => Err(OperationError::LineBreak.into()),
             _ => Ok(()),
         });
         if let Err(error) = written {

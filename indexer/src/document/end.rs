@@ -1,9 +1,18 @@
 //! What documents of flows say of an end, written once: ends repeat from record to record, and their text is most of a document.
 
+use super::Ip;
 use super::side::{Identity, Party};
 use serde::Serialize;
 use weir_flow::Address;
 use weir_schemas::enriched::{Side, is_inside};
+
+/// An address with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) address: Address,
+    /// As it stands in JSON.
+    pub(super) text: Box<[u8]>,
+}
 
 /// The text of an end, apart from its port and what it sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +22,7 @@ pub(super) struct End {
     /// `weir.source` or `weir.destination`.
     pub(super) identity: Box<[u8]>,
     /// Its addresses, sorted, each once.
-    pub(super) addresses: Box<[Address]>,
+    pub(super) addresses: Box<[Written]>,
     /// Whether it belongs inside.
     pub(super) inside: bool,
 }
@@ -33,28 +42,29 @@ impl End {
         Ok(Self {
             party: party.into(),
             identity: identity.into(),
-            addresses: addresses.into(),
+            addresses: addresses.into_iter().map(Written::of).collect::<Result<_, _>>()?,
             inside: is_inside(side.attribution, side.scope),
         })
     }
 
     /// What it takes in memory, bytes.
     pub(super) fn memory(&self) -> usize {
-        size_of::<Self>() + self.party.len() + self.identity.len() + size_of_val(&*self.addresses)
+        let addresses: usize = self.addresses.iter().map(|written| size_of::<Written>() + written.text.len()).sum();
+        size_of::<Self>() + self.party.len() + self.identity.len() + addresses
     }
 }
 
-/// Appends an object that is left open for more members. It must have some.
-pub(super) fn open(line: &mut Vec<u8>, object: &impl Serialize) -> Result<(), serde_json::Error> {
-    serde_json::to_writer(&mut *line, object)?;
-    line.pop();
-    Ok(())
+impl Written {
+    fn of(address: Address) -> Result<Self, serde_json::Error> {
+        Ok(Self { address, text: serde_json::to_vec(&Ip(address))?.into() })
+    }
 }
 
 /// Appends the members of an object, each behind a comma, to one that is open and has some.
-pub(super) fn members(line: &mut Vec<u8>, object: &impl Serialize) -> Result<(), serde_json::Error> {
+fn members(line: &mut Vec<u8>, object: &impl Serialize) -> Result<(), serde_json::Error> {
     let start = line.len();
-    open(line, object)?;
+    serde_json::to_writer(&mut *line, object)?;
+    line.pop();
     match line.get_mut(start..) {
         // Its brace becomes the comma.
         Some([brace, _, ..]) => *brace = b',',

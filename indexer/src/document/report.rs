@@ -1,9 +1,10 @@
 //! `weir.initiator` and `weir.responder`: what each reporter counted itself.
 
-use super::{Time, is_zero};
-use serde::Serialize;
+use super::is_zero;
+use super::object::Object;
+use serde::{Serialize, Serializer};
 use weir_flow::protocol::{ACK, FIN, RST, SYN};
-use weir_schemas::enriched::{Counters, DropCounter, Report as Counted};
+use weir_schemas::enriched::{Counters, Report};
 use weir_schemas::raw::{DropClass, RoundTrip};
 
 /// TCP flags with their names (RFC 9293, RFC 3168).
@@ -18,38 +19,51 @@ const FLAGS: [(u16, &str); 8] = [
     (0x80, "CWR"),
 ];
 
-/// Counters that are absent are those of the totals: the authority's always are, and the other's where nothing was lost.
-#[derive(Serialize)]
-pub(super) struct Report<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forward_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forward_packets: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reverse_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reverse_packets: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<u64>,
-    #[serde(skip_serializing_if = "is_zero")]
-    retransmits: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    zero_windows: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    resets: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round_trip: Option<RoundTrip>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    handshake: Option<RoundTrip>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_forward: Option<Time>,
-    sampling: u32,
-    #[serde(skip_serializing_if = "Dropped::is_empty")]
-    dropped: Dropped,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    drops: &'a [DropCounter],
+/// Writes what a reporter counted. Counters that are absent are those of the totals: the authority's always are, and the
+/// other's where nothing was lost.
+pub(super) fn put(mut object: Object<'_>, report: &Report, totals: &Counters) -> Result<(), serde_json::Error> {
+    let counters = &report.counters;
+    for (name, counted, total) in [
+        (r#""forward_bytes":"#, counters.forward_bytes, totals.forward_bytes),
+        (r#""forward_packets":"#, counters.forward_packets, totals.forward_packets),
+        (r#""reverse_bytes":"#, counters.reverse_bytes, totals.reverse_bytes),
+        (r#""reverse_packets":"#, counters.reverse_packets, totals.reverse_packets),
+        (r#""started":"#, counters.started, totals.started),
+        (r#""ended":"#, counters.ended, totals.ended),
+    ] {
+        if counted != total {
+            object.number(name, counted)?;
+        }
+    }
+    object.rare(r#""retransmits":"#, report.retransmits)?;
+    object.rare(r#""zero_windows":"#, report.zero_windows)?;
+    object.rare(r#""resets":"#, report.resets)?;
+    for (name, times) in [(r#""round_trip":"#, report.round_trip), (r#""handshake":"#, report.handshake)] {
+        if let Some(times) = times {
+            put_times(object.object(name), times)?;
+        }
+    }
+    if let Some(time) = report.last_forward {
+        object.time(r#""last_forward":"#, time)?;
+    }
+    object.number(r#""sampling":"#, report.sampling.into())?;
+    if !report.drops.is_empty() {
+        let dropped =
+            Dropped { policy: Amounts::of(report, DropClass::Policy), other: Amounts::of(report, DropClass::Other) };
+        object.optional(r#""dropped":"#, Some(&dropped).filter(|dropped| !dropped.is_empty()))?;
+        object.value(r#""drops":"#, &report.drops)?;
+    }
+    object.end();
+    Ok(())
+}
+
+fn put_times(mut object: Object<'_>, times: RoundTrip) -> Result<(), serde_json::Error> {
+    object.number(r#""sum":"#, times.sum)?;
+    object.number(r#""count":"#, times.count)?;
+    object.number(r#""min":"#, times.min)?;
+    object.number(r#""max":"#, times.max)?;
+    object.end();
+    Ok(())
 }
 
 /// Sums of drops by class, so that they can be queried without the list.
@@ -73,33 +87,6 @@ struct Amounts {
     reverse_packets: u64,
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn of(report: &'a Counted, totals: &Counters) -> Self {
-        let counters = &report.counters;
-        let other = |counted: u64, total: u64| (counted != total).then_some(counted);
-        Self {
-            forward_bytes: other(counters.forward_bytes, totals.forward_bytes),
-            forward_packets: other(counters.forward_packets, totals.forward_packets),
-            reverse_bytes: other(counters.reverse_bytes, totals.reverse_bytes),
-            reverse_packets: other(counters.reverse_packets, totals.reverse_packets),
-            started: other(counters.started, totals.started),
-            ended: other(counters.ended, totals.ended),
-            retransmits: report.retransmits,
-            zero_windows: report.zero_windows,
-            resets: report.resets,
-            round_trip: report.round_trip,
-            handshake: report.handshake,
-            last_forward: report.last_forward.map(Time),
-            sampling: report.sampling,
-            dropped: Dropped {
-                policy: Amounts::of(report, DropClass::Policy),
-                other: Amounts::of(report, DropClass::Other),
-            },
-            drops: &report.drops,
-        }
-    }
-}
-
 impl Dropped {
     fn is_empty(&self) -> bool {
         self.policy.is_empty() && self.other.is_empty()
@@ -107,7 +94,7 @@ impl Dropped {
 }
 
 impl Amounts {
-    fn of(report: &Counted, class: DropClass) -> Self {
+    fn of(report: &Report, class: DropClass) -> Self {
         report.drops.iter().filter(|d| d.class == class).fold(Self::default(), |sum, d| Self {
             forward_bytes: super::sum(sum.forward_bytes, d.forward_bytes),
             forward_packets: super::sum(sum.forward_packets, d.forward_packets),
@@ -121,24 +108,34 @@ impl Amounts {
     }
 }
 
-/// TCP flags that either reporter saw, by direction.
-#[derive(Serialize)]
-pub(super) struct Flags {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    forward: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    reverse: Vec<&'static str>,
+/// Writes the TCP flags that either reporter saw, by direction; nothing where there were none.
+pub(super) fn put_flags(weir: &mut Object<'_>, reports: [Option<&Report>; 2]) -> Result<(), serde_json::Error> {
+    let reports = reports.into_iter().flatten();
+    let (forward, reverse) =
+        reports.fold((0, 0), |(f, r), report| (f | report.forward_tcp_flags, r | report.reverse_tcp_flags));
+    let some = |bits: u16| Some(Flags(bits)).filter(|flags| flags.names().next().is_some());
+    if some(forward | reverse).is_none() {
+        return Ok(());
+    }
+    let mut object = weir.object(r#""tcp_flags":"#);
+    object.optional(r#""forward":"#, some(forward).as_ref())?;
+    object.optional(r#""reverse":"#, some(reverse).as_ref())?;
+    object.end();
+    Ok(())
 }
 
-impl Flags {
-    pub(super) fn of<'a>(reports: impl Iterator<Item = &'a Counted>) -> Self {
-        let (forward, reverse) =
-            reports.fold((0, 0), |(f, r), report| (f | report.forward_tcp_flags, r | report.reverse_tcp_flags));
-        let names = |bits: u16| FLAGS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
-        Self { forward: names(forward), reverse: names(reverse) }
-    }
+/// TCP flags as a list of their names.
+struct Flags(u16);
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.forward.is_empty() && self.reverse.is_empty()
+impl Flags {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let bits = self.0;
+        FLAGS.iter().filter(move |(bit, _)| bits & bit != 0).map(|(_, name)| *name)
+    }
+}
+
+impl Serialize for Flags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
     }
 }
