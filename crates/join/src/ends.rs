@@ -75,30 +75,36 @@ fn index(number: u32) -> usize {
 
 impl Ends {
     /// Where to look for an address, which reads nothing.
+    #[inline]
     pub(crate) fn home(&self, address: Address) -> Home {
         self.index.home(key(address))
     }
 
     /// Reads from where an address is looked for, so that it is near when it is.
+    #[inline]
     pub(crate) fn touch(&self, home: Home) -> u64 {
         self.index.touch(home)
     }
 
     /// Where an address is that is looked for there.
+    #[inline]
     pub(crate) fn place_from(&self, home: Home, address: Address) -> Option<Place> {
         self.index.find(home, key(address)).map(Place)
     }
 
     /// Where an address is.
+    #[inline]
     pub(crate) fn place(&self, address: Address) -> Option<Place> {
         self.place_from(self.home(address), address)
     }
 
     /// The holders at a place.
+    #[inline]
     pub(crate) fn at(&self, place: Place) -> View<'_, AtNode> {
         self.view(place.0.number, self.rest(place))
     }
 
+    #[inline]
     fn view(&self, begin: u32, rest: Rest) -> View<'_, AtNode> {
         let first = index(begin);
         let list = self.holders.get(first..first.saturating_add(index(rest.length()))).unwrap_or_default();
@@ -106,16 +112,19 @@ impl Ends {
     }
 
     /// Reads how many holders a place has and the first of them, neither of which waits for the other.
+    #[inline]
     pub(crate) fn touch_holders(&self, place: Place) -> Millis {
         let first = self.holders.get(index(place.0.number)).map_or(0, |holder| holder.span.earliest_start());
         first ^ i64::from(self.rest(place).length)
     }
 
     /// Whether a service has this address.
+    #[inline]
     pub(crate) fn is_service(&self, place: Place) -> bool {
         self.rest(place).services > 0
     }
 
+    #[inline]
     fn rest(&self, place: Place) -> Rest {
         self.index.rest(place.0.slot).copied().unwrap_or_default()
     }

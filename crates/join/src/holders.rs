@@ -57,12 +57,14 @@ impl<T> Copy for View<'_, T> {}
 
 impl<'a, T> View<'a, T> {
     /// Those that may have held at `at`, latest first.
+    #[inline]
     pub(crate) fn possible(self, at: Millis) -> impl Iterator<Item = &'a Holder<T>> {
         let holds = move |holder: &&Holder<T>| holder.span.latest_end() > at;
         self.begun(at).iter().rev().take_while(move |holder| self.nested || holds(holder)).filter(holds)
     }
 
     /// Those that may have begun by then.
+    #[inline]
     fn begun(self, at: Millis) -> &'a [Holder<T>] {
         let end = self.list.partition_point(|holder| holder.span.earliest_start() <= at);
         self.list.get(..end).unwrap_or_default()
@@ -77,6 +79,7 @@ impl<'a, T> View<'a, T> {
     }
 
     /// Whether one of them certainly held at `at`.
+    #[inline]
     pub(crate) fn any_certain(self, at: Millis) -> bool {
         self.possible(at).any(|holder| holder.span.certain(at))
     }

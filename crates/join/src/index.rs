@@ -110,6 +110,7 @@ impl<V> Default for Index<V> {
 
 impl<V: Copy + Default> Index<V> {
     /// Where to look for a key, which reads nothing.
+    #[inline]
     pub(crate) fn home(&self, key: Key) -> Home {
         let mut hasher = self.hash.build_hasher();
         hasher.write_u128(u128::from(key.0) << 64 | u128::from(key.1));
@@ -119,11 +120,13 @@ impl<V: Copy + Default> Index<V> {
     }
 
     /// Reads a line, so that it is near when it is asked. Reading the next one, too, gained nothing.
+    #[inline]
     pub(crate) fn touch(&self, home: Home) -> u64 {
         self.lines.get(home.0).map_or(0, |line| line.0[0].key.1)
     }
 
     /// Where a key is whose home is known.
+    #[inline]
     pub(crate) fn find(&self, home: Home, key: Key) -> Option<Found> {
         let mut at = home.0;
         loop {
@@ -143,6 +146,7 @@ impl<V: Copy + Default> Index<V> {
     }
 
     /// What is seldom asked of a key.
+    #[inline]
     pub(crate) fn rest(&self, slot: Slot) -> Option<&V> {
         self.rest.get(slot.0)
     }

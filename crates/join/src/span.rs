@@ -68,21 +68,25 @@ impl Span {
     }
 
     /// From when it may have been valid.
+    #[inline]
     pub(crate) fn earliest_start(&self) -> Millis {
         self.from
     }
 
     /// From when it certainly was valid.
+    #[inline]
     pub(crate) fn latest_start(&self) -> Millis {
         self.from_width.after(self.from)
     }
 
     /// Until when (exclusive) it certainly was valid.
+    #[inline]
     pub(crate) fn earliest_end(&self) -> Millis {
         self.to
     }
 
     /// Until when (exclusive) it may have been valid.
+    #[inline]
     pub(crate) fn latest_end(&self) -> Millis {
         self.to_width.after(self.to)
     }
@@ -93,11 +97,13 @@ impl Span {
     }
 
     /// Valid at `at` wherever in their intervals the bounds are.
+    #[inline]
     pub(crate) fn certain(&self, at: Millis) -> bool {
         self.latest_start() <= at && at < self.to
     }
 
     /// Valid at `at` for some place of the bounds in their intervals.
+    #[inline]
     pub(crate) fn possible(&self, at: Millis) -> bool {
         self.from <= at && at < self.latest_end()
     }

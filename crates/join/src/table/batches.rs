@@ -18,7 +18,7 @@ use weir_schemas::metadata::{Metadata, Object, Pod};
 
 /// How many questions are taken side by side: as many as the processor can wait for at once, and their answers still fit
 /// the first-level cache.
-const SIDE_BY_SIDE: usize = 64;
+const SIDE_BY_SIDE: usize = 32;
 /// Messages likewise, which need more for each.
 const MESSAGES: usize = 16;
 
