@@ -116,8 +116,8 @@ proptest! {
             left = live(&ring, left, (at * MS, (at + long) * MS), in_order, &mut outcomes);
             at += long + away;
         }
-        // The last one lives on.
-        live(&ring, left, (at * MS, (at + 4_000) * MS), true, &mut outcomes);
+        // The last one lives until all is answered.
+        live(&ring, left, (at * MS, (at + 5_000) * MS), true, &mut outcomes);
         let mut alone = Questions::new(1_000);
         for message in &ring {
             alone.take(message, false, u64::MAX);
