@@ -76,12 +76,14 @@ pub fn read(files: &[impl AsRef<Path>], settings: &RecordSettings) -> Result<Cap
             not_ip: 0,
             last: None,
             state: State::Reading,
+            failed: None,
         },
     })
 }
 
 impl Capture {
-    /// The ticks, in order, and at the end one empty one after the grace of the last window, so that it is complete.
+    /// The ticks, in order, and at the end one empty one after the grace of the last window, so that it is complete. What is
+    /// before the place from which a file cannot be read counts; the first such error comes after all ticks.
     #[must_use]
     pub fn ticks(self) -> Ticks {
         self.ticks
@@ -127,6 +129,8 @@ pub struct Ticks {
     not_ip: u64,
     last: Option<Millis>,
     state: State,
+    /// Why a file was not read to its end.
+    failed: Option<FileError>,
 }
 
 impl Ticks {
@@ -142,16 +146,18 @@ impl Ticks {
         self.aggregator.late()
     }
 
-    /// The earliest packet of all files; among equals that of the file named first.
-    fn take(&mut self) -> Result<Option<Captured>, FileError> {
-        let Some(place) = (0..self.sources.len()).min_by_key(|place| self.sources[*place].head.time) else {
-            return Ok(None);
-        };
+    /// The earliest packet of all files; among equals that of the file named first. A file that cannot be read on has ended.
+    fn take(&mut self) -> Option<Captured> {
+        let place = (0..self.sources.len()).min_by_key(|place| self.sources[*place].head.time)?;
         let source = &mut self.sources[place];
-        if let Some(next) = source.file.next_packet()? {
-            return Ok(Some(std::mem::replace(&mut source.head, next)));
+        match source.file.next_packet() {
+            Ok(Some(next)) => return Some(std::mem::replace(&mut source.head, next)),
+            Ok(None) => {}
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
         }
-        Ok(Some(self.sources.remove(place).head))
+        Some(self.sources.remove(place).head)
     }
 
     fn count(&mut self, captured: &Captured) {
@@ -167,21 +173,21 @@ impl Ticks {
         }
     }
 
-    fn step(&mut self) -> Result<Option<Tick>, FileError> {
+    fn step(&mut self) -> Option<Tick> {
         if let Some(captured) = self.waiting.take() {
             self.count(&captured);
         }
-        while let Some(captured) = self.take()? {
+        while let Some(captured) = self.take() {
             if let Some(ended) = self.aggregator.advance(millis(captured.time)) {
                 self.waiting = Some(captured);
                 let end = i128::from(ended.start.saturating_add(self.settings.tick)) * 1_000_000;
                 let dns = named(self.dns.end_tick(u64::try_from(end).unwrap_or(u64::MAX)));
-                return Ok(Some(Tick { dns, ..ended }));
+                return Some(Tick { dns, ..ended });
             }
             self.count(&captured);
         }
         let dns = named(self.dns.finish());
-        Ok(self.aggregator.finish().map(|ended| Tick { dns, ..ended }))
+        self.aggregator.finish().map(|ended| Tick { dns, ..ended })
     }
 
     /// An empty tick late enough for the last window to be complete.
@@ -197,23 +203,19 @@ impl Iterator for Ticks {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.state == State::Reading {
-            match self.step() {
-                Ok(Some(tick)) => {
-                    self.last = Some(tick.start);
-                    return Some(Ok(tick));
-                }
-                Ok(None) => self.state = State::Closing,
-                Err(error) => {
-                    self.state = State::Done;
-                    return Some(Err(error));
-                }
+            if let Some(tick) = self.step() {
+                self.last = Some(tick.start);
+                return Some(Ok(tick));
             }
+            self.state = State::Closing;
         }
         if self.state == State::Closing {
             self.state = State::Done;
-            return self.closing().map(Ok);
+            if let Some(tick) = self.closing() {
+                return Some(Ok(tick));
+            }
         }
-        None
+        self.failed.take().map(Err)
     }
 }
 

@@ -33,5 +33,5 @@ pub mod settings;
 pub mod stage1;
 pub mod stage2;
 
-pub use pipeline::{replay, run};
+pub use pipeline::{alone, replay, run};
 pub use settings::EnricherSettings;

@@ -10,6 +10,7 @@ use weir_schemas::topics;
 use weir_service::{CancellationToken, Health, HintExt as _, Metrics};
 use weir_stream::Log;
 
+pub mod alone;
 mod encode;
 mod first;
 mod heartbeat;

@@ -22,7 +22,7 @@ pub mod watched;
 pub mod writer;
 
 pub use api::KubeError;
-pub use service::{run, write_capture};
+pub use service::{capture_metadata, run, write_capture};
 pub use settings::{MetadataSettings, Source};
 
 /// Now, ms since the epoch.

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
-use weir_schemas::metadata::{Proof, Revision};
+use weir_schemas::metadata::{Metadata, Proof, Revision};
 use weir_service::{Health, Metrics};
 use weir_stream::Log;
 
@@ -99,14 +99,7 @@ pub async fn run(
 /// Manifests that cannot be used, a log that cannot be written, or a cluster id under which something else was closed
 /// already.
 pub async fn write_capture(log: &Log, cluster: &str, manifests: Option<&Path>) -> anyhow::Result<()> {
-    let mut objects = vec![host::capture_observer()];
-    if let Some(path) = manifests {
-        let mut folder = Folder::new(path);
-        folder.scan(SystemTime::now())?;
-        let shown = folder.show(&Keep::default(), now());
-        warn_of(&shown, path);
-        objects.extend(shown.objects);
-    }
+    let objects = capture_objects(manifests)?;
     let (mut writer, mut history) = Writer::open(log, cluster).await?;
     let closed = history.heartbeat() != NEVER;
     let revisions = show(&mut history, objects, now());
@@ -116,6 +109,29 @@ pub async fn write_capture(log: &Log, cluster: &str, manifests: Option<&Path>) -
     let heartbeat = history.heartbeat_message(FOR_EVER, Proof::Closed, manifests.is_some());
     writer.write(&revisions, Some(&heartbeat), &CancellationToken::new()).await?;
     Ok(())
+}
+
+/// The same, for who keeps it in memory.
+///
+/// # Errors
+/// Manifests that cannot be used.
+pub fn capture_metadata(cluster: &str, manifests: Option<&Path>) -> anyhow::Result<Vec<Metadata>> {
+    let mut history = History::new(cluster);
+    let revisions = show(&mut history, capture_objects(manifests)?, now());
+    let heartbeat = history.heartbeat_message(FOR_EVER, Proof::Closed, manifests.is_some());
+    Ok(revisions.into_iter().map(Metadata::Revision).chain([Metadata::Heartbeat(heartbeat)]).collect())
+}
+
+fn capture_objects(manifests: Option<&Path>) -> anyhow::Result<Vec<Observed>> {
+    let mut objects = vec![host::capture_observer()];
+    if let Some(path) = manifests {
+        let mut folder = Folder::new(path);
+        folder.scan(SystemTime::now())?;
+        let shown = folder.show(&Keep::default(), now());
+        warn_of(&shown, path);
+        objects.extend(shown.objects);
+    }
+    Ok(objects)
 }
 
 /// Checks the source and says in one error what is wrong with it.

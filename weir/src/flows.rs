@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use weir_console::filter::{Cursor, Filter, Parameters};
@@ -14,7 +15,10 @@ use weir_service::settings::Loaded;
 use weir_service::{Context, HintExt as _, ProcessSettings, TelemetrySettings, rate_limited};
 use weir_stream::{KafkaSettings, Log, Partitions, Start};
 
+mod source;
 mod table;
+
+use source::Source;
 
 /// The alias that reads every index of flows.
 const INDEX: &str = "weir-flows";
@@ -29,6 +33,13 @@ pub(crate) struct FlowsSettings {
     /// Go on with new flows as they are enriched, until Ctrl-C; reads the Kafka topic
     #[arg(long, short)]
     follow: bool,
+    /// Make the flows of a capture file (pcap, pcapng) in this process and list all of them, without Kafka and Elasticsearch;
+    /// several files are one capture
+    #[arg(long, value_name = "pcap:FILE", num_args = 1.., conflicts_with_all = ["follow", "cursor"])]
+    source: Vec<Source>,
+    /// With --source: name pods, nodes and services from the manifests of a folder
+    #[arg(long, value_name = "DIR", requires = "source")]
+    manifests: Option<PathBuf>,
     /// How to print
     #[arg(long, short, value_enum, default_value_t = Output::Table, value_name = "FORM")]
     output: Output,
@@ -56,12 +67,12 @@ pub(crate) struct FlowsSettings {
     /// Windows that start before this time
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
-    /// Aggregation level: 1 with addresses and pods, 2 by workload
-    #[arg(long, value_name = "0-3", default_value = "1", help_heading = "Filters")]
-    level: String,
-    /// The most flows to list
-    #[arg(long, value_name = "NUMBER", default_value = "50")]
-    limit: String,
+    /// Aggregation level: 0 with all ports, 1 with addresses and pods, 2 by workload; 1 without it, and 0 of a capture file
+    #[arg(long, value_name = "0-3", help_heading = "Filters")]
+    level: Option<String>,
+    /// The most flows to list; 50 without it, and all of a capture file
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<String>,
     /// Go on after an earlier list: the cursor that it ended with
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
@@ -82,6 +93,7 @@ pub(crate) enum Output {
     /// A table for people
     Table,
     /// One JSON document a line
+    #[value(alias = "jsonl")]
     Json,
 }
 
@@ -103,6 +115,10 @@ pub(crate) fn quiet(process: &ProcessSettings) -> ProcessSettings {
 async fn run(context: Context<FlowsSettings>) -> Result<()> {
     let settings = &context.settings;
     let filter = settings.filter()?;
+    if !settings.source.is_empty() {
+        let (settings, metrics, stop) = (settings.clone(), context.metrics.clone(), context.shutdown.clone());
+        return tokio::task::spawn_blocking(move || source::run(&settings, &filter, &metrics, &stop)).await?;
+    }
     if settings.follow {
         tokio::select! {
             () = context.shutdown.cancelled() => Ok(()),
@@ -125,13 +141,18 @@ impl FlowsSettings {
             since: self.since.clone(),
             until: self.until.clone(),
             filter: self.expression.clone(),
-            level: Some(self.level.clone()),
-            limit: Some(self.limit.clone()),
+            level: self.level.clone(),
+            limit: self.limit.clone(),
             cursor: self.cursor.clone(),
         };
         let now = crate::clock::now();
-        let filter =
-            if self.follow { Filter::parse_live(&parameters, 1, now) } else { Filter::parse(&parameters, 1, now) };
+        let filter = if !self.source.is_empty() {
+            Filter::parse_live(&parameters, 0, now)
+        } else if self.follow {
+            Filter::parse_live(&parameters, 1, now)
+        } else {
+            Filter::parse(&parameters, 1, now)
+        };
         filter.hint("weir flows --help lists the filters").exit_code(2)
     }
 }

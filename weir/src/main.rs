@@ -38,6 +38,7 @@ Examples:
   weir up --pcap capture.pcap              the same from a capture file
   weir flows --namespace shop --follow     named flows as they come
   weir flows --action deny -o json         denied flows, as documents
+  weir flows --source pcap:FILE -o jsonl   every flow of a capture file, with nothing else running
   weir replay --from 3h --to 2h --compare  make past flows again from the raw topic: are they the same?
   weir policy connections --manifests DIR  who may talk to whom, by the network policies of a folder
   weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it

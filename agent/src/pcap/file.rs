@@ -17,7 +17,7 @@ const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be opened or read.
-    #[error("capture file {file}: {source}")]
+    #[error("capture file {file}")]
     Io {
         /// The file.
         file: PathBuf,

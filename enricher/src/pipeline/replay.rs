@@ -26,7 +26,7 @@ use weir_schemas::{decode, topics};
 use weir_service::{HintExt as _, Metrics};
 use weir_stream::{Log, Partitions, Start, TopicPartition};
 
-mod lockstep;
+pub(super) mod lockstep;
 mod plan;
 mod source;
 

@@ -19,7 +19,7 @@ use weir_schemas::topics;
 use weir_stream::Record;
 
 /// Both stages over all raw partitions that are in force.
-pub(super) struct Lockstep {
+pub(in crate::pipeline) struct Lockstep {
     first: First,
     second: Second,
     partial_topic: String,
@@ -32,16 +32,16 @@ pub(super) struct Lockstep {
 
 /// Records of closed generations, each kind in the order of generation and id.
 #[derive(Debug, Default)]
-pub(super) struct Closed {
+pub(in crate::pipeline) struct Closed {
     /// Of flows.
-    pub(super) flows: Vec<Enriched>,
+    pub(in crate::pipeline) flows: Vec<Enriched>,
     /// Of DNS questions.
-    pub(super) dns: Vec<Dns>,
+    pub(in crate::pipeline) dns: Vec<Dns>,
 }
 
 impl Lockstep {
     /// Begins with each raw partition at its position. Records of `windows` are complete with generation `until`.
-    pub(super) fn new(
+    pub(in crate::pipeline) fn new(
         cluster: &str,
         history: &Arc<SettingsHistory>,
         meters: &Meters,
@@ -74,7 +74,7 @@ impl Lockstep {
     }
 
     /// Takes the next message of a raw partition.
-    pub(super) fn read(&mut self, record: &Record) {
+    pub(in crate::pipeline) fn read(&mut self, record: &Record) {
         self.first.read(record, || {});
     }
 
@@ -84,7 +84,7 @@ impl Lockstep {
     }
 
     /// Closes what can be closed: records of the windows. What an earlier call gave is of earlier generations.
-    pub(super) fn close(&mut self, join: &impl Join) -> anyhow::Result<Closed> {
+    pub(in crate::pipeline) fn close(&mut self, join: &impl Join) -> anyhow::Result<Closed> {
         loop {
             let closed = self.first.close(join, 1)?;
             if closed.positions.is_empty() {
