@@ -34,8 +34,8 @@ pub(crate) struct FlowsSettings {
     #[arg(long, short)]
     follow: bool,
     /// Make the flows of a capture file (pcap, pcapng) in this process and list all of them, without Kafka and Elasticsearch;
-    /// several files are one capture
-    #[arg(long, value_name = "pcap:FILE", num_args = 1.., conflicts_with_all = ["follow", "cursor"])]
+    /// given several times, the files are one capture
+    #[arg(long, value_name = "pcap:FILE", conflicts_with_all = ["follow", "cursor"])]
     source: Vec<Source>,
     /// With --source: name pods, nodes and services from the manifests of a folder
     #[arg(long, value_name = "DIR", requires = "source")]

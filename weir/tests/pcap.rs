@@ -120,7 +120,7 @@ fn captures(folder: &Path) -> (Vec<PathBuf>, Sums) {
 }
 
 fn flows(files: &[PathBuf], more: &[&str]) -> Output {
-    let sources = files.iter().map(|file| format!("--source=pcap:{}", file.display()));
+    let sources = files.iter().flat_map(|file| ["--source".to_owned(), format!("pcap:{}", file.display())]);
     Command::new(env!("CARGO_BIN_EXE_weir")).arg("flows").args(sources).args(more).output().unwrap()
 }
 
@@ -236,7 +236,7 @@ fn filters_levels_and_limits_hold_for_capture_files() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let udp = flows(&files, &["-o", "json", "protocol == udp"]);
+    let udp = flows(&files, &["protocol == udp", "-o", "json"]);
     let only: Sums = expected.into_iter().filter(|(key, _)| key.4 == 17).collect();
     assert_eq!(sums(&udp), only);
     assert_eq!(count(&["-o", "json", "--limit", "7"]).len(), 7);
