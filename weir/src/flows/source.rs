@@ -60,7 +60,8 @@ pub(super) fn run(
         }
     }
     if settings.output == Output::Table {
-        say(&table::footer(printed, None));
+        let empty = || "no flow of the capture matches; without filters all are shown".to_owned();
+        say(&if printed == 0 { empty() } else { table::footer(printed, None) });
     }
     Ok(())
 }
