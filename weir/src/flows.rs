@@ -146,12 +146,11 @@ impl FlowsSettings {
             cursor: self.cursor.clone(),
         };
         let now = crate::clock::now();
-        let filter = if !self.source.is_empty() {
-            Filter::parse_live(&parameters, 0, now)
-        } else if self.follow {
-            Filter::parse_live(&parameters, 1, now)
+        let (of_records, level) = (self.follow || !self.source.is_empty(), u8::from(self.source.is_empty()));
+        let filter = if of_records {
+            Filter::parse_live(&parameters, level, now)
         } else {
-            Filter::parse(&parameters, 1, now)
+            Filter::parse(&parameters, level, now)
         };
         filter.hint("weir flows --help lists the filters").exit_code(2)
     }
@@ -192,9 +191,7 @@ async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
         for record in reader.next(Duration::from_secs(1)).await? {
             let Some(value) = &record.value else { continue };
             match weir_schemas::decode::<Enriched>(value) {
-                Ok(flow) if flow.kind == Kind::Upsert => {
-                    rows.extend(Some(row::from_record(&flow)).filter(|row| filter.matches(row, &flow)));
-                }
+                Ok(flow) if flow.kind == Kind::Upsert => rows.extend(matching(filter, &flow)),
                 Ok(_) => {}
                 Err(error) => {
                     rate_limited!(warn, "topic {} offset {}: {error}", topics::ENRICHED, record.offset);
@@ -206,6 +203,11 @@ async fn follow(settings: &FlowsSettings, filter: &Filter) -> Result<()> {
             heading = false;
         }
     }
+}
+
+/// The row of a record that is asked for.
+fn matching(filter: &Filter, flow: &Enriched) -> Option<Row> {
+    Some(row::from_record(flow)).filter(|row| filter.matches(row, flow))
 }
 
 fn print(output: Output, rows: &[Row], heading: bool) -> Result<()> {

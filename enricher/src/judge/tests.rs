@@ -14,6 +14,24 @@ fn end(name: &str, app: &str) -> Identity {
     Identity::clone(&fixtures::pod("shop", name, app, "node-a"))
 }
 
+/// A connection by TCP.
+fn to_port_80<'a, 'p>(
+    initiator: &'a Resolution<'p>,
+    responder: &'a Resolution<'p>,
+    tick: (Millis, Millis),
+    settings: &'a RecordSettings,
+) -> Connection<'a, 'p> {
+    Connection {
+        initiator: (initiator, address("10.0.0.1")),
+        responder: (responder, address("10.0.0.2")),
+        translated: None,
+        protocol: 6,
+        port: 80,
+        tick,
+        settings,
+    }
+}
+
 /// From web-1 to port 80 of db-1.
 fn judge_with(
     judge: &Judge,
@@ -25,19 +43,7 @@ fn judge_with(
     change(&mut settings);
     let (web, db) = (end("web-1", "web"), end("db-1", "db"));
     let [web, db] = [&web, &db].map(|who| Resolution::exact(Cow::Borrowed(who), IdentifiedBy::Address));
-    judge.judge(
-        policies,
-        &Connection {
-            initiator: (&web, address("10.0.0.1")),
-            responder: (&db, address("10.0.0.2")),
-            translated: None,
-            protocol: 6,
-            port: 80,
-            tick,
-            settings: &settings,
-        },
-        &mut Parties::default(),
-    )
+    judge.judge(policies, &to_port_80(&web, &db, tick, &settings), &mut Parties::default())
 }
 
 fn judge(more: &[Revision]) -> Judged {
@@ -246,15 +252,7 @@ fn what_was_found_out_about_an_end_holds_for_its_tick_alone() {
     // To and fro, as when partitions are behind each other, in both directions and to itself.
     for tick in [100_000, 100_000, 200_000, 149_500, 300_000, 100_000] {
         for (initiator, responder) in [(&web, &db), (&db, &web), (&web, &web)] {
-            let connection = Connection {
-                initiator: (initiator, address("10.0.0.1")),
-                responder: (responder, address("10.0.0.2")),
-                translated: None,
-                protocol: 6,
-                port: 80,
-                tick: (tick, tick + 999),
-                settings: &settings,
-            };
+            let connection = to_port_80(initiator, responder, (tick, tick + 999), &settings);
             let alone = judge.judge(&world, &connection, &mut Parties::default());
             let together = judge.judge(&world, &connection, &mut shared);
             assert_eq!(together, alone, "{tick}");
@@ -296,15 +294,7 @@ fn what_is_kept_of_a_pod_holds_until_something_is_told_of_it() {
     let mut compare = |world: &Policies| {
         for tick in [100_000, 119_500, 125_000, 135_000, 145_000, 155_000, 165_000, 172_000, 190_000, 100_000] {
             for (initiator, responder) in [(&web, &db), (&db, &web), (&web, &web), (&host, &db)] {
-                let connection = Connection {
-                    initiator: (initiator, address("10.0.0.1")),
-                    responder: (responder, address("10.0.0.2")),
-                    translated: None,
-                    protocol: 6,
-                    port: 80,
-                    tick: (tick, tick + 999),
-                    settings: &settings,
-                };
+                let connection = to_port_80(initiator, responder, (tick, tick + 999), &settings);
                 let ends = [connection.initiator.0, connection.responder.0];
                 let (mut parties, mut again) = (Parties::default(), Parties::default());
                 judge.meet(world, &ends, (connection.tick, &settings), &mut parties);

@@ -1,11 +1,11 @@
 //! `weir flows --source pcap:FILE`: flows of capture files, made in this process by what makes them everywhere.
 
-use super::{FlowsSettings, Output, print, say, table};
+use super::{FlowsSettings, Output, matching, print, say, table};
 use anyhow::{Context as _, Result, anyhow};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use weir_console::filter::Filter;
-use weir_console::row::{self, Row};
+use weir_console::row::Row;
 use weir_enricher::alone::Alone;
 use weir_flow::{Level, RecordSettings};
 use weir_service::{HintExt as _, Metrics};
@@ -51,8 +51,7 @@ pub(super) fn run(
             .context("what is printed is of before")
             .hint("the file ends in the middle of a packet, or is damaged")?;
         let flows = enricher.read(&batch)?.flows;
-        let rows = flows.iter().map(|flow| (row::from_record(flow), flow));
-        let rows: Vec<Row> = rows.filter(|(row, flow)| filter.matches(row, flow)).map(|(row, _)| row).collect();
+        let rows: Vec<Row> = flows.iter().filter_map(|flow| matching(filter, flow)).collect();
         let rows = rows.get(..rows.len().min(most - printed)).unwrap_or_default();
         if !rows.is_empty() {
             print(settings.output, rows, printed == 0)?;

@@ -1,7 +1,8 @@
 //! The table against a model that searches everything it was ever told.
 
 use super::*;
-use crate::identity::{Entity, Identity, IdentityKind};
+use crate::identities::Identities;
+use crate::identity::Identity;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_schemas::enriched::Attribution;
@@ -169,22 +170,6 @@ fn answer(table: &Table, address: Address, at: Millis) -> Answer {
     }
 }
 
-/// Nobody.
-fn entity() -> Entity {
-    let empty: Arc<str> = Arc::from("");
-    Entity {
-        kind: IdentityKind::Pod,
-        uid: empty.clone(),
-        namespace: empty.clone(),
-        name: empty.clone(),
-        node: empty.clone(),
-        workload_kind: empty.clone(),
-        workload: empty.clone(),
-        service_account: empty,
-        always_valid: false,
-    }
-}
-
 fn empty() -> Table {
     let mut table = Table::new("c", 1);
     let heartbeat = Heartbeat { cluster: "c".to_owned(), complete_to: 0, proof: Proof::Manifests, cluster_known: true };
@@ -337,7 +322,7 @@ proptest! {
                 for (node, named) in (0..).zip(&table.named_nodes) {
                     let zone = table.zone(node, at);
                     prop_assert_eq!(zone.as_deref(), named.history.zone(at));
-                    let identity = Identity { node_number: node, ..Identity::new(entity(), Arc::default()) };
+                    let identity = Identity { node_number: node, ..Identities::default().get(0).clone() };
                     prop_assert_eq!(table.agent_on(&identity, at), named.history.has_agent(at));
                 }
             }
