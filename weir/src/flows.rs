@@ -19,6 +19,7 @@ mod source;
 mod table;
 
 use source::Source;
+pub(crate) use table::size;
 
 /// The alias that reads every index of flows.
 const INDEX: &str = "weir-flows";

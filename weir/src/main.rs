@@ -9,6 +9,7 @@ mod doctor;
 mod flows;
 mod init;
 mod kafka;
+mod ledger;
 mod policy;
 mod record_settings;
 mod reference;
@@ -44,6 +45,7 @@ Examples:
   weir explain shop/web shop/db 5432 --manifests DIR   which rule allows or denies it
   weir settings set --filter 'drop: dst.port == 53'    other settings, from a window on
   weir retention plan                      what would be deleted, and why
+  weir ledger                              is everything that was seen in records, or lost for which reason?
   weir dlq list                            what could not be indexed, and why
   weir doctor                              what this kernel and these capabilities allow to capture";
 
@@ -67,6 +69,9 @@ enum Command {
     /// Say which rule allows or denies a connection
     #[command(after_long_help = policy::EXPLAIN_HELP)]
     Explain(Box<policy::ExplainSettings>),
+    /// Say where all that agents saw has gone: in records, or lost for which reason
+    #[command(after_long_help = ledger::HELP)]
+    Ledger(Box<ledger::LedgerSettings>),
     /// List what could not be processed, and have it processed again
     Dlq(Box<dlq::DlqCommand>),
     /// Show or apply what the disk budget asks for
@@ -112,6 +117,10 @@ fn main() -> ExitCode {
         Command::Explain(ref settings) => {
             let settings = settings.clone();
             policy::explain(with(loaded, *settings))
+        }
+        Command::Ledger(ref settings) => {
+            let settings = settings.clone();
+            ledger::main(with(loaded, *settings))
         }
         Command::Dlq(ref settings) => {
             let settings = settings.clone();

@@ -9,7 +9,7 @@ use weir_flow::{Level, Millis, RecordSettings};
 use weir_schemas::settings::{Dated, Settings};
 use weir_schemas::topics;
 use weir_service::HintExt as _;
-use weir_stream::{Log, NewRecord, Partitions, ProducerSettings, Record, Start, TopicSpec};
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Record, Start, TopicSpec};
 
 /// How long an answer of the log is awaited.
 const IDLE: Duration = Duration::from_secs(10);
@@ -53,6 +53,24 @@ pub(crate) async fn dated(log: &Log, cluster: &str) -> Result<Dated> {
     let records = records(log).await?;
     let values = records.iter().filter_map(|record| Some((record.timestamp, record.value.as_deref()?)));
     Ok(Dated::of(values, cluster)?)
+}
+
+/// The log when it answers, and the settings of a cluster that has some.
+///
+/// # Errors
+/// When no broker answers, or the cluster has none; the hint names those that have.
+pub(crate) async fn read(kafka: &KafkaSettings, cluster: &str) -> Result<(Log, Dated)> {
+    let log = crate::kafka::log(kafka).await?;
+    let dated = dated(&log, cluster).await?;
+    if dated.entries.is_empty() {
+        let others = clusters(&log).await?;
+        let hint = match others.as_slice() {
+            [] => format!("write them with `weir init --cluster {cluster}`"),
+            others => format!("these clusters have: {}; name one with --cluster", others.join(", ")),
+        };
+        return Err(anyhow!("cluster {cluster} has no settings")).hint(hint);
+    }
+    Ok((log, dated))
 }
 
 /// The settings in force for a cluster now: those on the topic, or `seed` after writing it there.

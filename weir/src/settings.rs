@@ -19,7 +19,7 @@ use weir_flow::{Millis, RecordSettings};
 use weir_schemas::settings::{Dated, Settings};
 use weir_service::settings::{Loaded, parse_duration};
 use weir_service::{Context, HintExt as _, ProcessSettings};
-use weir_stream::{KafkaSettings, Log};
+use weir_stream::KafkaSettings;
 
 #[cfg(test)]
 mod tests;
@@ -159,23 +159,8 @@ async fn run(context: Context<SettingsCommand>) -> Result<()> {
     }
 }
 
-/// The settings of a cluster that has some.
-async fn read(kafka: &KafkaSettings, cluster: &str) -> Result<(Log, Dated)> {
-    let log = crate::kafka::log(kafka).await?;
-    let dated = record_settings::dated(&log, cluster).await?;
-    if dated.entries.is_empty() {
-        let others = record_settings::clusters(&log).await?;
-        let hint = match others.as_slice() {
-            [] => format!("write them with `weir init --cluster {cluster}`"),
-            others => format!("these clusters have: {}; name one with --cluster", others.join(", ")),
-        };
-        return Err(anyhow!("cluster {cluster} has no settings")).hint(hint);
-    }
-    Ok((log, dated))
-}
-
 async fn show(settings: &ShowSettings) -> Result<()> {
-    let (_, dated) = read(&settings.kafka, &settings.cluster).await?;
+    let (_, dated) = record_settings::read(&settings.kafka, &settings.cluster).await?;
     print(&match settings.output {
         Output::Json => in_json(&dated, now())?,
         Output::Table => in_words(&dated, now()),
@@ -231,7 +216,7 @@ async fn set(settings: &SetSettings) -> Result<()> {
             .hint("name what is to be otherwise, such as --levels 2; --help lists what may change")
             .exit_code(2);
     }
-    let (log, dated) = read(&settings.kafka, &settings.cluster).await?;
+    let (log, dated) = record_settings::read(&settings.kafka, &settings.cluster).await?;
     let next = next(&dated, &settings.changes, settings.at, now())
         .hint("weir settings set --help says what may change")
         .exit_code(2)?;

@@ -266,24 +266,12 @@ impl Replay {
         self.until
     }
 
-    /// The last generation that the enricher says to have written for every internal partition; nothing where its group
-    /// has no positions, or none any more.
+    /// [`written`] of the replayed cluster.
     ///
     /// # Errors
-    /// When no broker answers, or positions are of another version.
+    /// As there.
     pub async fn written_by_the_enricher(&self) -> anyhow::Result<Option<Millis>> {
-        let settings = self.history.latest();
-        let topic = topics::partial(&settings.cluster);
-        let partitions: Vec<_> =
-            (0..settings.internal_partitions).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
-        let mut lowest: Option<Millis> = None;
-        for (partition, committed) in self.log.committed(&group(2, &settings.cluster), &partitions).await? {
-            let Some(committed) = committed else { return Ok(None) };
-            let position =
-                Stage2Position::parse(committed.offset, &committed.metadata).with_context(|| partition.to_string())?;
-            lowest = Some(lowest.map_or(position.written, |lowest| lowest.min(position.written)));
-        }
-        Ok(lowest)
+        written(&self.log, self.history.latest()).await
     }
 
     /// How far it is.
@@ -299,6 +287,25 @@ impl Replay {
         let memory = self.lockstep.memory();
         Progress { messages: self.messages, bytes: self.bytes, records: self.records, dns: self.dns, permille, memory }
     }
+}
+
+/// The last generation that the enricher says to have written for every internal partition of a cluster; nothing where its
+/// group has no positions, or none any more.
+///
+/// # Errors
+/// When no broker answers, or positions are of another version.
+pub async fn written(log: &Log, settings: &RecordSettings) -> anyhow::Result<Option<Millis>> {
+    let topic = topics::partial(&settings.cluster);
+    let partitions: Vec<_> =
+        (0..settings.internal_partitions).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
+    let mut lowest: Option<Millis> = None;
+    for (partition, committed) in log.committed(&group(2, &settings.cluster), &partitions).await? {
+        let Some(committed) = committed else { return Ok(None) };
+        let position =
+            Stage2Position::parse(committed.offset, &committed.metadata).with_context(|| partition.to_string())?;
+        lowest = Some(lowest.map_or(position.written, |lowest| lowest.min(position.written)));
+    }
+    Ok(lowest)
 }
 
 /// Refuses windows to which late samples may still come, before anything is read: the newest append times bound how far

@@ -114,7 +114,7 @@ fn said(policy: &Policy) -> Vec<String> {
 }
 
 /// Bytes with a decimal unit, as network people write them.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] =
         [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     for (unit, name) in UNITS {

@@ -1,6 +1,9 @@
 use crate::harness::{Engines, Up, bytes_by_window, number, questions, raw_by_window, weir};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use weir_schemas::ledger::Ledger;
+use weir_schemas::topics;
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start};
 
 const WINDOW: i64 = 5_000;
 
@@ -58,8 +61,53 @@ fn the_demo_is_named_summed_exactly_and_labelled() {
         let table = weir(&["flows", "--elasticsearch", &url, "--limit", "5"]);
         assert!(String::from_utf8_lossy(&table.stdout).contains("shop/"), "{}", String::from_utf8_lossy(&table.stdout));
         assert!(up.output().contains("demo"), "the start says that it is a demo:\n{}", up.output());
+        assert_the_ledger_adds_up(&up);
         assert_eq!(up.interrupt(), Some(0));
     }
+}
+
+/// `weir ledger` finds everything that was seen in records, and notices a line that says something else.
+fn assert_the_ledger_adds_up(up: &Up) {
+    let kafka = up.kafka();
+    let arguments = ["ledger", "--cluster", "demo", "--kafka", &kafka];
+    let told = up.wait_for("windows in the ledger", 60, |_| {
+        let told = weir(&[&arguments[..], &["-o", "json"]].concat());
+        assert!(told.status.success(), "{told:?}");
+        serde_json::from_slice::<Value>(&told.stdout).ok().filter(|told| told["windows"].as_u64() >= Some(3))
+    });
+    assert_eq!((&told["adds_up"], &told["seen"]), (&true.into(), &told["received"]), "{told:#}");
+    assert_eq!(told["agents"].as_array().map(Vec::len), Some(3), "{told:#}");
+    for level in told["levels"].as_array().unwrap() {
+        assert_eq!((&level["comparison"], &level["stored"]["bytes"]), (&"equal".into(), &told["received"]["bytes"]));
+    }
+    let words = String::from_utf8(weir(&arguments).stdout).unwrap();
+    assert!(words.contains("It adds up") && words.contains("demo-node-2"), "{words}");
+    let empty = weir(&[&arguments[..], &["--until", "30d", "--since", "31d"]].concat());
+    let words = String::from_utf8_lossy(&empty.stdout);
+    assert!(empty.status.success() && words.contains("no lines since"), "{empty:?}");
+
+    let wrong = tokio::runtime::Runtime::new().unwrap().block_on(contradict(&kafka));
+    let told = weir(&arguments);
+    assert_eq!(told.status.code(), Some(3), "{wrong} {told:?}");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("weir replay --compare"), "{told:?}");
+}
+
+/// Writes a line of the ledger again with other content, and gives its key.
+async fn contradict(kafka: &str) -> String {
+    let log = Log::kafka(&KafkaSettings::at(kafka.to_owned())).unwrap();
+    let mut reader = log.reader(topics::LEDGER, Partitions::All, Start::Beginning).await.unwrap();
+    let lines = reader.read_to_end(Duration::from_secs(10)).await.unwrap();
+    let line = lines.iter().find_map(|line| match weir_schemas::decode(line.value.as_ref()?).ok()? {
+        Ledger::Received(line) if line.received.packets > 0 => Some(line),
+        _ => None,
+    });
+    let mut line = line.unwrap();
+    line.received.packets -= 1;
+    let line = Ledger::Received(line);
+    let producer = log.producer(&ProducerSettings::new("test")).unwrap();
+    let record = NewRecord::new(topics::LEDGER, line.key(), weir_schemas::encode(&line).unwrap());
+    producer.send(record).unwrap().await.unwrap();
+    line.key()
 }
 
 #[test]
