@@ -195,7 +195,7 @@ message!(
     older: "flows.partial/v1.avsc" by Version1
 );
 message!(checkpoint::Checkpoint, "weir.checkpoint", "weir.checkpoint/v1.avsc");
-message!(ledger::Ledger, "weir.ledger", "weir.ledger/v2.avsc", older: "weir.ledger/v1.avsc");
+message!(ledger::Ledger, "weir.ledger", "weir.ledger/v3.avsc", older: "weir.ledger/v2.avsc", older: "weir.ledger/v1.avsc");
 message!(dns::Dns, "dns.enriched", "dns.enriched/v1.avsc");
 message!(dead_letter::DeadLetter, "weir.dlq", "weir.dlq/v1.avsc");
 message!(settings::Settings, "weir.settings", "weir.settings/v2.avsc", older: "weir.settings/v1.avsc");

@@ -81,6 +81,10 @@ pub struct Received {
     pub lost: Vec<Loss>,
     /// Batches whose tick was clamped by the broker's append time.
     pub clamped: u64,
+    /// How much of that is received is in records: its packets and bytes times the factors of agents' and filters' sampling;
+    /// as many samples. From schema v3 on; nothing in an older line.
+    #[serde(default)]
+    pub counted: Totals,
     /// DNS questions of the generation that went into records. From schema v2 on, as what follows.
     #[serde(default)]
     pub questions: Questions,

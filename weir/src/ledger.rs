@@ -28,7 +28,7 @@ The enricher writes a line for each node and window of what it received, and one
 batch what they have seen and lost since they began. This command adds both up and compares them, packet by packet:
 
   seen by agents = lost by agents + missing (batches that never arrived) + not taken (too late, filtered, outside totals) + received
-  received       = in records, at each level that is kept of all flows
+  received       = in records, at each level that is kept of all flows (of sampled ones as many as they stand for)
 
 A loss has a name and is no error. Windows of which the enricher has not written every record yet are left out and said to be open.
 

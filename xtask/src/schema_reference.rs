@@ -13,7 +13,7 @@ const TOPICS: [(&str, u32); 11] = [
     ("weir.checkpoint", 1),
     ("flows.enriched", 2),
     ("dns.enriched", 1),
-    ("weir.ledger", 2),
+    ("weir.ledger", 3),
     ("weir.dlq", 1),
     ("weir.horizon", 2),
     ("weir.audit", 1),

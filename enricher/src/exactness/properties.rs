@@ -4,16 +4,16 @@ use super::*;
 use crate::fixtures::{
     address, answer, arriving, asking, batch, dropped, history, question, sample, settings, with_round_trip,
 };
-use crate::merge::add_counters;
+use crate::merge::{add_counters, add_totals};
 use crate::policies::Policies;
 use crate::policies::tests::{at, between, from_pods, pod, policies, policy};
 use crate::stage1::{RawBatch, Sample};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::Level;
 use weir_schemas::enriched::{Attribution, Counters};
 use weir_schemas::ledger::Reporter;
-use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point};
+use weir_schemas::raw::{DnsSample, DropClass, End, OpenedBy, Origin, Point, Totals};
 
 fn samples() -> impl Strategy<Value = Sample> {
     let ports = prop_oneof![Just(40_000_u16), Just(40_001), Just(80)];
@@ -100,6 +100,36 @@ fn assert_questions_add_up(written: &Written, raw: &[Vec<Input>]) {
     assert_eq!((booked.samples, booked.asked), (samples, published), "taken and lost is what was published");
     assert_eq!(counted, stored, "what was taken is stored");
     assert_eq!(stored, written.dns.iter().map(|record| record.count).sum::<u64>(), "and stands in records");
+}
+
+/// Whether the ledger proves that each packet that was published is in records, sampled ones as often as they stand for, or why
+/// it is in none.
+fn assert_flows_add_up(written: &Written, raw: &[Vec<Input>]) {
+    let mut published = Totals::default();
+    for input in raw.iter().flatten() {
+        let stage1::Content::Batch(batch) = &input.content else { continue };
+        for sample in &batch.samples {
+            let totals = Totals { packets: sample.packets, bytes: sample.bytes, samples: 1 };
+            add_totals(&mut published, &totals);
+        }
+    }
+    let (mut booked, mut counted) = (Totals::default(), Totals::default());
+    let mut stored: BTreeMap<u8, Totals> = (0..4).map(|level| (level, Totals::default())).collect();
+    for line in &written.ledger {
+        match line {
+            Ledger::Received(line) => {
+                add_totals(&mut counted, &line.counted);
+                let lost = line.lost.iter().map(|loss| &loss.lost);
+                lost.chain([&line.received]).for_each(|totals| add_totals(&mut booked, totals));
+            }
+            Ledger::Stored(line) => add_totals(stored.entry(line.level).or_default(), &line.stored),
+            Ledger::Questions(_) => {}
+        }
+    }
+    assert_eq!(booked, published, "received and lost is what was published");
+    for (level, stored) in stored {
+        assert_eq!((stored.packets, stored.bytes), (counted.packets, counted.bytes), "level {level}");
+    }
 }
 
 pub(crate) fn batches() -> impl Strategy<Value = Vec<RawBatch>> {
@@ -295,6 +325,7 @@ proptest! {
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
         prop_assert_eq!(records.dns.iter().map(|record| record.count).sum::<u64>(), asked(&raw, &join));
         assert_questions_add_up(&records, &raw);
+        assert_flows_add_up(&records, &raw);
         let records = records.flows;
         records.iter().filter(|record| record.level >= 2 && !record.coarsened).for_each(|r| assert_labels(r, &join));
         records.iter().filter(|record| record.level <= 1 && !record.coarsened).for_each(assert_judged);
@@ -343,6 +374,7 @@ proptest! {
         book(&mut expected, &records.ledger);
         prop_assert_eq!(&disturbed(&history, &join, &raw, &first, &second, in_turns), &expected);
         assert_questions_add_up(&records, &raw);
+        assert_flows_add_up(&records, &raw);
     }
 }
 

@@ -10,8 +10,8 @@ use super::{Closed, Counts};
 use crate::filter::{Decided, FILTERED, SAMPLED_OUT, Tally};
 use crate::join::Join;
 use crate::judge::Parties;
-use crate::merge::{add_totals, sum};
-use crate::observe::{Place, observe_all, stands_for_an_end};
+use crate::merge::{add_totals, product, sum};
+use crate::observe::{Observation, Place, observe_all, stands_for_an_end};
 use crate::stage1::{RawBatch, Sample};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_filter::Rules;
@@ -59,6 +59,7 @@ struct NodeLine {
     seen: Totals,
     agent_lost: Vec<Loss>,
     lost: BTreeMap<&'static str, Totals>,
+    counted: Totals,
     clamped: u64,
     questions: Booked,
 }
@@ -189,6 +190,7 @@ impl Generation {
             };
             self.take_questions(&next.batch, &place, &at, rules, join, counts);
             let mut tally = Tally::default();
+            let mut counted = Totals::default();
             self.known.begin();
             self.verdicts.begin();
             let mut parties = Parties::default();
@@ -206,6 +208,7 @@ impl Generation {
                     let Some(observation) = taken else { continue };
                     let judged = self.verdicts.of(conversation, observation.conversation.is_some());
                     counts.judge(judged);
+                    add_totals(&mut counted, &stood_for(&observation));
                     let known = &mut self.known;
                     counts.coarsened += self.aggregate.add(&observation, &at, &self.names, known, ends, judged);
                     self.samples += 1;
@@ -213,6 +216,10 @@ impl Generation {
             });
             ends.conversations = conversations;
             self.aggregate.flush(&mut self.known);
+            if counted != Totals::default() {
+                let line = self.lines.entry((next.batch.node.clone(), next.batch.boot.clone())).or_default();
+                add_totals(&mut line.counted, &counted);
+            }
             self.book_filtered(&next.batch, &tally, counts);
         }
     }
@@ -327,6 +334,12 @@ fn has_initiators_port(settings: &RecordSettings) -> bool {
     settings.levels_allowed.iter().chain(&settings.levels_denied).any(|level| *level == Level::Zero)
 }
 
+/// How much a sample is in records.
+fn stood_for(o: &Observation<'_, '_>) -> Totals {
+    let factor = u64::from(o.sampling);
+    Totals { packets: product(o.sample.packets, factor), bytes: product(o.sample.bytes, factor), samples: 1 }
+}
+
 /// Why a sample is not taken into records; nothing when it is.
 fn outside(sample: &Sample, too_late: bool) -> Option<&'static str> {
     match sample.point {
@@ -354,6 +367,7 @@ impl NodeLine {
             agent_lost: self.agent_lost,
             lost,
             clamped: self.clamped,
+            counted: self.counted,
             questions: self.questions.taken,
             questions_counted: self.questions.counted,
             questions_lost: self.questions.into_lost(),

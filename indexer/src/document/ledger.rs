@@ -90,6 +90,7 @@ struct ReceivedLine<'a> {
     agent_losses: &'a [Loss],
     #[serde(skip_serializing_if = "is_zero")]
     clamped: u64,
+    counted: Totals,
     questions: Questions,
     questions_counted: u64,
     questions_lost: Questions,
@@ -163,6 +164,7 @@ impl<'a> ReceivedLine<'a> {
             agent_lost_reasons: reasons(&line.agent_lost),
             agent_losses: &line.agent_lost,
             clamped: line.clamped,
+            counted: line.counted,
             questions: line.questions,
             questions_counted: line.questions_counted,
             questions_lost: line.questions_lost.iter().fold(Questions::default(), |all, loss| Questions {

@@ -49,6 +49,8 @@ pub(super) struct Agent {
     pub(super) lost: ByReason,
     /// What it took.
     pub(super) received: Totals,
+    /// As much as it stands for: more where flows are sampled.
+    pub(super) counted: Totals,
     /// Batches whose time the broker's clock bounded.
     pub(super) clamped: u64,
 }
@@ -58,8 +60,8 @@ pub(super) struct Agent {
 pub(super) enum Comparison {
     /// To the packet and byte.
     Equal,
-    /// Records have more: those of sampled flows stand for flows that were passed over.
-    Sampled,
+    /// Flows were sampled, and lines of an earlier version do not say for how much they stand.
+    Untold,
     /// The level is kept of allowed or of denied flows alone, so that it has a part of what was received.
     Part,
     /// Records have less, or more without a reason.
@@ -70,8 +72,8 @@ pub(super) enum Comparison {
 #[derive(Debug, PartialEq)]
 pub(super) struct AtLevel {
     pub(super) level: u8,
-    /// Of the generations in which the level is kept.
-    pub(super) received: Totals,
+    /// What was received of the generations in which the level is kept, as much as sampled flows stand for.
+    pub(super) counted: Totals,
     pub(super) stored: Totals,
     pub(super) comparison: Comparison,
 }
@@ -160,11 +162,19 @@ impl Lines {
     }
 
     fn levels(&self, dated: &Dated, generations: &BTreeSet<Millis>) -> Vec<AtLevel> {
-        let mut received: BTreeMap<Millis, Totals> = BTreeMap::new();
+        let mut counted: BTreeMap<Millis, Totals> = BTreeMap::new();
+        let mut untold = BTreeSet::new();
         let mut stored: BTreeMap<(Millis, u8), Totals> = BTreeMap::new();
         for line in self.lines.values().filter(|line| generations.contains(&line.generation())) {
             match line {
-                Ledger::Received(line) => add(received.entry(line.generation).or_default(), line.received),
+                Ledger::Received(line) => {
+                    let is_told = !is_nothing(line.counted) || is_nothing(line.received);
+                    let amount = if is_told { line.counted } else { line.received };
+                    add(counted.entry(line.generation).or_default(), amount);
+                    if !is_told {
+                        untold.insert(line.generation);
+                    }
+                }
                 Ledger::Stored(line) => add(stored.entry((line.generation, line.level)).or_default(), line.stored),
                 Ledger::Questions(_) => {}
             }
@@ -177,16 +187,17 @@ impl Lines {
             for level in both.collect::<BTreeSet<_>>() {
                 let of_all = settings.levels_allowed.contains(level) && settings.levels_denied.contains(level);
                 let number = level.number();
-                let received = received.get(generation).copied().unwrap_or_default();
+                let counted = counted.get(generation).copied().unwrap_or_default();
                 let stored = stored.get(&(*generation, number)).copied().unwrap_or_default();
-                let comparison = compare(received, stored, of_all, sampled || self.is_sampled(*generation));
+                let untold = untold.contains(generation) && (sampled || self.is_sampled(*generation));
+                let comparison = compare(counted, stored, of_all, untold);
                 let at = levels.entry(number).or_insert(AtLevel {
                     level: number,
-                    received: Totals::default(),
+                    counted: Totals::default(),
                     stored: Totals::default(),
                     comparison,
                 });
-                add(&mut at.received, received);
+                add(&mut at.counted, counted);
                 add(&mut at.stored, stored);
                 at.comparison = at.comparison.worse(comparison);
             }
@@ -230,7 +241,7 @@ impl Comparison {
     fn worse(self, other: Self) -> Self {
         let rank = |comparison| match comparison {
             Self::Equal => 0,
-            Self::Sampled => 1,
+            Self::Untold => 1,
             Self::Part => 2,
             Self::Wrong => 3,
         };
@@ -248,13 +259,12 @@ impl Account {
     }
 }
 
-fn compare(received: Totals, stored: Totals, of_all: bool, sampled: bool) -> Comparison {
-    let (less, more) = (minus(received, stored), minus(stored, received));
+fn compare(counted: Totals, stored: Totals, of_all: bool, untold: bool) -> Comparison {
+    let (less, more) = (minus(counted, stored), minus(stored, counted));
     match (is_nothing(less), is_nothing(more)) {
         (true, true) => Comparison::Equal,
-        (true, false) if sampled => Comparison::Sampled,
         (_, true) if !of_all => Comparison::Part,
-        _ if sampled && !of_all => Comparison::Part,
+        (true, _) if untold => Comparison::Untold,
         _ => Comparison::Wrong,
     }
 }
@@ -279,6 +289,7 @@ fn agent(lines: &[&Received], generations: &BTreeSet<Millis>) -> Option<Agent> {
         agent.generations += 1;
         agent.clamped = agent.clamped.saturating_add(line.clamped);
         add(&mut agent.received, line.received);
+        add(&mut agent.counted, line.counted);
         add_all(&mut agent.lost, &line.lost);
     }
     if agent.generations == 0 {

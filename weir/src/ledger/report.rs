@@ -19,6 +19,7 @@ struct Whole {
     too_much: Totals,
     lost: ByReason,
     received: Totals,
+    counted: Totals,
     clamped: u64,
 }
 
@@ -30,6 +31,7 @@ impl Whole {
             add(&mut whole.missing, agent.missing);
             add(&mut whole.too_much, agent.too_much);
             add(&mut whole.received, agent.received);
+            add(&mut whole.counted, agent.counted);
             whole.clamped = whole.clamped.saturating_add(agent.clamped);
             for (to, from) in [(&mut whole.agent_lost, &agent.agent_lost), (&mut whole.lost, &agent.lost)] {
                 for (reason, lost) in from {
@@ -67,14 +69,15 @@ pub(super) fn text(settings: &LedgerSettings, account: &Account) -> Result<Strin
 
 fn document(settings: &LedgerSettings, account: &Account) -> Value {
     let whole = Whole::of(&account.agents);
-    let levels = account.levels.iter().map(|at| {
-        json!({"level": at.level, "received": at.received, "stored": at.stored, "comparison": name(at.comparison)})
-    });
+    let levels = account.levels.iter().map(
+        |at| json!({"level": at.level, "counted": at.counted, "stored": at.stored, "comparison": name(at.comparison)}),
+    );
     let agents = listed(settings, account).into_iter().map(|agent| {
         json!({
             "node": agent.node, "boot": agent.boot, "partition": agent.partition, "windows": agent.generations,
             "seen": agent.seen, "lost_by_agent": agent.agent_lost, "missing": agent.missing,
             "too_much": agent.too_much, "not_taken": agent.lost, "received": agent.received,
+            "counted": agent.counted,
             "clamped_batches": agent.clamped,
         })
     });
@@ -89,6 +92,7 @@ fn document(settings: &LedgerSettings, account: &Account) -> Value {
         "contradictory_lines": account.contradictory,
         "seen": whole.seen, "lost_by_agents": whole.agent_lost, "missing": whole.missing,
         "too_much": whole.too_much, "not_taken": whole.lost, "received": whole.received,
+        "counted": whole.counted,
         "clamped_batches": whole.clamped,
         "levels": levels.collect::<Vec<_>>(),
         "questions": {
@@ -102,7 +106,7 @@ fn document(settings: &LedgerSettings, account: &Account) -> Value {
 const fn name(comparison: Comparison) -> &'static str {
     match comparison {
         Comparison::Equal => "equal",
-        Comparison::Sampled => "sampled",
+        Comparison::Untold => "untold",
         Comparison::Part => "part",
         Comparison::Wrong => "wrong",
     }
@@ -162,6 +166,9 @@ fn sums(account: &Account) -> String {
         rows.push(row("  more than was seen", whole.too_much, "COUNTED TWICE"));
     }
     rows.push(row("received", whole.received, ""));
+    if !is_nothing(whole.counted) && whole.counted != whole.received {
+        rows.push(row("  which stand for", whole.counted, "flows were sampled"));
+    }
     rows.extend(account.levels.iter().map(level));
     let mut text = table(&["", "PACKETS", "BYTES", ""], rows);
     let questions = &account.questions;
@@ -179,7 +186,9 @@ fn sums(account: &Account) -> String {
 fn level(at: &AtLevel) -> Vec<String> {
     let note = match at.comparison {
         Comparison::Equal => "as received",
-        Comparison::Sampled => "more than received: sampled flows stand for others",
+        Comparison::Untold => {
+            "more than received: flows were sampled, an earlier version did not say for how much they stand"
+        }
         Comparison::Part => "kept of a part of the flows",
         Comparison::Wrong => "WRONG: not as received",
     };

@@ -31,6 +31,7 @@ fn received(window: i64, (first, last): (u64, u64), packets: u64, seen: u64) -> 
         agent_lost: vec![],
         lost: vec![],
         clamped: 0,
+        counted: totals(packets),
         questions: Questions::default(),
         questions_counted: 0,
         questions_lost: vec![],
@@ -141,10 +142,15 @@ fn a_level_of_denied_flows_has_a_part_and_sampled_flows_stand_for_more() {
 
     let rule = FilterRule { expression: "dst.port == 53".to_owned(), action: FilterAction::Sample(10) };
     let sampled = RecordSettings { filters: vec![rule], ..settings() };
-    let more =
-        account_of(vec![Ledger::Received(received(1, (0, 1), 100, 100)), stored(1, 2, 140)], sampled, 0..9, Some(9));
-    assert_eq!(more.levels[0].comparison, Comparison::Sampled);
-    assert!(more.adds_up());
+    let more = |counted| {
+        let line = Received { counted: totals(counted), ..received(1, (0, 1), 100, 100) };
+        account_of(vec![Ledger::Received(line), stored(1, 2, 140)], sampled.clone(), 0..9, Some(9))
+    };
+    assert_eq!(more(140).levels[0].comparison, Comparison::Equal);
+    assert_eq!(more(130).levels[0].comparison, Comparison::Wrong);
+    let earlier = more(0);
+    assert_eq!(earlier.levels[0].comparison, Comparison::Untold, "a line that does not say for how much samples stand");
+    assert!(earlier.adds_up());
 }
 
 #[test]
@@ -234,6 +240,7 @@ fn whatever_is_lost_on_the_way_is_missing_exactly() {
             let line = lines.entry(generation).or_insert_with(|| received(generation, (sequence, sequence), 0, 0));
             line.last_sequence = sequence;
             line.received = totals(line.received.packets + packets);
+            line.counted = line.received;
             line.seen = totals(seen);
             line.agent_lost = losses(&[("map_full", lost_by_agent)]);
         }

@@ -102,7 +102,7 @@ async fn contradict(kafka: &str) -> String {
         _ => None,
     });
     let mut line = line.unwrap();
-    line.received.packets -= 1;
+    line.counted.packets -= 1;
     let line = Ledger::Received(line);
     let producer = log.producer(&ProducerSettings::new("test")).unwrap();
     let record = NewRecord::new(topics::LEDGER, line.key(), weir_schemas::encode(&line).unwrap());

@@ -24,6 +24,7 @@ fn received() -> Received {
         agent_lost: vec![loss("map_full", 3), loss("parse", 4)],
         lost: vec![loss("too_late", 2)],
         clamped: 1,
+        counted: Totals { packets: 20, bytes: 2000, samples: 2 },
         questions: Questions { samples: 4, asked: 9 },
         questions_counted: 18,
         questions_lost: [("filtered", 2), ("outside", 3)]
