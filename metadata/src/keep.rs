@@ -9,10 +9,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
-use weir_schemas::metadata::Object;
+
+mod size;
 
 #[cfg(test)]
 mod tests;
+
+pub use size::{DOMAINS_BYTES, LIST_BYTES, RECORD_BYTES, SET_MEMBERS, SPEC_BYTES, TEXT_BYTES};
 
 /// The most labels kept of one object.
 pub const LABELS: usize = 64;
@@ -22,10 +25,6 @@ pub const LABEL_BYTES: usize = 384;
 pub const ANNOTATIONS: usize = 32;
 /// The longest annotation, as `k=v`, bytes; Kubernetes allows 256 KiB for all of an object.
 pub const ANNOTATION_BYTES: usize = 1_024;
-/// The longest specification of a policy, bytes: a message of Kafka's default size holds it with all else.
-pub const SPEC_BYTES: usize = 768 << 10;
-/// The most networks of a set, and the most domains.
-pub const SET_MEMBERS: usize = 10_000;
 
 /// Keys by their names; a `*` at the end stands for any rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,8 +46,8 @@ pub struct Keep {
     annotations: Keys,
 }
 
-/// What was left out, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was left out, in numbers, and of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Labels that the list of keys does not name, that were too many or too long.
     pub labels: u64,
@@ -56,10 +55,16 @@ pub struct LeftOut {
     pub annotations: u64,
     /// Specifications of policies that were too long.
     pub specs: u64,
-    /// Networks and domains of sets that were too many.
+    /// Networks and domains of sets that were too many, or too long together.
     pub members: u64,
+    /// Entries of other lists that were too long together.
+    pub entries: u64,
+    /// Names and other single texts that were shortened.
+    pub texts: u64,
     /// Lines of sets that are neither a network nor a domain.
     pub invalid: u64,
+    /// The last object of which a part was too large, as `Kind namespace/name`; empty without.
+    pub too_large: String,
 }
 
 impl LeftOut {
@@ -76,7 +81,12 @@ impl AddAssign for LeftOut {
         self.annotations = self.annotations.saturating_add(other.annotations);
         self.specs = self.specs.saturating_add(other.specs);
         self.members = self.members.saturating_add(other.members);
+        self.entries = self.entries.saturating_add(other.entries);
+        self.texts = self.texts.saturating_add(other.texts);
         self.invalid = self.invalid.saturating_add(other.invalid);
+        if !other.too_large.is_empty() {
+            self.too_large = other.too_large;
+        }
     }
 }
 
@@ -101,27 +111,27 @@ impl Keep {
         seen.annotations = texts(noted.into_iter(), ANNOTATION_BYTES).take(ANNOTATIONS).collect();
         let dropped = all.saturating_sub(seen.labels.len());
         seen.about.labels_dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
-        let (mut specs, mut members) = (0, 0);
-        match &mut seen.object {
-            Object::Policy(policy) if policy.spec.len() > SPEC_BYTES => {
-                policy.spec.clear();
-                specs = 1;
-            }
-            Object::NetworkSet(set) => {
-                members =
-                    set.networks.len().saturating_sub(SET_MEMBERS) + set.domains.len().saturating_sub(SET_MEMBERS);
-                set.networks.truncate(SET_MEMBERS);
-                set.domains.truncate(SET_MEMBERS);
-            }
-            _ => {}
-        }
         LeftOut {
             labels: count(dropped),
             annotations: count(named.saturating_sub(seen.annotations.len())),
-            specs,
-            members: count(members),
-            invalid: 0,
+            ..fit(seen)
         }
+    }
+}
+
+/// Cuts what is too large for a record: nothing that an object says may end the service.
+pub fn fit(seen: &mut Observed) -> LeftOut {
+    let cut = size::fit(seen);
+    if cut.is_empty() {
+        return LeftOut::default();
+    }
+    LeftOut {
+        specs: count(cut.specs),
+        members: count(cut.members),
+        entries: count(cut.entries),
+        texts: count(cut.texts),
+        too_large: format!("{} {}/{}", seen.object.kind(), seen.namespace, seen.name),
+        ..LeftOut::default()
     }
 }
 

@@ -65,9 +65,12 @@ fn created(meta: &ObjectMeta) -> Bound {
     meta.creation_timestamp.as_ref().map_or_else(always, |time| written(millis(time), BoundSource::Creation))
 }
 
+/// The longest UID, bytes: Kubernetes gives UUIDs, a manifest may hold anything.
+const UID_BYTES: usize = 128;
+
 /// The object's UID; for one without (a manifest) a UUID made of kind, namespace and name.
 fn uid(kind: &str, meta: &ObjectMeta) -> String {
-    if let Some(uid) = meta.uid.as_deref().filter(|uid| !uid.is_empty()) {
+    if let Some(uid) = meta.uid.as_deref().filter(|uid| (1..=UID_BYTES).contains(&uid.len())) {
         return uid.to_owned();
     }
     made_uid(kind, text(&meta.namespace), text(&meta.name))

@@ -4,7 +4,7 @@ use crate::api::{Kube, Lease, Standing, Told};
 use crate::cluster::{Cluster, Event};
 use crate::freshness::Freshness;
 use crate::host::{self, Host};
-use crate::keep::Keep;
+use crate::keep::{self, Keep};
 use crate::manifests::{Folder, Shown};
 use crate::now;
 use crate::revisions::{History, Kind, Observed};
@@ -165,6 +165,9 @@ fn warn_of(shown: &Shown, path: &Path) {
             crate::observe::ADDRESS_ANNOTATION,
         );
     }
+    if !shown.left_out.too_large.is_empty() {
+        tracing::warn!(%folder, object = %shown.left_out.too_large, "too large for a record: the rest of it is left out");
+    }
     if shown.repeated > 0 {
         tracing::warn!(%folder, objects = shown.repeated, "objects stand in more than one manifest: the last file counts");
     }
@@ -276,6 +279,7 @@ impl Session<'_> {
         if !networks.is_empty() {
             agents.push(host::agent("", &networks));
         }
+        agents.iter_mut().for_each(|agent| self.meters.left_out(&keep::fit(agent)));
         agents
     }
 
@@ -301,7 +305,9 @@ impl Session<'_> {
 
     async fn host(&self, mut writer: Writer, mut history: History) -> Result<(), WriterError> {
         let host = Host::read(self.settings.node.as_deref());
-        let mut objects = vec![host.node()];
+        let mut node = host.node();
+        self.meters.left_out(&keep::fit(&mut node));
+        let mut objects = vec![node];
         objects.extend(self.agents(Some(&host)));
         let revisions = show(&mut history, objects, now());
         let forever = Some((FOR_EVER, Proof::Closed));
@@ -343,7 +349,7 @@ impl Session<'_> {
             if changed || !begun {
                 let arrival = now();
                 let shown = folder.show(&self.settings.keep(), arrival);
-                self.meters.left_out(shown.left_out);
+                self.meters.left_out(&shown.left_out);
                 let mut objects = shown.objects;
                 objects.extend(self.agents(Some(&host)));
                 revisions = show(&mut history, objects, arrival);
@@ -402,7 +408,7 @@ impl Session<'_> {
                 self.check_age(history.heartbeat());
                 continue;
             }
-            self.meters.left_out(cluster.left_out());
+            self.meters.left_out(&cluster.left_out());
             self.meters.waiting.set(i64::try_from(cluster.waiting()).unwrap_or(i64::MAX));
             self.write(&mut writer, &mut history, &revisions, proven, true).await?;
             revisions.clear();

@@ -133,8 +133,9 @@ fn agent_condition(pod: &Pod) -> Option<&PodCondition> {
 #[must_use]
 pub fn pod_uid(pod: &Pod) -> String {
     let annotations = pod.metadata.annotations.as_ref();
-    let mirrored = annotations.and_then(|annotations| annotations.get(MIRROR_ANNOTATION)).cloned();
-    mirrored.unwrap_or_else(|| super::uid("pod", &pod.metadata))
+    let mirrored = annotations.and_then(|annotations| annotations.get(MIRROR_ANNOTATION));
+    // Anybody may write an annotation, of any length; a kubelet's is a hash.
+    mirrored.filter(|uid| uid.len() <= super::UID_BYTES).cloned().unwrap_or_else(|| super::uid("pod", &pod.metadata))
 }
 
 fn addresses(pod: &Pod) -> Vec<Address> {

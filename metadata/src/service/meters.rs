@@ -51,17 +51,31 @@ impl Meters {
         }
     }
 
-    pub(super) fn left_out(&self, left_out: LeftOut) {
-        let LeftOut { labels, annotations, specs, members, invalid } = left_out;
+    /// Counts what was left out, and warns of what was too large.
+    pub(super) fn left_out(&self, left_out: &LeftOut) {
+        let LeftOut { labels, annotations, specs, members, entries, texts, invalid, too_large } = left_out;
         let counts = [
             ("label", labels),
             ("annotation", annotations),
             ("policy_spec", specs),
             ("network_set_member", members),
+            ("list_entry", entries),
+            ("text", texts),
             ("network_set_line", invalid),
         ];
         for (what, count) in counts {
-            self.left_out.get_or_create(&[("what", what.to_owned())]).inc_by(count);
+            self.left_out.get_or_create(&[("what", what.to_owned())]).inc_by(*count);
+        }
+        if !too_large.is_empty() {
+            weir_service::rate_limited!(
+                warn,
+                object = %too_large,
+                specs,
+                members,
+                entries,
+                texts,
+                "too large for a record: the rest of it is not known to flows and policies; make it smaller, or split it"
+            );
         }
     }
 

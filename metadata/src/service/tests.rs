@@ -136,6 +136,30 @@ async fn manifests_name_flows_and_what_changes_holds_from_then_on() {
     assert_eq!(running.stop().await, 0.0, "nothing is written twice");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_no_record_could_hold_ends_nothing() {
+    let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
+    let domains: Vec<String> = (0..10_000).map(|number| format!("    d{number}.{}.example", "x".repeat(63))).collect();
+    let domains = domains.iter().flat_map(|domain| [domain.clone(), domain.replace(".example", ".test")]);
+    let set = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big, namespace: weir, labels: {{weir.dev/network-set: 'true'}}}}\n\
+         data:\n  networks: 198.51.100.0/24\n  domains: |\n{}\n",
+        domains.collect::<Vec<_>>().join("\n")
+    );
+    assert!(set.len() > 1 << 20);
+    std::fs::write(dir.path().join("set.yaml"), set).unwrap();
+    std::fs::write(dir.path().join("pod.yaml"), pod("a", "10.0.0.1")).unwrap();
+    for start in 0..2 {
+        let began = now();
+        let running = Running::start(manifests(dir.path()), &log);
+        let table = eventually(&log, "a heartbeat", |table| table.complete_to() > began).await;
+        assert_eq!(name(&table, 5, "10.0.0.1").as_deref(), Some("a"));
+        let cut = running.metrics.value("weir_metadata_left_out_total", &[("what", "network_set_member")]);
+        assert!(cut.unwrap() >= 10_000.0, "{cut:?}");
+        assert_eq!(running.stop().await == 0.0, start == 1, "a restart finds the same");
+    }
+}
+
 #[tokio::test]
 async fn a_capture_is_complete_at_once() {
     let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
