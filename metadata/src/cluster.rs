@@ -339,7 +339,8 @@ impl Cluster {
                     revisions.extend(self.pod(pod, arrival, version, history));
                 }
                 item => {
-                    if let Some(seen) = self.observe_item(&item) {
+                    if let (Some(seen), Some(meta)) = (self.observe_item(&item), meta_of(&item)) {
+                        let seen = observe::listed(seen, meta, history.heartbeat(), arrival);
                         present.insert(seen.uid.clone());
                         revisions.extend(history.observe(seen, arrival));
                     }

@@ -11,10 +11,13 @@
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
 //! | a pod is deleted | the last container's end; the last heartbeat if its node had not told of one | arrival; half a minute later if it was not seen ending with time to do so, because then nobody waited for its containers |
 //! | an agent is ready, or no longer | condition `Ready` | the same second |
-//! | a policy or network set is changed | the newest time of `managedFields`, but a status's | the same second |
+//! | a policy or network set is changed, as a watch tells | the newest time of `managedFields`, but a status's | the same second |
+//! | the same, as a list shows: after a restart, an outage or a version that is too old | the last heartbeat | the newest time of `managedFields`, else arrival |
+//! | what is no pod is first shown by a list | `creationTimestamp` | the newest time of `managedFields`, else arrival |
+//! | a network set gets its label | `creationTimestamp` | the newest time of `managedFields` |
 //! | anything else changes | the last heartbeat | arrival |
 //!
-//! Labels that were changed before an object was first seen count from its beginning.
+//! Labels of a pod that were changed before it was first seen count from its beginning.
 
 use crate::bounds::{always, between, written};
 use crate::revisions::{About, Observed};
@@ -25,12 +28,14 @@ use std::collections::BTreeMap;
 use weir_flow::{Address, Millis, protocol};
 use weir_schemas::metadata::{self, Bound, BoundSource, Object};
 
+mod listed;
 mod network;
 mod pod;
 
 #[cfg(test)]
 mod tests;
 
+pub use listed::{listed, shown};
 pub use network::{
     NETWORK_SET_LABEL, OtherPolicy, STAGED_ANNOTATION, endpoint_slice, network_policy, network_set, network_set_errors,
     other_policy,
@@ -58,6 +63,11 @@ fn about(meta: &ObjectMeta) -> About {
         changed_by: newest.map(|(_, manager)| manager.to_owned()).unwrap_or_default(),
         changed_at: newest.map(|(time, _)| time),
     }
+}
+
+/// When anything of an object was last changed, its status included.
+fn touched(meta: &ObjectMeta) -> Option<Millis> {
+    meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref()).map(millis).max()
 }
 
 /// From when an object exists; always without a time.

@@ -7,6 +7,7 @@ use crate::host::{self, Host};
 use crate::keep::{self, Keep};
 use crate::manifests::{Folder, Shown};
 use crate::now;
+use crate::observe;
 use crate::revisions::{History, Kind, Observed};
 use crate::settings::{MetadataSettings, Source};
 use crate::watched::WATCHED;
@@ -177,8 +178,9 @@ fn warn_of(shown: &Shown, path: &Path) {
 fn show(history: &mut History, objects: Vec<Observed>, arrival: Millis) -> Vec<Revision> {
     let mut revisions = Vec::new();
     let mut present: BTreeSet<(Kind, String)> = BTreeSet::new();
-    for object in objects {
+    for mut object in objects {
         present.insert((Kind::of(&object.object), object.uid.clone()));
+        observe::shown(&mut object, history.heartbeat());
         revisions.extend(history.observe(object, arrival));
     }
     for kind in Kind::ALL {

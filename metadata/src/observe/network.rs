@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use weir_flow::protocol;
-use weir_schemas::metadata::{self, BoundSource, Object};
+use weir_schemas::metadata::{self, Bound, BoundSource, Object};
 
 #[cfg(test)]
 mod tests;
@@ -120,6 +120,13 @@ pub fn network_set(map: &ConfigMap) -> Observed {
     };
     let mut seen = observed("networkset", &map.metadata, Object::NetworkSet(set));
     seen.changed = seen.about.changed_at.map(|time| written(time, BoundSource::ManagedFields));
+    // One that gets its label late is shown as new by a watch that selects by it.
+    if let (Some(since), Some(changed)) = (&mut seen.since, seen.changed)
+        && since.latest < changed.latest
+        && since.source != BoundSource::Always
+    {
+        *since = Bound { latest: changed.latest, source: BoundSource::ManagedFields, ..*since };
+    }
     seen
 }
 

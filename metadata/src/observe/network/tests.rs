@@ -68,3 +68,12 @@ fn canonical_json_does_not_depend_on_the_order_of_keys() {
     assert_eq!(canonical(&a), canonical(&b));
     assert_eq!(serde_json::from_str::<Value>(&canonical(&a)).unwrap(), a);
 }
+
+#[test]
+fn a_config_map_that_becomes_a_network_set_late_is_not_certain_from_its_creation_on() {
+    let map = json!({"metadata": {"name": "partners", "namespace": "weir", "uid": "m", "creationTimestamp": "1970-01-01T00:00:01Z",
+        "managedFields": [{"manager": "kubectl-label", "operation": "Update", "time": "1970-01-01T00:00:09Z"}]},
+        "data": {"networks": "198.51.100.0/24"}});
+    let seen = network_set(&serde_json::from_value(map).unwrap());
+    assert_eq!(seen.since.map(|since| (since.earliest, since.latest)), Some((1_000, 9_999)));
+}
