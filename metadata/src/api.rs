@@ -81,6 +81,11 @@ pub(crate) enum Told {
     Event(Box<Event>),
     /// A probe was answered.
     Probed(Probed),
+    /// The API server no longer knows the version from which a kind was to be watched: all of it is listed again.
+    Outdated {
+        /// Whose.
+        what: &'static str,
+    },
     /// A watch or a probe failed, and is tried again.
     Failed {
         /// Whose.

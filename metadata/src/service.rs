@@ -397,6 +397,10 @@ impl Session<'_> {
                     Some(Told::Failed { what, why }) => {
                         self.meters.failures(what).inc();
                         weir_service::rate_limited!(warn, what, why, "kubernetes API: trying again");
+                    Some(Told::Outdated { what }) => {
+                        self.meters.outdated(what).inc();
+                        continue;
+                    }
                         continue;
                     }
                     None => return Ok(()),

@@ -2,7 +2,8 @@
 //!
 //! The watch is asked for a few seconds at a time: before its end the API server tells up to which version everything has
 //! been told, which between such ends it does once a minute only, and a connection that is dead without saying so is
-//! noticed at once. An error is followed by a pause that doubles.
+//! noticed at once. An error, a watch that ends at once and a version that is too old are followed by a pause that doubles until a
+//! watch has lasted.
 
 use super::{Told, chain};
 use crate::cluster::{Change, Item};
@@ -23,10 +24,37 @@ const SILENCE: Duration = Duration::from_secs(12);
 const PAGE: u32 = 1_000;
 /// Pauses after errors.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// A watch that ends in order before this time is followed by a pause: an API server or a proxy before it that ends each watch
+/// at once would be asked without end.
+const SHORT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
+
+/// The pauses between what did not work: each is twice the one before, until something has worked.
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { next: PAUSE.0 }
+    }
+
+    fn take(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSE.1);
+        pause
+    }
+
+    fn worked(&mut self) {
+        self.next = PAUSE.0;
+    }
+}
 
 /// Why a watch ended.
 enum End {
-    /// As asked.
+    /// In order.
     Rotation,
     /// The version is too old: list again.
     Gone,
@@ -54,7 +82,7 @@ where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let work = async {
-        let mut pause = PAUSE.0;
+        let mut pauses = Pauses::new();
         loop {
             match list(&api, &run).await {
                 Ok((objects, version)) => {
@@ -63,15 +91,13 @@ where
                     if run.sender.send(listed).await.is_err() {
                         return;
                     }
-                    pause = PAUSE.0;
-                    if rotate(&api, &run, version, &item).await {
+                    if rotate(&api, &run, version, &mut pauses, &item).await {
                         return;
                     }
                 }
                 Err(error) => fail(&run, chain(&error)).await,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
+            tokio::time::sleep(pauses.take()).await;
         }
     };
     tokio::select! {
@@ -105,20 +131,27 @@ where
 }
 
 /// Watches again and again from a version; whether nobody listens any more.
-async fn rotate<K>(api: &Api<K>, run: &Run, mut version: String, item: &impl Fn(K) -> Item) -> bool
+async fn rotate<K>(api: &Api<K>, run: &Run, mut version: String, pauses: &mut Pauses, item: &impl Fn(K) -> Item) -> bool
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut pause = PAUSE.0;
     loop {
+        let began = tokio::time::Instant::now();
         match watch(api, run, &mut version, item).await {
-            End::Rotation => pause = PAUSE.0,
-            End::Gone => return false,
+            End::Rotation if began.elapsed() >= SHORT => pauses.worked(),
+            End::Rotation => {
+                let lasted = began.elapsed().as_millis();
+                fail(run, format!("a watch that was asked for {ROTATION} s ended after {lasted} ms")).await;
+                tokio::time::sleep(pauses.take()).await;
+            }
+            End::Gone => {
+                let _ = run.sender.send(Told::Outdated { what: run.watched.name() }).await;
+                return false;
+            }
             End::Closed => return true,
             End::Failed(why) => {
                 fail(run, why).await;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
+                tokio::time::sleep(pauses.take()).await;
             }
         }
     }

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 
@@ -34,6 +35,9 @@ const NOTHING: &str = "weir.dev/matches-nothing=true,weir.dev/matches-nothing=fa
 /// The annotation of the bookmark that ends the initial events.
 const END: &str = "k8s.io/initial-events-end";
 
+#[cfg(test)]
+mod tests;
+
 /// A probe that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probed {
@@ -47,45 +51,77 @@ pub(crate) struct Probed {
 pub(super) async fn probe(kube: Kube, sender: Sender<Told>, token: CancellationToken) {
     let never = if kube.namespace.is_none() { vec![Watched::NetworkSet] } else { Vec::new() };
     let mut optional = Optional::new(kube.client.clone(), sender.clone(), token.clone(), never);
-    let mut every = EVERY;
+    let mut due = Due::new(Instant::now());
     loop {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let told = tokio::select! {
             () = token.cancelled() => return,
-            told = round(&kube, &mut optional) => told,
+            told = round(&kube, &mut optional, due.is_now(began)) => told,
         };
-        // One that was waited for in vain has been a pause already.
-        every = match &told {
-            Told::Failed { .. } if began.elapsed() < EVERY => (every * 2).min(PAUSE),
-            _ => EVERY,
-        };
-        tokio::select! {
-            () = token.cancelled() => return,
-            sent = sender.send(told) => if sent.is_err() { return },
+        due.after(began, Instant::now(), told.as_ref());
+        if let Some(told) = told {
+            tokio::select! {
+                () = token.cancelled() => return,
+                sent = sender.send(told) => if sent.is_err() { return },
+            }
         }
         tokio::select! {
             () = token.cancelled() => return,
-            () = tokio::time::sleep_until(began + every) => {}
+            () = tokio::time::sleep_until(began + EVERY) => {}
         }
     }
 }
 
-/// One round: which kinds there are, and up to which version the API server holds each.
-async fn round(kube: &Kube, optional: &mut Optional) -> Told {
+/// When to probe next. Which kinds there are is asked each time: that a kind has no objects is told by nothing else, and where
+/// probes are refused the heartbeat rests on how lately each kind has told.
+struct Due {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Due {
+    fn new(now: Instant) -> Self {
+        Self { at: now, pause: EVERY }
+    }
+
+    fn is_now(&self, now: Instant) -> bool {
+        now >= self.at
+    }
+
+    /// After a round from `began` to `ended` that came to something.
+    fn after(&mut self, began: Instant, ended: Instant, told: Option<&Told>) {
+        match told {
+            // One that was waited for in vain has been a pause already.
+            Some(Told::Failed { what: "probe", .. }) if ended - began < EVERY => {
+                self.pause = (self.pause * 2).min(PAUSE);
+                self.at = began + self.pause;
+            }
+            Some(Told::Failed { .. } | Told::Probed(_)) => *self = Self::new(began),
+            _ => {}
+        }
+    }
+}
+
+/// One round: which kinds there are, and, if a probe is due, up to which version the API server holds each. Nothing when
+/// there is nothing to tell.
+async fn round(kube: &Kube, optional: &mut Optional, is_due: bool) -> Option<Told> {
     let (answer, late) = (Duration::from_secs(ANSWER.into()), || format!("no answer in {ANSWER} s"));
     let started = crate::now();
     let served = match tokio::time::timeout(answer, discover(&kube.client)).await {
         Ok(Ok(served)) => served,
-        Ok(Err(why)) => return Told::Failed { what: "discovery", why },
-        Err(_) => return Told::Failed { what: "discovery", why: late() },
+        Ok(Err(why)) => return Some(Told::Failed { what: "discovery", why }),
+        Err(_) => return Some(Told::Failed { what: "discovery", why: late() }),
     };
     // When nobody listens any more, the answer finds out.
     let _ = optional.follow(&served).await;
-    match tokio::time::timeout(answer, all(kube, &served)).await {
+    if !is_due {
+        return None;
+    }
+    Some(match tokio::time::timeout(answer, all(kube, &served)).await {
         Ok(Ok(found)) => Told::Probed(Probed { started, found }),
         Ok(Err(why)) => Told::Failed { what: "probe", why },
         Err(_) => Told::Failed { what: "probe", why: late() },
-    }
+    })
 }
 
 /// The version of every kind; 0 for those that have no objects.

@@ -16,6 +16,7 @@ pub(super) struct Meters {
     pub(super) tombstones: Counter,
     pub(super) writing: Gauge,
     failures: Family<Label, Counter>,
+    outdated: Family<Label, Counter>,
     left_out: Family<Label, Counter>,
 }
 
@@ -44,6 +45,10 @@ impl Meters {
             ),
             failures: metrics
                 .counter_family("weir_metadata_api_failures", "Watches and probes of the Kubernetes API that failed"),
+            outdated: metrics.counter_family(
+                "weir_metadata_watches_outdated",
+                "Times that a kind was listed again because the API server had forgotten the version of its watch",
+            ),
             left_out: metrics.counter_family(
                 "weir_metadata_left_out",
                 "What was left out of objects by a limit, a list of keys or because it could not be read, each time one was taken",
@@ -77,6 +82,10 @@ impl Meters {
                 "too large for a record: the rest of it is not known to flows and policies; make it smaller, or split it"
             );
         }
+    }
+
+    pub(super) fn outdated(&self, what: &'static str) -> Counter {
+        self.outdated.get_or_create(&[("what", what.to_owned())]).clone()
     }
 
     pub(super) fn failures(&self, what: &'static str) -> Counter {
