@@ -7,7 +7,9 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
-use weir_schemas::metadata::{Heartbeat, Metadata, Proof, Revision, first_heartbeat_key, is_source_key, source_key};
+use weir_schemas::metadata::{
+    Heartbeat, Metadata, Proof, Revision, first_heartbeat_key, is_of_cluster, is_source_key, source_key,
+};
 use weir_schemas::{DecodeError, EncodeError, decode, encode, topics};
 use weir_stream::{
     ErrorKind, Log, NewRecord, Partitions, Start, StreamError, TopicSpec, TransactionSettings, TransactionalProducer,
@@ -94,6 +96,9 @@ impl Writer {
         while let Some(records) = reader.next_before_end(IDLE).await? {
             for record in records {
                 let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+                if !is_of_cluster(key, cluster) {
+                    continue;
+                }
                 let Some(value) = &record.value else {
                     history.restore_tombstone(key);
                     continue;

@@ -158,6 +158,13 @@ pub fn revision_key(cluster: &str, kind: &str, uid: &str, revision: u64) -> Stri
     format!("{cluster}/{kind}/{uid}/{revision}")
 }
 
+/// Whether a key is of a cluster's messages. What another cluster's say is no concern of one's own, not even whether it can be
+/// read.
+#[must_use]
+pub fn is_of_cluster(key: &str, cluster: &str) -> bool {
+    key.strip_prefix(cluster).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Kind, UID and ordinal of a revision of this cluster, by its key; nothing for other keys.
 #[must_use]
 pub fn parse_revision_key<'k>(key: &'k str, cluster: &str) -> Option<(&'k str, &'k str, u64)> {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_join::Table;
-use weir_schemas::metadata::{Heartbeat, Metadata, first_heartbeat_key, is_source_key};
+use weir_schemas::metadata::{Heartbeat, Metadata, first_heartbeat_key, is_of_cluster, is_source_key};
 use weir_schemas::{ReadMetadata, decode_metadata, topics};
 use weir_service::{Health, HintExt as _};
 use weir_stream::{Log, Partitions, Reader, Record, Start};
@@ -94,27 +94,32 @@ enum Said<'r> {
 
 /// Applies records in order. Where there are many, a second thread decodes what comes next.
 fn apply_all(known: &mut Known, records: &[Record]) -> anyhow::Result<()> {
+    let cluster = known.table.cluster().to_owned();
     let mut groups = records.chunks(GROUP);
     if records.len() < MANY {
-        return groups.try_for_each(|group| decode_all(group).map(|said| apply(known, said)));
+        return groups.try_for_each(|group| decode_all(group, &cluster).map(|said| apply(known, said)));
     }
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(AHEAD);
         let decoding = std::thread::Builder::new().name("metadata-decoder".to_owned()).spawn_scoped(scope, move || {
             // The sender fails when the receiver has met an error, which is told there.
-            groups.try_for_each(|group| sender.send(decode_all(group)))
+            groups.try_for_each(|group| sender.send(decode_all(group, &cluster)))
         });
         decoding.context("start of a thread that decodes metadata")?;
         receiver.iter().try_for_each(|group| group.map(|said| apply(known, said)))
     })
 }
 
-fn decode_all(records: &[Record]) -> anyhow::Result<Vec<Said<'_>>> {
-    records.iter().map(said).collect()
+fn decode_all<'r>(records: &'r [Record], cluster: &str) -> anyhow::Result<Vec<Said<'r>>> {
+    let named = records.iter().map(|record| (key_of(record), record));
+    named.filter(|(key, _)| is_of_cluster(key, cluster)).map(|(key, record)| said(key, record)).collect()
 }
 
-fn said(record: &Record) -> anyhow::Result<Said<'_>> {
-    let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+fn key_of(record: &Record) -> &str {
+    record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default()
+}
+
+fn said<'r>(key: &'r str, record: &'r Record) -> anyhow::Result<Said<'r>> {
     let Some(value) = &record.value else { return Ok(Said::Forget(key)) };
     let message = decode_metadata(value)
         .with_context(|| format!("topic {} partition {} offset {}", topics::METADATA, record.partition, record.offset))

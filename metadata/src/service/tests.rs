@@ -259,6 +259,23 @@ async fn a_second_writer_fences_the_first() {
 }
 
 #[tokio::test]
+async fn another_clusters_record_that_cannot_be_read_stops_no_writer() {
+    let log = Log::memory();
+    let (mut writer, history) = Writer::open(&log, "local").await.unwrap();
+    writer
+        .write(&[], Some(&history.heartbeat_message(5, Proof::Manifests, true)), &CancellationToken::new())
+        .await
+        .unwrap();
+    let producer = log.producer(&weir_stream::ProducerSettings::new("test")).unwrap();
+    let poisoned = |key: &'static str| weir_stream::NewRecord::new(topics::METADATA, key, &b"nonsense"[..]);
+    producer.send(poisoned("local2/Pod/uid/1")).unwrap().await.unwrap();
+    assert_eq!(Writer::open(&log, "local").await.unwrap().1.heartbeat(), 5);
+    producer.send(poisoned("local/Pod/uid/1")).unwrap().await.unwrap();
+    let own = Writer::open(&log, "local").await.unwrap_err().to_string();
+    assert!(own.contains("offset"), "one's own is named: {own}");
+}
+
+#[tokio::test]
 async fn the_start_says_what_is_wrong_with_a_source() {
     let wrong = |settings: MetadataSettings| async {
         let (metrics, health) = (Metrics::new(), Health::new());

@@ -97,3 +97,15 @@ fn a_record_that_cannot_be_read_is_named_by_its_offset() {
         assert!(format!("{error:#}").contains("offset 8"), "{error:#}");
     }
 }
+
+#[test]
+fn another_clusters_record_that_cannot_be_read_stops_nothing() {
+    for pods in [10, 1_000] {
+        let mut all = records(pods);
+        all.insert(8, record(0, "local-2/Pod/uid/1".to_owned(), Some(b"nonsense".to_vec())));
+        all.insert(9, record(0, "other/heartbeat/0".to_owned(), Some(Vec::new())));
+        let mut known = nothing();
+        apply_all(&mut known, &all).unwrap();
+        assert_eq!(known.table.complete_to(), 90);
+    }
+}
