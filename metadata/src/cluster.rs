@@ -3,6 +3,7 @@
 //! Nothing enters before every kind has been listed once, so that owner chains are complete. A pod whose ReplicaSet or
 //! Job is not known yet waits for it, until the watch of that kind has passed the pod's own version: then it is gone.
 
+use crate::freshness::Held;
 use crate::keep::{Keep, LeftOut};
 use crate::observe::{self, OtherPolicy};
 use crate::owners::{Middle, Owners};
@@ -158,6 +159,15 @@ impl Cluster {
         if let (Change::Listed(_), Some(listed)) = (&event.change, self.listed.get_mut(number)) {
             *listed = true;
         }
+    /// What pods that wait for their owners keep from being promised; nothing when none waits. A pod waits ten seconds at
+    /// most, and what is promised stands still for no longer.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        let version = self.waiting.iter().map(|waiting| waiting.version).min()?;
+        let arrival = self.waiting.iter().map(|waiting| waiting.arrival).min()?;
+        Some(Held { kind: Watched::Pod.number(), version, arrival })
+    }
+
         let now = event.arrival;
         if !was_listed && self.is_listed() {
             self.listed_at = Some(now);

@@ -16,6 +16,17 @@ mod tests;
 /// Probes that wait for the watches; older ones are superseded.
 const PROBES: usize = 32;
 
+/// What a watch has told and what has not entered the history yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The watch's number.
+    pub kind: usize,
+    /// The lowest version that has not entered.
+    pub version: u64,
+    /// The earliest arrival of what has not entered, ms since the epoch.
+    pub arrival: Millis,
+}
+
 /// How far `N` watches and the probes are.
 #[derive(Debug)]
 pub struct Freshness<const N: usize> {
@@ -52,10 +63,13 @@ impl<const N: usize> Freshness<N> {
 
     /// The time up to which everything has arrived, and how that is known: the last probe that all watches have reached;
     /// or, while no probe has been answered for three times `delay` though every watch is alive, `delay` before the time
-    /// at which the most silent of them last showed so.
-    pub fn proven(&mut self, now: Millis, delay: Millis) -> Option<(Millis, Proof)> {
+    /// at which the most silent of them last showed so. What is `held` counts as not told yet.
+    pub fn proven(&mut self, now: Millis, delay: Millis, held: Option<Held>) -> Option<(Millis, Proof)> {
+        let is_held = |kind: usize, needed: u64| held.is_some_and(|held| held.kind == kind && needed >= held.version);
         let passed = |found: &[u64; N]| {
-            self.reached.iter().zip(found).all(|(reached, needed)| reached.is_some_and(|reached| reached >= *needed))
+            self.reached.iter().zip(found).enumerate().all(|(kind, (reached, needed))| {
+                reached.is_some_and(|reached| reached >= *needed) && !is_held(kind, *needed)
+            })
         };
         if let Some(last) = self.probes.iter().rposition(|(_, found)| passed(found)) {
             let started = self.probes.iter().take(last + 1).map(|(started, _)| *started).max();
@@ -63,7 +77,7 @@ impl<const N: usize> Freshness<N> {
             return started.map(|started| (started, Proof::Probed));
         }
         let unanswered = now.saturating_sub(self.answered.max(self.began)) > delay.saturating_mul(3);
-        let silent = self.alive.iter().copied().min().unwrap_or(NEVER);
+        let silent = self.alive.iter().copied().chain(held.map(|held| held.arrival)).min().unwrap_or(NEVER);
         (unanswered && silent != NEVER).then(|| (silent.saturating_sub(delay), Proof::Assumed))
     }
 

@@ -408,7 +408,8 @@ impl Session<'_> {
                 _ = every.tick() => {}
             }
             let Some(listed_at) = cluster.listed_at() else { continue };
-            let proven = freshness.proven(now(), delay).map(|(to, proof)| (to.saturating_sub(behind), proof));
+            let proven =
+                freshness.proven(now(), delay, cluster.held()).map(|(to, proof)| (to.saturating_sub(behind), proof));
             let proven = proven.filter(|(to, _)| history.may_promise(*to, listed_at));
             if revisions.is_empty() && proven.is_none() {
                 self.check_age(history.heartbeat());

@@ -143,6 +143,42 @@ fn an_agent_is_one_while_its_pod_is_ready() {
 }
 
 #[test]
+fn nothing_is_promised_past_a_pod_that_waits_for_its_owner() {
+    use crate::freshness::Freshness;
+    use weir_join::{Ask, Table};
+    use weir_schemas::metadata::{Metadata, Proof};
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let mut freshness: Freshness<{ crate::watched::WATCHED }> = Freshness::new(1_000);
+    let mut topic = vec![Metadata::Heartbeat(history.heartbeat_message(8_000, Proof::Probed, true))];
+    history.promise(8_000);
+    let mut take = |event: Event, cluster: &mut Cluster, history: &mut History| {
+        let (number, version, arrival) = (event.watched.number(), event.version, event.arrival);
+        let revisions = cluster.take(event, history);
+        Watched::all().for_each(|watched| freshness.reached(watched.number(), 0, arrival));
+        freshness.reached(number, version, arrival);
+        // The API server held the pod of version 9 when this probe began, and not when the one before did.
+        for (started, found) in [(8_500, 8), (9_500, 9)] {
+            let mut versions = [0; crate::watched::WATCHED];
+            versions[Watched::Pod.number()] = found;
+            freshness.probed(started, versions, arrival);
+        }
+        (revisions, freshness.proven(arrival, 1_000, cluster.held()))
+    };
+    let status = json!({"podIP": "10.0.0.1", "conditions": [
+        {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "1970-01-01T00:00:08Z"}]});
+    let pod = pod_of("a", 9, &json!({"status": status}));
+    let (written, proven) = take(event(Watched::Pod, 9, Change::Applied(pod)), &mut cluster, &mut history);
+    assert_eq!((written, proven), (vec![], Some((8_500, Proof::Probed))), "as far as it cannot have been there");
+    let (written, proven) = take(event(Watched::ReplicaSet, 9, Change::Applied(set())), &mut cluster, &mut history);
+    assert_eq!(proven, Some((9_500, Proof::Probed)), "it waits no longer");
+    topic.extend(written.into_iter().map(Metadata::Revision));
+    topic.push(Metadata::Heartbeat(history.heartbeat_message(9_500, Proof::Probed, true)));
+    let mut table = Table::new("c", 1);
+    topic.iter().for_each(|message| table.apply(0, message));
+    assert_eq!(table.side(&Ask::address(9_400, "10.0.0.1".parse().unwrap())).workload.as_deref(), Some("web"));
+}
+
+#[test]
 fn a_pod_that_is_deleted_without_time_to_end_may_go_on() {
     for (grace, latest) in [(30, 9_000), (0, 39_000)] {
         let (mut cluster, mut history, _) = listed(vec![]);
