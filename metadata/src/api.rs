@@ -125,6 +125,11 @@ impl Kube {
         Ok(Self { client, address, namespace })
     }
 
+    /// Where network sets are, and this service's lease, if that is known.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Asks for one object of each kind: whether the API answers, and whether it may be read.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ mod tests;
 /// The longest that a pod waits for its owner, ms: versions of different kinds need not be comparable.
 const WAIT: Millis = 10_000;
 
+/// Where agents' pods are unless a setting or this service's own namespace says otherwise.
+pub const AGENT_NAMESPACE: &str = "weir";
+
 /// How late a node tells the API server what happened on it, at most, ms: a heartbeat that stays this far behind is after
 /// everything that the nodes have to tell of its time.
 pub const NODES_TELL_WITHIN: Millis = 30_000;
@@ -89,6 +92,8 @@ struct Waiting {
 pub struct Cluster {
     /// Agents that a setting names.
     agents: Vec<Observed>,
+    /// The namespace in which agents' pods are.
+    agents_in: String,
     keep: Keep,
     left_out: LeftOut,
     owners: Owners,
@@ -114,7 +119,13 @@ impl Cluster {
     /// A cluster of which nothing has been told, with the agents that a setting names and what is kept of objects.
     #[must_use]
     pub fn new(agents: Vec<Observed>, keep: Keep) -> Self {
-        Self { agents, keep, ..Self::default() }
+        Self { agents, agents_in: AGENT_NAMESPACE.to_owned(), keep, ..Self::default() }
+    }
+
+    /// The same with agents' pods in another namespace than [`AGENT_NAMESPACE`].
+    #[must_use]
+    pub fn with_agents_in(self, namespace: &str) -> Self {
+        Self { agents_in: namespace.to_owned(), ..self }
     }
 
     /// The same with a heartbeat that stays `node_delay` ms behind what the API server held. From [`NODES_TELL_WITHIN`] on
@@ -148,6 +159,15 @@ impl Cluster {
         self.waiting.len()
     }
 
+    /// What pods that wait for their owners keep from being promised; nothing when none waits. A pod waits ten seconds at
+    /// most, and what is promised stands still for no longer.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        let version = self.waiting.iter().map(|waiting| waiting.version).min()?;
+        let arrival = self.waiting.iter().map(|waiting| waiting.arrival).min()?;
+        Some(Held { kind: Watched::Pod.number(), version, arrival })
+    }
+
     /// Takes an event; the revisions to write.
     #[must_use]
     pub fn take(&mut self, event: Event, history: &mut History) -> Vec<Revision> {
@@ -159,15 +179,6 @@ impl Cluster {
         if let (Change::Listed(_), Some(listed)) = (&event.change, self.listed.get_mut(number)) {
             *listed = true;
         }
-    /// What pods that wait for their owners keep from being promised; nothing when none waits. A pod waits ten seconds at
-    /// most, and what is promised stands still for no longer.
-    #[must_use]
-    pub fn held(&self) -> Option<Held> {
-        let version = self.waiting.iter().map(|waiting| waiting.version).min()?;
-        let arrival = self.waiting.iter().map(|waiting| waiting.arrival).min()?;
-        Some(Held { kind: Watched::Pod.number(), version, arrival })
-    }
-
         let now = event.arrival;
         if !was_listed && self.is_listed() {
             self.listed_at = Some(now);
@@ -285,11 +296,16 @@ impl Cluster {
             let foreseen = if is_told { observe::containers_ended(pod, arrival) } else { Some(asked) };
             revisions.extend(foreseen.and_then(|since| history.foresee_end(Kind::Pod, &uid, since)));
         }
-        match observe::agent(pod) {
+        match self.agent(pod) {
             Some(agent) => revisions.extend(history.observe(agent, arrival)),
             None => revisions.extend(history.vanish(Kind::Agent, &uid, observe::agent_end(pod), arrival)),
         }
         revisions
+    }
+
+    /// The agent that a pod is. In another namespace anybody who may make pods could say that a node is covered.
+    fn agent(&self, pod: &Pod) -> Option<Observed> {
+        observe::agent(pod).filter(|agent| agent.namespace == self.agents_in)
     }
 
     fn deleted(&mut self, item: &Item, arrival: Millis, history: &mut History) -> Vec<Revision> {
@@ -344,7 +360,7 @@ impl Cluster {
             match item {
                 Item::Pod(pod) => {
                     present.insert(observe::pod_uid(&pod));
-                    agents.extend(observe::agent(&pod).map(|agent| agent.uid));
+                    agents.extend(self.agent(&pod).map(|agent| agent.uid));
                     let version = version_of(&pod.metadata);
                     revisions.extend(self.pod(pod, arrival, version, history));
                 }

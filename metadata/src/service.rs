@@ -1,7 +1,7 @@
 //! The service: a source, the history, the topic.
 
 use crate::api::{Kube, Lease, Standing, Told};
-use crate::cluster::{Cluster, Event};
+use crate::cluster::{AGENT_NAMESPACE, Cluster, Event};
 use crate::freshness::Freshness;
 use crate::host::{self, Host};
 use crate::keep::{self, Keep};
@@ -375,7 +375,10 @@ impl Session<'_> {
         let _stop = token.clone().drop_guard();
         let (mut told, _tasks) = kube.watch(&token);
         let behind = millis(self.settings.node_delay);
-        let mut cluster = Cluster::new(self.agents(None), self.settings.keep()).with_node_delay(behind);
+        let agents_in = self.settings.agent_namespace.as_deref().or(kube.namespace());
+        let mut cluster = Cluster::new(self.agents(None), self.settings.keep())
+            .with_node_delay(behind)
+            .with_agents_in(agents_in.unwrap_or(AGENT_NAMESPACE));
         let mut freshness: Freshness<WATCHED> = Freshness::new(now());
         let delay = millis(self.settings.assumed_delay);
         let mut every = tokio::time::interval(TICK);
@@ -394,13 +397,13 @@ impl Session<'_> {
                         freshness.probed(probed.started, probed.found, now());
                         continue;
                     }
-                    Some(Told::Failed { what, why }) => {
-                        self.meters.failures(what).inc();
-                        weir_service::rate_limited!(warn, what, why, "kubernetes API: trying again");
                     Some(Told::Outdated { what }) => {
                         self.meters.outdated(what).inc();
                         continue;
                     }
+                    Some(Told::Failed { what, why }) => {
+                        self.meters.failures(what).inc();
+                        weir_service::rate_limited!(warn, what, why, "kubernetes API: trying again");
                         continue;
                     }
                     None => return Ok(()),

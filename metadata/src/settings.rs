@@ -37,8 +37,13 @@ pub struct MetadataSettings {
     /// Name of this host as its agent reports it; the host name without
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// Nodes that an agent covers always, besides the pods labelled app.kubernetes.io/name=weir-agent of a cluster;
-    /// this host where there is no Kubernetes API
+    /// Namespace of the agents' pods: those labelled app.kubernetes.io/name=weir-agent there cover their nodes while they are
+    /// ready, and such pods of other namespaces do not. Without, the namespace of this service, and `weir` where that is
+    /// not known
+    #[arg(long, value_name = "NAME")]
+    pub agent_namespace: Option<String>,
+    /// Nodes that an agent covers always, besides those of the agents' pods of a cluster; this host where there is no
+    /// Kubernetes API
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub covered_nodes: Vec<String>,
     /// Networks whose ends an agent covers always; those behind this host where there is no Kubernetes API
@@ -72,6 +77,7 @@ impl Default for MetadataSettings {
             kube_namespace: None,
             manifests: None,
             node: None,
+            agent_namespace: None,
             covered_nodes: Vec::new(),
             covered_networks: Vec::new(),
             keep_labels: Vec::new(),

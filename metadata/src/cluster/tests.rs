@@ -143,6 +143,31 @@ fn an_agent_is_one_while_its_pod_is_ready() {
 }
 
 #[test]
+fn a_pod_of_another_namespace_is_no_agent_whatever_its_labels_say() {
+    let pod = |namespace: &str| {
+        let meta = json!({"name": "g", "namespace": namespace, "uid": namespace, "creationTimestamp": "1970-01-01T00:00:01Z",
+            "labels": {"app.kubernetes.io/name": "weir-agent"}});
+        let status =
+            json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:03Z"}]});
+        pod_of("g", 4, &json!({"metadata": meta, "status": status}))
+    };
+    let agents = |history: &History| -> Vec<String> {
+        history.open_of(Kind::Agent).map(|agent| agent.namespace.clone()).collect()
+    };
+    for (agents_in, all) in [("weir", ["shop", "weir"]), ("shop", ["weir", "shop"])] {
+        let (cluster, mut history, _) = listed(vec![]);
+        let mut cluster = cluster.with_agents_in(agents_in);
+        for namespace in all {
+            let _ = cluster.take(event(Watched::Pod, 4, Change::Applied(pod(namespace))), &mut history);
+        }
+        assert_eq!(agents(&history), [agents_in]);
+        let again = all.into_iter().map(pod).collect();
+        let _ = cluster.take(event(Watched::Pod, 5, Change::Listed(again)), &mut history);
+        assert_eq!(agents(&history), [agents_in], "nor by a list");
+    }
+}
+
+#[test]
 fn nothing_is_promised_past_a_pod_that_waits_for_its_owner() {
     use crate::freshness::Freshness;
     use weir_join::{Ask, Table};
