@@ -9,6 +9,7 @@ mod api;
 pub mod bounds;
 pub mod cluster;
 pub mod freshness;
+pub mod gap;
 pub mod host;
 pub mod keep;
 pub mod lease;

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use weir_flow::Millis;
 use weir_flow::time::NEVER;
 use weir_schemas::metadata::{
-    Heartbeat, Metadata, Proof, Revision, first_heartbeat_key, is_of_cluster, is_source_key, source_key,
+    Heartbeat, Metadata, Proof, Revision, first_heartbeat_key, gap_key, is_of_cluster, is_source_key, parse_gap_key,
+    source_key,
 };
 use weir_schemas::{DecodeError, EncodeError, decode, encode, topics};
 use weir_stream::{
@@ -111,6 +112,8 @@ impl Writer {
                 writer.begun |= key == first;
                 match &message {
                     Metadata::Heartbeat(source) if is_source_key(key, cluster) => history.restore_source(source),
+                    // The heartbeats that stand with it say the same.
+                    Metadata::Heartbeat(_) if parse_gap_key(key, cluster).is_some() => {}
                     message => history.restore(message),
                 }
             }
@@ -186,6 +189,26 @@ impl Writer {
         records.extend(self.on_every_partition(&value));
         self.commit(&records, token).await?;
         self.heartbeat = former.complete_to;
+        Ok(())
+    }
+
+    /// Writes that of the times after `after` up to the heartbeat's nothing is known, and the heartbeat, at once. Passing errors
+    /// are retried until `token` is cancelled.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn leave_gap(
+        &mut self,
+        after: Millis,
+        heartbeat: &Heartbeat,
+        token: &CancellationToken,
+    ) -> Result<(), WriterError> {
+        let value = Bytes::from(encode(&Metadata::Heartbeat(heartbeat.clone()))?);
+        let key = gap_key(&self.cluster, after);
+        let mut records = vec![NewRecord::new(TOPIC, Bytes::from(key), value.clone()).to_partition(0)];
+        records.extend(self.on_every_partition(&value));
+        self.commit(&records, token).await?;
+        self.heartbeat = self.heartbeat.max(heartbeat.complete_to);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub enum Metadata<T = String, R = T> {
     #[serde(rename = "weir.Revision")]
     Revision(Revision<T, R>),
     /// "Complete up to": key `<cluster>/heartbeat/<metadata partition>`; the first of all also under `<cluster>/heartbeat/first`,
-    /// and what the source was after a time under [`source_key`].
+    /// what the source was after a time under [`source_key`], and what nobody will know under [`gap_key`].
     #[serde(rename = "weir.Heartbeat")]
     Heartbeat(Heartbeat<T>),
 }
@@ -57,7 +57,7 @@ pub enum Proof {
     Manifests,
     /// There is no source that could change: no cluster, or a capture.
     Closed,
-    /// A person gave up on a stall: complete to H, with a gap before.
+    /// A person gave up on a stall: complete to H, with a gap before ([`gap_key`]).
     Gap,
 }
 
@@ -192,6 +192,19 @@ pub fn source_key(cluster: &str, after: Millis) -> String {
 #[must_use]
 pub fn is_source_key(key: &str, cluster: &str) -> bool {
     key.strip_prefix(cluster).is_some_and(|rest| rest.starts_with("/heartbeat/source/"))
+}
+
+/// The key of a heartbeat by which a person gave up on a stall: of the times after `after` up to its `complete_to`, in ms since the
+/// epoch, nothing is known. It stays, so that whoever reads the topic later names nobody of then either.
+#[must_use]
+pub fn gap_key(cluster: &str, after: Millis) -> String {
+    format!("{cluster}/heartbeat/gap/{after}")
+}
+
+/// After which time a gap begins, ms since the epoch, by its [`gap_key`]; nothing for other keys.
+#[must_use]
+pub fn parse_gap_key(key: &str, cluster: &str) -> Option<Millis> {
+    key.strip_prefix(cluster)?.strip_prefix("/heartbeat/gap/")?.parse().ok()
 }
 
 impl<T: AsRef<str>, R> Metadata<T, R> {

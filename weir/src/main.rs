@@ -10,6 +10,7 @@ mod flows;
 mod init;
 mod kafka;
 mod ledger;
+mod metadata;
 mod policy;
 mod record_settings;
 mod reference;
@@ -72,6 +73,9 @@ enum Command {
     /// Say where all that agents saw has gone: in records, or lost for which reason
     #[command(after_long_help = ledger::HELP)]
     Ledger(Box<ledger::LedgerSettings>),
+    /// Give up on metadata that nobody will write, so that the windows that wait for it are written
+    #[command(after_long_help = metadata::HELP)]
+    Metadata(Box<metadata::MetadataCommand>),
     /// List what could not be processed, and have it processed again
     Dlq(Box<dlq::DlqCommand>),
     /// Show or apply what the disk budget asks for
@@ -121,6 +125,10 @@ fn main() -> ExitCode {
         Command::Ledger(ref settings) => {
             let settings = settings.clone();
             ledger::main(with(loaded, *settings))
+        }
+        Command::Metadata(ref settings) => {
+            let settings = settings.clone();
+            metadata::main(with(loaded, *settings))
         }
         Command::Dlq(ref settings) => {
             let settings = settings.clone();

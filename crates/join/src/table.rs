@@ -156,6 +156,8 @@ pub struct Table {
     cluster_known: bool,
     /// After which times names could be had or not, in order.
     sources: Vec<(Millis, bool)>,
+    /// Of which times nothing is known, in order: after the first of each pair, up to the second.
+    gaps: Vec<(Millis, Millis)>,
     history_start: Millis,
     foreign: u64,
     malformed: u64,
@@ -185,6 +187,7 @@ impl Table {
             promises: vec![Promise { complete_to: NEVER }; partitions.max(1)],
             cluster_known: false,
             sources: Vec::new(),
+            gaps: Vec::new(),
             history_start: NEVER,
             foreign: 0,
             malformed: 0,
@@ -272,6 +275,25 @@ impl Table {
             Ok(place) => self.sources.get_mut(place).into_iter().for_each(|source| source.1 = known),
             Err(place) => self.sources.insert(place, (after, known)),
         }
+    }
+
+    /// Takes that a person gave up on what was after a time, `after`, up to the heartbeat's `complete_to`, as it stands under
+    /// [`gap_key`](weir_schemas::metadata::gap_key): nobody has a name then. Another cluster's is counted and ignored.
+    pub fn leave_gap<T: AsRef<str>>(&mut self, after: Millis, heartbeat: &Heartbeat<T>) {
+        if *heartbeat.cluster.as_ref() != *self.cluster {
+            self.foreign = self.foreign.saturating_add(1);
+            return;
+        }
+        let gap = (after, heartbeat.complete_to);
+        if let Err(place) = self.gaps.binary_search(&gap) {
+            self.gaps.insert(place, gap);
+        }
+    }
+
+    /// The last time before `at` of which something is known, where `at` is in a gap.
+    fn known_before(&self, at: Millis) -> Option<Millis> {
+        let next = self.gaps.partition_point(|(_, to)| *to < at);
+        self.gaps.get(next).map(|(after, _)| *after).filter(|after| *after < at)
     }
 
     /// From when the history is whole: what came and went before was never seen. [`NEVER`](weir_flow::time::NEVER)

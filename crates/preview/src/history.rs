@@ -44,7 +44,8 @@ impl History {
     pub fn take(&mut self, message: Metadata, key: &str, cluster: &str) {
         match message {
             // Policies are those of objects, whatever the source of names was.
-            Metadata::Heartbeat(_) if metadata::is_source_key(key, cluster) => {}
+            Metadata::Heartbeat(_)
+                if metadata::is_source_key(key, cluster) || metadata::parse_gap_key(key, cluster).is_some() => {}
             Metadata::Heartbeat(heartbeat) if heartbeat.cluster == cluster => {
                 if key != metadata::first_heartbeat_key(cluster) {
                     self.complete_to = Some(heartbeat.complete_to);

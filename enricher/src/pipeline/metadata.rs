@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_join::Table;
-use weir_schemas::metadata::{Heartbeat, Metadata, first_heartbeat_key, is_of_cluster, is_source_key};
+use weir_schemas::metadata::{Heartbeat, Metadata, first_heartbeat_key, is_of_cluster, is_source_key, parse_gap_key};
 use weir_schemas::{ReadMetadata, decode_metadata, topics};
 use weir_service::{Health, HintExt as _};
 use weir_stream::{Log, Partitions, Reader, Record, Start};
@@ -89,6 +89,8 @@ enum Said<'r> {
     WholeFrom(usize, ReadMetadata<'r>),
     /// What the source was after a time.
     Source(Heartbeat<&'r str>),
+    /// After which time nothing is known, up to the heartbeat's.
+    Gap(Millis, Heartbeat<&'r str>),
     Forget(&'r str),
 }
 
@@ -112,26 +114,33 @@ fn apply_all(known: &mut Known, records: &[Record]) -> anyhow::Result<()> {
 
 fn decode_all<'r>(records: &'r [Record], cluster: &str) -> anyhow::Result<Vec<Said<'r>>> {
     let named = records.iter().map(|record| (key_of(record), record));
-    named.filter(|(key, _)| is_of_cluster(key, cluster)).map(|(key, record)| said(key, record)).collect()
+    named.filter(|(key, _)| is_of_cluster(key, cluster)).map(|(key, record)| said(key, record, cluster)).collect()
 }
 
 fn key_of(record: &Record) -> &str {
     record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default()
 }
 
-fn said<'r>(key: &'r str, record: &'r Record) -> anyhow::Result<Said<'r>> {
+fn said<'r>(key: &'r str, record: &'r Record, cluster: &str) -> anyhow::Result<Said<'r>> {
     let Some(value) = &record.value else { return Ok(Said::Forget(key)) };
     let message = decode_metadata(value)
         .with_context(|| format!("topic {} partition {} offset {}", topics::METADATA, record.partition, record.offset))
         .hint("attribution would be wrong without it: upgrade this process, or delete the record with a tombstone")?;
     let partition = usize::try_from(record.partition).unwrap_or(0);
-    Ok(match message {
+    Ok(match (message, parse_gap_key(key, cluster)) {
+        (Metadata::Heartbeat(heartbeat), Some(after)) => Said::Gap(after, heartbeat),
+        (message, _) => heard(key, partition, message),
+    })
+}
+
+fn heard<'r>(key: &str, partition: usize, message: ReadMetadata<'r>) -> Said<'r> {
+    match message {
         Metadata::Heartbeat(heartbeat) if is_source_key(key, heartbeat.cluster) => Said::Source(heartbeat),
         Metadata::Heartbeat(heartbeat) if key == first_heartbeat_key(heartbeat.cluster) => {
             Said::WholeFrom(partition, Metadata::Heartbeat(heartbeat))
         }
         message => Said::Message(partition, message),
-    })
+    }
 }
 
 fn apply(Known { table, policies }: &mut Known, said: Vec<Said<'_>>) {
@@ -155,6 +164,7 @@ fn apply(Known { table, policies }: &mut Known, said: Vec<Said<'_>>) {
                 whole_from.into_iter().for_each(|from| table.whole_from(from));
             }
             Said::Source(heartbeat) => table.change_source(&heartbeat),
+            Said::Gap(after, heartbeat) => table.leave_gap(after, &heartbeat),
             Said::Forget(key) => {
                 table.apply_all(&messages);
                 messages.clear();

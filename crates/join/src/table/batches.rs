@@ -75,7 +75,7 @@ impl Table {
 
     fn place<'a>(&self, ask: &Ask<'a>) -> Where<'a> {
         match ask.pod_uid {
-            _ if !self.cluster_known(ask.at) => Where::Otherwise,
+            _ if !self.cluster_known(ask.at) || self.known_before(ask.at).is_some() => Where::Otherwise,
             Some(uid) => {
                 let uid = UidKey::of(uid);
                 Where::Pod(self.pods().map(|pods| pods.home(uid)).unwrap_or_default(), uid)

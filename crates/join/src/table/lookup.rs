@@ -56,6 +56,8 @@ impl Table {
     pub fn resolve(&self, ask: &Ask<'_>) -> Resolution<'_> {
         if !self.cluster_known(ask.at) {
             self.without_cluster(ask)
+        } else if self.known_before(ask.at).is_some() {
+            Resolution::none(Some(self.reason_or(NoneReason::NotYetReported, ask.at)))
         } else if let Some(uid) = ask.pod_uid {
             let known = self.pods().and_then(|pods| pods.get(UidKey::of(uid)));
             match known.and_then(|known| known.latest.at(Moment::of(ask.at))) {
@@ -83,15 +85,20 @@ impl Table {
     #[must_use]
     pub fn service(&self, at: Millis, address: Address, port: u16, protocol: u8) -> Option<&Arc<str>> {
         match self.service_holder(at, address, Some(port), protocol) {
+            _ if self.known_before(at).is_some() => None,
             Held::One(service, _) => Some(&service.text),
             Held::Nobody | Held::Several(_) => None,
         }
     }
 
     /// Whether an end had a ready agent: whoever it may be was certainly on a node with one at `at`, or its address is in
-    /// a network that an agent certainly covered.
+    /// a network that an agent certainly covered. In a gap it is as it last was: whose report counts must be the same for
+    /// both reporters, and where nobody has a name it would never be the initiator's.
     #[must_use]
     pub fn covered(&self, resolution: &Resolution<'_>, address: Address, at: Millis) -> bool {
+        if let Some(before) = self.known_before(at) {
+            return self.covered(&self.resolve(&Ask::address(before, address)), address, before);
+        }
         let on_covered_node = match resolution.attribution {
             Attribution::Exact => resolution.identity.iter().any(|identity| self.agent_on(identity, at)),
             Attribution::Ambiguous => {

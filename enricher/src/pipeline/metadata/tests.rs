@@ -89,6 +89,40 @@ fn a_second_thread_changes_nothing_but_the_time() {
 }
 
 #[test]
+fn what_was_given_up_moves_h_and_has_no_names_and_later_heartbeats_go_on() {
+    use weir_schemas::enriched::NoneReason;
+    use weir_schemas::metadata::gap_key;
+    for pods in [10, 1_000] {
+        let beat = |complete_to, proof| {
+            encode(&Metadata::Heartbeat(Heartbeat {
+                cluster: CLUSTER.to_owned(),
+                complete_to,
+                proof,
+                cluster_known: true,
+            }))
+            .unwrap()
+        };
+        let mut all = records(pods);
+        all.push(record(9_000, gap_key(CLUSTER, 90), Some(beat(500, Proof::Gap))));
+        all.push(record(9_001, format!("{CLUSTER}/heartbeat/0"), Some(beat(500, Proof::Gap))));
+        let mut known = nothing();
+        apply_all(&mut known, &all).unwrap();
+        assert_eq!(known.table.complete_to(), 500, "windows that waited are written");
+        // Later, when compaction has left the gap and the last heartbeat, and after a restart, it is the same.
+        let mut later: Vec<Record> = all.iter().filter(|record| record.offset != 9_001).cloned().collect();
+        later.push(record(9_002, format!("{CLUSTER}/heartbeat/0"), Some(beat(700, Proof::Probed))));
+        let mut after = nothing();
+        apply_all(&mut after, &later).unwrap();
+        assert_eq!(after.table.complete_to(), 700);
+        for (at, is_named) in [(90, true), (91, false), (500, false), (501, true)] {
+            let side = after.table.side(&Ask::address(at, address(1)));
+            assert_eq!(side.pod.is_some(), is_named, "{at}");
+            assert_eq!(side.reason == Some(NoneReason::NotYetReported), !is_named, "{at}");
+        }
+    }
+}
+
+#[test]
 fn a_record_that_cannot_be_read_is_named_by_its_offset() {
     for pods in [10, 1_000] {
         let mut all = records(pods);
