@@ -1,5 +1,6 @@
-//! Raw heartbeats for partitions that nobody writes to: without them their windows would never close, and every
-//! generation of the cluster would wait for them. This is the only place of the enricher that looks at the clock for
+//! Raw heartbeats for partitions in which nobody says what time it is, because nobody writes to them, or only nodes whose
+//! clocks are behind, or what cannot be read: without them their windows would never close, and every generation of the
+//! cluster would wait for them. This is the only place of the enricher that looks at the clock for
 //! what it writes; what it writes is an ordinary message of the log.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,12 @@ use weir_schemas::raw::{Origin, RawBatch, Totals};
 
 #[cfg(test)]
 mod tests;
+
+/// Whether a message that was appended at a time has moved a partition's watermark, from `before` to `after`, and to within two
+/// ticks of that time. What does not would keep the whole cluster's windows waiting, if it were taken for a sign of life.
+pub(super) fn keeps_time(before: Millis, after: Millis, appended: Millis, tick: Millis) -> bool {
+    after > before && after >= appended.saturating_sub(tick.saturating_mul(2))
+}
 
 /// When each owned partition was last heard of.
 pub(super) struct Silence {
@@ -28,7 +35,7 @@ impl Silence {
         self.heard = partitions.map(|partition| (partition, now)).collect();
     }
 
-    /// A partition had a message.
+    /// A partition had a message that [keeps the time](keeps_time).
     pub(super) fn heard(&mut self, partition: i32, now: Instant) {
         self.heard.insert(partition, now);
     }

@@ -2,6 +2,7 @@
 //! and a replay share. Where messages come from, where records go and when to stop is the caller's.
 
 use super::encode;
+use super::heartbeat::keeps_time;
 use super::meters::Meters;
 use crate::history::SettingsHistory;
 use crate::join::Join;
@@ -53,7 +54,7 @@ impl First {
     }
 
     /// Takes a message of a partition; one of a partition that this process does not have is ignored. `heard` is told of
-    /// messages that no enricher has written.
+    /// messages that no enricher has written and that keep the partition's watermark near the time.
     pub(super) fn read(&mut self, record: &Record, heard: impl FnOnce()) {
         let Some(owned) = self.owned.get_mut(&record.partition) else { return };
         let content = match batch_of(record, &self.cluster) {
@@ -69,15 +70,18 @@ impl First {
                 Content::Undecodable(encode::dead_letter(record, cause))
             }
         };
-        if !matches!(&content, Content::Batch(batch) if batch.origin == Origin::Owner) {
-            heard();
-        }
+        let by_owner = matches!(&content, Content::Batch(batch) if batch.origin == Origin::Owner);
+        let before = owned.partition.watermark();
         owned.partition.read(Input {
             offset: record.offset,
             append_time: record.timestamp,
             size: record.size(),
             content,
         });
+        let tick = self.history.at(record.timestamp).tick;
+        if !by_owner && keeps_time(before, owned.partition.watermark(), record.timestamp, tick) {
+            heard();
+        }
     }
 
     /// Closes what metadata and the log allow, of each partition at most `most` generations that hold something.

@@ -16,6 +16,7 @@ use weir_stream::memory::Fault;
 use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 
 mod changed;
+mod clocks;
 mod dns;
 mod places;
 mod replayed;
@@ -112,7 +113,9 @@ impl World {
         self.put(topics::METADATA, 0, &key, message).await;
     }
 
+    /// A batch, appended when its tick ends.
     async fn raw(&self, partition: i32, batch: &RawBatch) {
+        self.memory.set_time(batch.tick + batch.tick_length);
         self.put(&topics::raw(CLUSTER), partition, &batch.node, batch).await;
     }
 

@@ -144,13 +144,14 @@ async fn a_killed_broker_loses_nothing() {
     world.expect_exact(USUAL).await;
 }
 
-/// One node's clock an hour ahead, one an hour and a half behind, one in 1970, one in 2100: theirs is counted where the
-/// broker's clock allows it, or lost and counted; the others' windows are not touched.
+/// Clocks an hour ahead, an hour and a half and exactly an hour behind, in 1970 and in 2100, and one that steps back half an
+/// hour, each on a partition of its own; besides a partition of which nothing can be read. What such nodes say is counted where
+/// the broker's clock allows it, or lost and counted; the others' windows are not touched, and wait for nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_clocks_harm_nobody_else() {
     let _alone = ALONE.lock().await;
-    let mut world = World::new("clocks", 10, 60).await;
-    let _enricher = world.start.enricher("one");
+    let mut world = World::with("clocks", (12, 60, 13)).await;
+    let mut enricher = world.start.enricher("one");
     let hour = 3_600_000;
     let begun = now();
     let skew = |node: usize| -> Millis {
@@ -159,16 +160,20 @@ async fn wrong_clocks_harm_nobody_else() {
             7 => -hour * 3 / 2,
             8 => -begun / 500 * 500,
             9 => 4_102_444_800_000 - begun / 500 * 500,
+            10 => -hour,
+            11 if now() > begun + 3_000 => -hour / 2,
             _ => 0,
         }
     };
     let end = now() + 6_000;
     while now() < end {
         world.publish_skewed(skew).await;
+        world.publish_bytes(12, b"no batch".to_vec()).await;
         world.oracle.read(Duration::from_millis(50)).await;
     }
-    // What nodes 6 and 9 said is counted in windows of now, what 7 and 8 said is lost: both are in the ledger alone.
+    // What nodes 6, 9 and 11 said is counted in some window, what 7, 8 and 10 said is lost: both are in the ledger alone.
     let lost = world.oracle.expect_others(&world.traffic, USUAL).await;
+    enricher.assert_running();
     assert!(lost.keys().eq(["too_late"]), "{lost:?}");
     assert!(lost["too_late"].samples > 0);
 }

@@ -42,9 +42,14 @@ pub(crate) struct World {
 impl World {
     /// Everything but enrichers.
     pub(crate) async fn new(name: &str, nodes: usize, connections: usize) -> Self {
+        Self::with(name, (nodes, connections, PARTITIONS)).await
+    }
+
+    /// As [`new`](Self::new) with a number of raw partitions.
+    pub(crate) async fn with(name: &str, sizes: (usize, usize, i32)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kafka = Kafka::start(folder.path());
-        Self::on(kafka, folder, name, (nodes, connections)).await
+        Self::sized(kafka, folder, name, sizes).await
     }
 
     /// As [`new`](Self::new) on a broker that runs.
@@ -54,12 +59,21 @@ impl World {
         name: &str,
         (nodes, connections): (usize, usize),
     ) -> Self {
+        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS)).await
+    }
+
+    async fn sized(
+        kafka: Kafka,
+        folder: tempfile::TempDir,
+        name: &str,
+        (nodes, connections, partitions): (usize, usize, i32),
+    ) -> Self {
         let log = Log::kafka(&KafkaSettings::at(&kafka.address)).unwrap();
         log.check(Duration::from_secs(60)).await.unwrap();
         let cluster = format!("{name}-{}", now());
         let seed = number("WEIR_TEST_SEED", 1);
-        let traffic = Traffic::new(&cluster, settings(&cluster, PARTITIONS), nodes, connections, seed);
-        let topics: Vec<TopicSpec> = topics::of(&cluster, PARTITIONS, 4, 2)
+        let traffic = Traffic::new(&cluster, settings(&cluster, partitions), nodes, connections, seed);
+        let topics: Vec<TopicSpec> = topics::of(&cluster, partitions, 4, 2)
             .into_iter()
             .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
             .collect();

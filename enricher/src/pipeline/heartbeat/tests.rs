@@ -21,3 +21,13 @@ fn silent_partitions_are_due_after_two_ticks_and_then_every_tick() {
     silence.assign(std::iter::empty(), at(4_000));
     assert!(silence.due(&settings, at(9_000), time).is_empty());
 }
+
+#[test]
+fn only_what_brings_the_watermark_near_the_time_is_a_sign_of_life() {
+    let (tick, appended) = (1_000, 100_700);
+    assert!(keeps_time(99_000, 100_000, appended, tick));
+    assert!(keeps_time(Millis::MIN, 99_000, appended, tick), "the first one, two ticks behind at most");
+    assert!(!keeps_time(97_000, 98_000, appended, tick), "a clock that is behind");
+    assert!(!keeps_time(100_000, 100_000, appended, tick), "another one's watermark");
+    assert!(!keeps_time(Millis::MIN, Millis::MIN, appended, tick), "no batch");
+}
