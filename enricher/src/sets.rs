@@ -21,6 +21,15 @@ pub(crate) struct BoundedSet<T> {
     more: u64,
 }
 
+/// Leaves out the larger half of a list and counts it in `more`. Whether there was anything to leave out.
+pub(crate) fn halve<T>(list: &mut Vec<T>, more: &mut u64) -> bool {
+    let left = list.len() / 2;
+    let beyond = list.len() - left;
+    list.truncate(left);
+    *more = more.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
+    beyond > 0
+}
+
 impl<T> Default for BoundedSet<T> {
     fn default() -> Self {
         Self { members: Vec::new(), sorted: 0, more: 0 }

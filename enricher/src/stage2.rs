@@ -54,6 +54,8 @@ pub struct Closed {
     pub coarsened: u64,
     /// On how many records a count of what is not listed is a lower bound only.
     pub inexact: u64,
+    /// Of how many records the lists were shortened, because no message would hold them.
+    pub shortened: u64,
     /// How many partial records were merged.
     pub partials: u64,
     /// How many generations held something.

@@ -6,7 +6,7 @@ use weir_flow::Millis;
 /// A message that could not be processed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Why, in one line.
+    /// Why, in one line, cut to 1 KiB.
     pub cause: String,
     /// The topic that it was read from.
     pub topic: String,
@@ -16,7 +16,7 @@ pub struct DeadLetter {
     pub offset: i64,
     /// Its timestamp there, ms since the epoch.
     pub timestamp: Millis,
-    /// Its key; absent without one.
+    /// Its key, cut to 4 KiB; absent without one, and where the value is left out.
     #[serde(default, with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
     /// Its value, cut to 512 KiB; absent for a tombstone.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_flow::{Address, Millis};
 
+pub mod bounds;
 pub mod columns;
 
 /// A text of a sample: a `String`, or an `Arc<str>` that samples share.
@@ -11,6 +12,8 @@ pub trait Text: AsRef<str> + Clone + Default + for<'a> From<&'a str> {}
 impl<T: AsRef<str> + Clone + Default + for<'a> From<&'a str>> Text for T {}
 
 /// One batch: all that one node counted in one tick, or a part of it when that would exceed 900 kB.
+///
+/// No text of it is longer than [`bounds`] says: a longer one is refused when it is read.
 ///
 /// Its samples' texts are of type `T`: those of one batch are few, and whoever keeps many batches shares them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,13 +1,14 @@
 //! Values as records of topics, within the size that a broker takes.
 
 use crate::dns::MORE;
+use crate::sets::halve;
 use crate::stage2::Enriched;
 use anyhow::Context as _;
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::dns::Dns;
 use weir_schemas::ledger::Ledger;
-use weir_schemas::partial::{DnsBatch, Partial, PartialBatch, PartialMessage};
+use weir_schemas::partial::{DnsBatch, Marker, Partial, PartialBatch, PartialMessage};
 use weir_schemas::{encode, topics};
 use weir_stream::{NewRecord, Record};
 
@@ -20,6 +21,12 @@ const LARGEST: usize = 900_000;
 /// The most bytes of a value that a dead letter keeps.
 const KEPT: usize = 512 * 1024;
 
+/// The most bytes of a key that a dead letter keeps.
+const KEY_KEPT: usize = 4 * 1024;
+
+/// The most bytes of a dead letter's cause.
+const CAUSE: usize = 1_024;
+
 /// A message to an internal partition.
 fn internal(topic: &str, partition: i32, value: Vec<u8>) -> NewRecord {
     let mut record = NewRecord::new(topic, bytes::Bytes::new(), value).to_partition(partition);
@@ -27,8 +34,20 @@ fn internal(topic: &str, partition: i32, value: Vec<u8>) -> NewRecord {
     record
 }
 
-pub(super) fn message(topic: &str, partition: i32, message: &PartialMessage) -> anyhow::Result<NewRecord> {
-    Ok(internal(topic, partition, encode(message).context("internal message")?))
+/// A marker, and how many nodes are not on it because there were too many for one message. Of those it is not known which ticks
+/// they said.
+pub(super) fn marker(topic: &str, partition: i32, marker: Marker) -> anyhow::Result<(NewRecord, usize)> {
+    let nodes = marker.missing.len();
+    let mut message = PartialMessage::Marker(marker);
+    loop {
+        let value = encode(&message).context("internal message")?;
+        let PartialMessage::Marker(marker) = &mut message else { continue };
+        let left = marker.missing.len();
+        if value.len() <= LARGEST || left == 0 {
+            return Ok((internal(topic, partition, value), nodes - left));
+        }
+        marker.missing.truncate(left / 2);
+    }
 }
 
 /// A batch of partial records, in as many messages as it takes.
@@ -59,12 +78,6 @@ pub(super) fn partials(
 
 /// Leaves out the larger half of the sets of a record; what is left out is counted. Whether there was anything to leave out.
 fn shrink(partial: &mut Partial) -> bool {
-    fn halve<T>(set: &mut Vec<T>, more: &mut u64) -> bool {
-        let beyond = set.len() - set.len() / 2;
-        set.truncate(set.len() / 2);
-        *more = more.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
-        beyond > 0
-    }
     let mut shrunk = false;
     let Partial { behind, initiator, responder, .. } = partial;
     behind.change(|ends| {
@@ -127,16 +140,17 @@ pub(super) fn ledger(line: &Ledger) -> anyhow::Result<NewRecord> {
     Ok(NewRecord::new(topics::LEDGER, line.key(), encode(line).context("ledger line")?))
 }
 
-/// The dead letter of a record.
-pub(super) fn dead_letter(record: &Record, cause: String) -> DeadLetter {
+/// The dead letter of a record: with its bounds it fits into a message.
+pub(super) fn dead_letter(record: &Record, mut cause: String) -> DeadLetter {
     let value = record.value.as_ref();
+    cause.truncate(cause.floor_char_boundary(CAUSE));
     DeadLetter {
         cause,
         topic: record.topic.to_string(),
         partition: record.partition,
         offset: record.offset,
         timestamp: record.timestamp,
-        key: record.key.as_ref().map(|key| key.iter().copied().take(KEPT).collect()),
+        key: record.key.as_ref().map(|key| key.iter().copied().take(KEY_KEPT).collect()),
         value: value.map(|value| value.iter().copied().take(KEPT).collect()),
         length: value.map_or(0, |value| u64::try_from(value.len()).unwrap_or(u64::MAX)),
     }

@@ -33,6 +33,8 @@ pub(super) struct Meters {
     pub(super) records: Counter,
     pub(super) records_coarsened: Counter,
     pub(super) records_inexact: Counter,
+    pub(super) records_shortened: Counter,
+    pub(super) marker_nodes_left_out: Counter,
     pub(super) generations: Family<Label, Counter>,
     pub(super) transactions: Family<Label, Counter>,
     pub(super) transaction_seconds: HistogramFamily<Label>,
@@ -135,6 +137,14 @@ impl Meters {
             records_inexact: m.counter(
                 "weir_enricher_records_inexact",
                 "Records on which the count of what is not listed is a lower bound",
+            ),
+            records_shortened: m.counter(
+                "weir_enricher_records_shortened",
+                "Records whose lists were shortened, and counted, so that a message holds them",
+            ),
+            marker_nodes_left_out: m.counter(
+                "weir_enricher_marker_nodes_left_out",
+                "Nodes of which stage 2 was not told their missing ticks, because a partition had too many for one message",
             ),
             generations: m
                 .counter_family("weir_enricher_generations", "Generations closed that held something, by stage"),

@@ -177,7 +177,9 @@ fn write(cluster: &str, meters: &Meters, closed: stage1::Closed, records: &mut V
         encode::questions(&topic, internal, batch, records)?;
     }
     for (internal, marker) in closed.markers {
-        records.push(encode::message(&topic, internal, &PartialMessage::Marker(marker))?);
+        let (record, left_out) = encode::marker(&topic, internal, marker)?;
+        meters.marker_nodes_left_out.inc_by(u64::try_from(left_out).unwrap_or(u64::MAX));
+        records.push(record);
     }
     if let Some(checkpoint) = &closed.checkpoint {
         records.push(encode::checkpoint(checkpoint)?);
@@ -231,11 +233,15 @@ impl Second {
     pub(super) fn close(&mut self, most: usize) -> Vec<(i32, stage2::Closed, Stage2Position)> {
         let mut all = Vec::new();
         for (number, owned) in &mut self.owned {
-            let Some(last) = owned.partition.ready(most) else { continue };
-            let closed = owned.partition.close(last);
-            self.meters.records.inc_by(u64::try_from(closed.records.len()).unwrap_or(0));
-            self.meters.generations.get_or_create(&[("stage", "2".to_owned())]).inc_by(closed.generations);
-            all.push((*number, closed, owned.partition.position()));
+            for _ in 0..most.generations {
+                let Some(last) = owned.partition.ready(1).filter(|_| records < most.size) else { break };
+                let closed = owned.partition.close(last);
+                records += closed.records.len() + closed.dns.len();
+                self.meters.records.inc_by(u64::try_from(closed.records.len()).unwrap_or(0));
+                self.meters.records_shortened.inc_by(closed.shortened);
+                self.meters.generations.get_or_create(&[("stage", "2".to_owned())]).inc_by(closed.generations);
+                all.push((*number, closed, owned.partition.position()));
+            }
         }
         all
     }

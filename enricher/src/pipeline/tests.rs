@@ -18,6 +18,7 @@ use weir_stream::{MemoryLog, NewRecord, ProducerSettings, TopicSpec};
 mod changed;
 mod clocks;
 mod dns;
+mod hostile;
 mod places;
 mod replayed;
 mod stalls;

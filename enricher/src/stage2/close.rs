@@ -7,6 +7,7 @@ use super::{Closed, Enriched, Held};
 use crate::coarsen::{Shape, leave_out};
 use crate::key::record_id;
 use crate::merge::{Merges, add_totals, is_empty_report, merge_counts, merge_record, settle_side, sum};
+use crate::sets::halve;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::community_id::{Ends, community_id};
 use weir_flow::{Level, Millis, RecordSettings};
@@ -14,6 +15,9 @@ use weir_schemas::enriched::{Attribution, Counters, Kind, Report, SharedSide};
 use weir_schemas::ledger::{Ledger, Reporter, Stored};
 use weir_schemas::partial::Partial;
 use weir_schemas::raw::Totals;
+
+/// The most bytes of a record's ends: with all else that is on it a message stays below what brokers take, 1 MiB.
+const ENDS: usize = 800_000;
 
 /// Which generation of which internal partition.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +65,8 @@ pub(super) fn close(mut held: Held, of: &Of<'_>, merges: &mut Merges, closed: &m
     closed.records.reserve(held.slots.keys());
     let mut stored: BTreeMap<(u8, bool), Totals> = BTreeMap::new();
     let mut write = |key: &[u8], merged: Merged<'_>, closed: &mut Closed| {
-        if let Some((record, inexact)) = merged.finish(key.get(8..).unwrap_or_default(), of, &heard) {
+        if let Some((mut record, inexact)) = merged.finish(key.get(8..).unwrap_or_default(), of, &heard) {
+            closed.shortened += u64::from(shorten(&mut record));
             closed.inexact += u64::from(inexact);
             book(&record, &mut stored);
             closed.records.push(record);
@@ -272,6 +277,28 @@ fn finish_side(side: &mut SharedSide, sets: Unions<'_>, limit: usize) -> bool {
     let finished = SharedSide::from(&finished);
     *side = finished;
     bounds
+}
+
+/// Leaves out the second halves of the lists of a record's ends while they are too long for a message, and counts them on the
+/// record. Whether any was left out.
+fn shorten(record: &mut Enriched) -> bool {
+    let mut shortened = false;
+    while record.initiator.bytes().len() + record.responder.bytes().len() > ENDS {
+        let mut fewer = false;
+        for side in [&mut record.initiator, &mut record.responder] {
+            side.change(|side| {
+                fewer |= halve(&mut side.addresses, &mut side.addresses_more);
+                fewer |= halve(&mut side.pods, &mut side.pods_more);
+                fewer |= halve(&mut side.labels_some, &mut side.labels_more);
+                fewer |= halve(&mut side.domains, &mut side.domains_more);
+            });
+        }
+        if !fewer {
+            break;
+        }
+        shortened = true;
+    }
+    shortened
 }
 
 /// The connection's Community ID, where a record is of one connection and has what it takes.

@@ -5,7 +5,7 @@ use crate::stage1::{Content, Input, Partition};
 use crate::stage1::{RawBatch, Sample};
 use weir_flow::RecordSettings;
 use weir_schemas::enriched::{Action, Arrival, Attribution};
-use weir_schemas::partial::Marker;
+use weir_schemas::partial::{Behind, Marker, Sets};
 use weir_schemas::raw::DropClass;
 
 /// Both stages over one raw partition; every node's ticks of the window 100 000 are there.
@@ -294,4 +294,39 @@ fn a_report_that_was_coarsened_elsewhere_is_no_report_that_never_came() {
     assert_eq!((whole.arrival, whole.arrival_reason.as_str()), (Arrival::Unknown, "coarsened"));
     let coarse: Vec<_> = records.iter().filter(|record| record.coarsened).collect();
     assert_eq!((coarse.len(), coarse[0].samples, coarse[0].responder.pod.as_deref()), (1, 40, Some("db-1")));
+}
+
+#[test]
+fn a_record_whose_lists_no_message_would_hold_has_shorter_ones_and_counts_the_rest() {
+    let history = history(RecordSettings { set_limit: 10_000, ..settings(1, 1) });
+    let mut first = Partition::new("local", 0, history.clone(), Stage1Position::START);
+    for (offset, batch) in
+        (0..).zip([batch("node-a", 0, 100_000, vec![sample(60)]), batch("node-a", 1, 200_000, vec![])])
+    {
+        first.read(Input { offset, append_time: batch.tick, size: 1, content: Content::Batch(batch) });
+    }
+    let last = first.ready(Millis::MAX, usize::MAX).unwrap();
+    let closed = first.close(last, &Fake::default());
+    let names = |length: usize| (0..5_000).map(|n| format!("{n:05}{}", "n".repeat(length))).collect::<Vec<_>>();
+    let mut second = InternalPartition::new("local", 0, history, Stage2Position::START);
+    let batches = closed.partials.into_iter().map(|(_, mut batch)| {
+        batch.partials.retain(|partial| partial.level == 2);
+        let sets = || Sets { pods: names(100), domains: names(40), ..Sets::default() };
+        batch.partials[0].behind = Behind::from(&[sets(), sets()]);
+        PartialMessage::Partials(batch)
+    });
+    let markers = closed.markers.into_iter().map(|(_, marker)| PartialMessage::Marker(marker));
+    for (offset, message) in (0..).zip(batches.chain(markers)) {
+        second.read(offset, message);
+    }
+    let last = second.ready(usize::MAX).unwrap();
+    let closed = second.close(last);
+    assert_eq!((closed.records.len(), closed.shortened), (1, 1));
+    let record = &closed.records[0];
+    assert!(weir_schemas::encode(record).unwrap().len() <= 900_000);
+    for side in [record.initiator.view(), record.responder.view()] {
+        assert_eq!((side.pods.len(), side.pods_more), (2_500, 2_500));
+        assert_eq!((side.domains.len(), side.domains_more), (2_500, 2_500));
+        assert!(side.pods[0].starts_with("00000"), "those that come first are kept");
+    }
 }

@@ -158,6 +158,12 @@ pub enum ColumnError {
     /// A column's length is neither the count nor, where that is allowed, zero.
     #[error("column {0} has {1} elements for {2} samples")]
     Length(&'static str, usize, u32),
+    /// A text is longer than it may be.
+    #[error("{0} has {1} bytes, more than {2}")]
+    Long(&'static str, usize, usize),
+    /// A list is longer than it may be.
+    #[error("{1} {0}, more than {2}")]
+    Many(&'static str, usize, usize),
     /// A number names nothing.
     #[error("column {0}: {1} at sample {2} is out of range")]
     Range(&'static str, i64, usize),
@@ -461,6 +467,7 @@ impl<T: Text> TryFrom<ColumnBatch> for RawBatch<T> {
 
     fn try_from(batch: ColumnBatch) -> Result<Self, ColumnError> {
         batch.columns.check(batch.count)?;
+        super::bounds::check(&batch)?;
         let strings: Vec<T> = batch.strings.iter().map(|text| T::from(text)).collect();
         let rows = Rows { tick: batch.tick, strings: &strings, addresses: &batch.addresses, columns: &batch.columns };
         let count = batch.columns.place.len();

@@ -3,7 +3,7 @@ use crate::fixtures::{Fake, asking, batch, history, question, sample, settings};
 use crate::position::Stage1Position;
 use crate::stage1::{Content, Input, Partition};
 use std::net::Ipv6Addr;
-use weir_schemas::partial::{Behind, Sets};
+use weir_schemas::partial::{Behind, MissingTicks, Sets};
 
 fn a_batch() -> PartialBatch {
     let mut partition = Partition::new("local", 0, history(settings(1, 1)), Stage1Position::START);
@@ -75,4 +75,22 @@ fn a_dns_record_with_enormous_answers_is_shortened_and_says_so() {
         .collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [(1, "10.0.0.2".to_owned()), (20_001, MORE.to_owned())]);
+}
+
+#[test]
+fn a_marker_of_too_many_nodes_is_shortened_and_says_so() {
+    let missing = |number: usize| MissingTicks { node: format!("{number:0500}"), ticks: 1 };
+    let of = |nodes: usize| Marker {
+        cluster: "local".to_owned(),
+        partition: 0,
+        generation: 100_000,
+        missing: (0..nodes).map(missing).collect(),
+    };
+    for (nodes, left_out) in [(0, 0), (1_000, 0), (5_000, 3_750)] {
+        let (record, found) = marker("t", 0, of(nodes)).unwrap();
+        let value = record.value.unwrap();
+        assert!(value.len() <= LARGEST);
+        let PartialMessage::Marker(marker) = weir_schemas::decode(&value).unwrap() else { panic!("no marker") };
+        assert_eq!((marker.missing.len(), found), (nodes - left_out, left_out));
+    }
 }

@@ -103,3 +103,34 @@ fn a_number_that_names_nothing_is_refused() {
         );
     }
 }
+
+#[test]
+fn texts_that_are_longer_than_their_bounds_are_refused() {
+    let named = |node: usize, question: usize| {
+        let dns = crate::raw::DnsSample {
+            point: Point::Pod,
+            end: End::Source,
+            interface: String::new(),
+            client: Address::from_bytes(&[10, 0, 0, 1]).unwrap(),
+            server: Address::from_bytes(&[10, 0, 0, 2]).unwrap(),
+            server_port: 53,
+            protocol: 17,
+            question: "q".repeat(question),
+            question_type: 1,
+            response_code: None,
+            count: 1,
+            latency: None,
+            answers: Vec::new(),
+            answers_more: 0,
+            pod_uid: None,
+            container: None,
+            process: None,
+        };
+        let batch = RawBatch { node: "n".repeat(node), dns: vec![dns], ..batch(Vec::new()) };
+        crate::decode::<RawBatch>(&crate::encode(&batch).unwrap()).map(|read| assert_eq!(read, batch))
+    };
+    assert_eq!(named(512, 1_024), Ok(()));
+    let refused = |node, question| named(node, question).unwrap_err().to_string();
+    assert_eq!(refused(513, 1), "flows.raw body: node has 513 bytes, more than 512");
+    assert_eq!(refused(1, 1_025), "flows.raw body: DNS question has 1025 bytes, more than 1024");
+}
