@@ -24,6 +24,7 @@ use weir_schemas::raw::{self, Origin};
 
 mod aggregate;
 mod counts;
+mod dead;
 mod dns;
 mod ends;
 mod generation;
@@ -36,6 +37,7 @@ mod verdicts;
 #[cfg(test)]
 mod tests;
 
+use dead::Dead;
 use ends::Ends;
 use generation::{Generation, Waiting};
 use routes::Room;
@@ -130,6 +132,8 @@ pub struct Counts {
     pub dns_coarsened: u64,
     /// DNS samples whose names were left out of flow records, because there were too many.
     pub names_left_out: u64,
+    /// Dead letters without the bytes of their messages, because a generation had too many.
+    pub dead_without_bytes: u64,
     /// Samples that policies allow.
     pub allowed: u64,
     /// Samples that they deny.
@@ -160,7 +164,9 @@ pub struct Partition {
     frontier: Frontier,
     open: BTreeMap<Millis, Generation>,
     /// What came before the first batch ever, and so before there is a generation for it.
-    unplaced: Vec<(i64, DeadLetter)>,
+    unplaced: Dead,
+    /// Messages that were deleted before they were read, first and after the last, which the ledger does not name yet.
+    expired: Vec<(i64, i64)>,
     ends: Ends,
     /// How much the last generation held.
     room: Room,
@@ -179,7 +185,8 @@ impl Partition {
             written: position.written,
             frontier: Frontier::at(position.watermark),
             open: BTreeMap::new(),
-            unplaced: Vec::new(),
+            unplaced: Dead::default(),
+            expired: Vec::new(),
             ends: Ends::default(),
             room: Room::default(),
             counts: Counts::default(),
@@ -235,19 +242,22 @@ impl Partition {
     fn read_undecodable(&mut self, offset: i64, letter: DeadLetter) {
         let before = self.frontier.watermark;
         if before == NEVER {
-            self.unplaced.push((offset, letter));
+            self.counts.dead_without_bytes += u64::from(!self.unplaced.take(offset, letter));
             return;
         }
         let settings = self.settings.at(before);
         let generation = self.frontier.last_complete_window(settings).saturating_add(settings.window);
         if generation > self.written {
-            self.open.entry(generation).or_insert_with(|| Generation::new(offset, before, self.room)).dead.push(letter);
+            let open = self.open.entry(generation).or_insert_with(|| Generation::new(offset, before, self.room));
+            self.counts.dead_without_bytes += u64::from(!open.dead.take(offset, letter));
         }
     }
 
     fn place_unplaced(&mut self, generation: Millis) {
-        for (offset, letter) in std::mem::take(&mut self.unplaced) {
-            self.open.entry(generation).or_insert_with(|| Generation::new(offset, NEVER, self.room)).dead.push(letter);
+        for (offset, letter) in std::mem::take(&mut self.unplaced).into_letters() {
+            let open = self.open.entry(generation).or_insert_with(|| Generation::new(offset, NEVER, self.room));
+            // What has no bytes by now was counted when it came.
+            open.dead.take(offset, letter);
         }
     }
 
@@ -336,7 +346,7 @@ impl Partition {
     #[must_use]
     pub fn position(&self) -> Stage1Position {
         let held = self.open.values().map(|open| (open.first_offset, open.watermark_before)).min();
-        let unplaced = self.unplaced.first().map(|(offset, _)| (*offset, NEVER));
+        let unplaced = self.unplaced.first_offset().map(|offset| (offset, NEVER));
         let (offset, watermark) =
             held.into_iter().chain(unplaced).min().unwrap_or((self.next_offset, self.frontier.watermark));
         Stage1Position { offset, written: self.written, watermark }
@@ -369,7 +379,7 @@ impl Partition {
     /// Bytes held, roughly.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.open.values().map(Generation::memory).sum::<usize>() + self.ends.memory() + self.unplaced.len() * 1024
+        self.open.values().map(Generation::memory).sum::<usize>() + self.ends.memory() + self.unplaced.memory()
     }
 
     /// Forgets what is kept from generation to generation only to be quicker; it is found out anew.

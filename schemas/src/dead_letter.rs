@@ -19,7 +19,7 @@ pub struct DeadLetter {
     /// Its key, cut to 4 KiB; absent without one, and where the value is left out.
     #[serde(default, with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
-    /// Its value, cut to 512 KiB; absent for a tombstone.
+    /// Its value, cut to 512 KiB; absent for a tombstone, and where one window of a partition had more than 16 MiB of such.
     #[serde(default, with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
     /// The value's whole length, bytes.

@@ -23,6 +23,7 @@ pub(super) struct Meters {
     pub(super) dns_records: Counter,
     pub(super) names_left_out: Counter,
     pub(super) dead_letters: Counter,
+    pub(super) dead_without_bytes: Counter,
     pub(super) heartbeats: Counter,
     pub(super) heartbeat_errors: Counter,
     pub(super) expired: Counter,
@@ -110,6 +111,10 @@ impl Meters {
             dead_letters: m.counter(
                 "weir_enricher_dead_letters",
                 "Raw messages that could not be read and went to the dead-letter topic",
+            ),
+            dead_without_bytes: m.counter(
+                "weir_enricher_dead_letters_without_bytes",
+                "Dead letters with cause and origin, but without the message, because one window had too many",
             ),
             heartbeats: m.counter("weir_enricher_heartbeats", "Heartbeats written for silent raw partitions"),
             heartbeat_errors: m.counter(

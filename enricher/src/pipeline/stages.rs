@@ -126,6 +126,7 @@ impl First {
             meters.dns_too_late.inc_by(now.dns_too_late - before.dns_too_late);
             meters.dns_outside.inc_by(now.dns_outside - before.dns_outside);
             meters.dns_coarsened.inc_by(now.dns_coarsened - before.dns_coarsened);
+            meters.dead_without_bytes.inc_by(now.dead_without_bytes - before.dead_without_bytes);
             meters.names_left_out.inc_by(now.names_left_out - before.names_left_out);
             for (outcome, count) in [
                 ("dropped", now.filtered - before.filtered),

@@ -1,6 +1,7 @@
 //! One open generation of a raw partition.
 
 use super::aggregate::{Aggregate, At, Batch};
+use super::dead::Dead;
 use super::dns::{Booked, Questions, Taken};
 use super::ends::Ends;
 use super::names::{Domains, Names};
@@ -17,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_filter::Rules;
 use weir_flow::time::floor_to;
 use weir_flow::{Level, Millis, RecordSettings};
-use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::ledger::{Ledger, Received};
 use weir_schemas::partial::MissingTicks;
 use weir_schemas::raw::{End, Loss, Point, Totals};
@@ -71,7 +71,7 @@ pub(super) struct Generation {
     pub(super) first_offset: i64,
     /// M before that offset.
     pub(super) watermark_before: Millis,
-    pub(super) dead: Vec<DeadLetter>,
+    pub(super) dead: Dead,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     aggregate: Aggregate,
@@ -93,7 +93,7 @@ impl Generation {
         Self {
             first_offset,
             watermark_before,
-            dead: Vec::new(),
+            dead: Dead::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             aggregate: Aggregate::with_room(room),
@@ -310,7 +310,7 @@ impl Generation {
         let room = self.aggregate.room();
         closed.generations += 1;
         closed.samples = sum(closed.samples, self.samples);
-        closed.dead.append(&mut self.dead);
+        closed.dead.extend(self.dead.into_letters().into_iter().map(|(_, letter)| letter));
         self.aggregate.close(of, settings, join, &mut closed.partials);
         self.questions.close(of, settings, join, &mut closed.dns);
         for ((node, boot), line) in self.lines {
@@ -324,6 +324,7 @@ impl Generation {
             + self.aggregate.memory()
             + self.questions.memory()
             + self.names.memory()
+            + self.dead.memory()
             + self.lines.len() * 512
             + 256
     }

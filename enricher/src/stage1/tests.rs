@@ -399,3 +399,44 @@ fn a_services_name_is_known_behind_translation() {
         (Some(address("10.0.0.2")), &["db.shop"][..])
     );
 }
+
+#[test]
+fn dead_letters_count_as_memory_and_beyond_a_limit_keep_cause_and_origin_only() {
+    let letter = |offset: i64, size: usize| DeadLetter {
+        cause: "cause".to_owned(),
+        topic: "t".to_owned(),
+        partition: 0,
+        offset,
+        timestamp: 101_000,
+        key: Some(vec![0; 10]),
+        value: Some(vec![0; size]),
+        length: u64::try_from(size).unwrap(),
+    };
+    // Before the first batch, and after it.
+    for first in [0, 50] {
+        let mut partition = Partition::new("local", 0, history(settings(1, 1)), Stage1Position::START);
+        let mut read = |offset, content| partition.read(Input { offset, append_time: 101_000, size: 1, content });
+        for offset in 0..50 {
+            if offset == first {
+                read(offset, Content::Batch(batch("node-a", 0, 100_000, vec![])));
+            } else {
+                read(offset, Content::Undecodable(letter(offset, 500_000)));
+            }
+        }
+        assert!((15 << 20..18 << 20).contains(&partition.memory()), "{}", partition.memory());
+        for (offset, tick) in [(50, 100_000), (51, 110_000)] {
+            let content = Content::Batch(batch("node-a", 0, tick, vec![]));
+            partition.read(Input { offset, append_time: tick, size: 1, content });
+        }
+        let last = partition.ready(Millis::MAX, 8).unwrap();
+        let closed = partition.close(last, &Fake::default());
+        let letters = if first == 0 { 49 } else { 50 };
+        assert_eq!(closed.dead.len(), letters, "each has its letter");
+        let whole = closed.dead.iter().filter(|letter| letter.value.is_some()).count();
+        assert_eq!(whole, 33, "16 MiB of them");
+        assert!(closed.dead.iter().take(whole).all(|letter| letter.value.is_some() && letter.key.is_some()));
+        assert!(closed.dead.iter().all(|letter| letter.length == 500_000 && letter.cause == "cause"));
+        assert_eq!(partition.counts().dead_without_bytes, u64::try_from(letters - whole).unwrap());
+        assert!(partition.memory() < 1 << 20, "let go");
+    }
+}
