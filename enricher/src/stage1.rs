@@ -18,9 +18,9 @@ use weir_flow::{Frontier, Millis, RecordSettings};
 use weir_schemas::checkpoint::Checkpoint;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::enriched::Verdict;
-use weir_schemas::ledger::Ledger;
+use weir_schemas::ledger::{Ledger, Questions, Received};
 use weir_schemas::partial::{DnsBatch, Marker, PartialBatch};
-use weir_schemas::raw::{self, Origin};
+use weir_schemas::raw::{self, Loss, Origin, Totals};
 
 mod aggregate;
 mod counts;
@@ -41,6 +41,9 @@ use dead::Dead;
 use ends::Ends;
 use generation::{Generation, Waiting};
 use routes::Room;
+
+/// Reason in the ledger: messages that were deleted from the topic before they were read.
+const EXPIRED: &str = "raw_expired";
 
 /// A batch whose samples share their texts: it waits in memory until metadata is complete.
 pub type RawBatch = raw::RawBatch<Arc<str>>;
@@ -193,6 +196,18 @@ impl Partition {
         }
     }
 
+    /// Says that the messages `from` to before `to` were deleted before everything of them was written: the ledger names them
+    /// with the next generations that are written.
+    pub fn lose(&mut self, from: i64, to: i64) {
+        self.expired.push((from, to));
+    }
+
+    /// What [`Partition::lose`] was told of and the ledger does not name yet.
+    #[must_use]
+    pub fn expired(&self) -> &[(i64, i64)] {
+        &self.expired
+    }
+
     /// Takes the next message of the log. Messages come in the order of their offsets.
     pub fn read(&mut self, input: Input) {
         self.next_offset = input.offset.saturating_add(1);
@@ -310,6 +325,9 @@ impl Partition {
         if marked < last {
             self.mark(last, &[], history.at(last), &mut closed);
         }
+        for (from, to) in std::mem::take(&mut self.expired) {
+            closed.ledger.push(Ledger::Received(expired(&cluster, self.partition, last, (from, to))));
+        }
         self.written = last;
         let position = self.position();
         closed.checkpoint = Some(Checkpoint {
@@ -391,5 +409,28 @@ impl Partition {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+/// The ledger's line of messages that were deleted before they were read. What was in them is not known here: it shows as gaps in
+/// the sequences of their nodes.
+fn expired(cluster: &str, partition: i32, generation: Millis, (from, to): (i64, i64)) -> Received {
+    let number = |offset: i64| u64::try_from(offset).unwrap_or(0);
+    Received {
+        cluster: cluster.to_owned(),
+        partition,
+        generation,
+        node: String::new(),
+        boot: format!("offsets {from} to {}", to.saturating_sub(1)),
+        first_sequence: number(from),
+        last_sequence: number(to.saturating_sub(1)),
+        received: Totals::default(),
+        seen: Totals::default(),
+        agent_lost: Vec::new(),
+        lost: vec![Loss { reason: EXPIRED.to_owned(), lost: Totals::default() }],
+        clamped: 0,
+        questions: Questions::default(),
+        questions_counted: 0,
+        questions_lost: Vec::new(),
     }
 }

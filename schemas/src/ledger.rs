@@ -54,7 +54,8 @@ impl Ledger {
     }
 }
 
-/// What stage 1 received of one node.
+/// What stage 1 received of one node. A line without a node is of messages that were deleted from the topic before they were
+/// read (`raw_expired`): the boot and the sequence numbers say which offsets, and how much was in them is not known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Received {
     /// The cluster's id.

@@ -5,7 +5,7 @@ use super::heartbeat::Silence;
 use super::metadata::{SharedTable, complete_text};
 use super::record_settings::Current;
 use super::session::{AT_ONCE, Clients, Decided, Failure, Transaction, clients, no_position, transact};
-use super::stages::First;
+use super::stages::{First, Most};
 use crate::history::SettingsHistory;
 use crate::join::{Joined, Places};
 use crate::judge::Judge;
@@ -19,6 +19,9 @@ use weir_schemas::topics;
 use weir_stream::{
     AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Producer, ProducerSettings, TopicPartition,
 };
+
+/// The most bytes of messages after which a transaction closes no further generation.
+const TRANSACTION: usize = 64 << 20;
 
 /// One session of stage 1: ends well when the token is cancelled.
 pub(super) async fn session(shared: &Shared, table: &SharedTable) -> Result<(), Failure> {
@@ -123,7 +126,8 @@ impl<'a> Work<'a> {
                 done.done();
             }
             Event::OutOfRange { partition, position, log_start } => {
-                self.resume_after_loss(&partition, position, log_start);
+                tracing::warn!(%partition, position, log_start, "the next offset to read is gone");
+                self.resume_after_loss(&partition, log_start);
                 consumer.seek(&partition, log_start).await?;
             }
             Event::Records(records) => {
@@ -141,19 +145,15 @@ impl<'a> Work<'a> {
         self.forget();
         let mut starts = Vec::with_capacity(partitions.len());
         for assigned in partitions {
-            let mut position = match &assigned.committed {
+            let position = match &assigned.committed {
                 Some(committed) => Stage1Position::parse(committed.offset, &committed.metadata).map_err(|error| {
                     Failure::Final(anyhow::Error::from(error).context(assigned.partition.to_string()))
                 })?,
                 None if assigned.log_start == 0 => Stage1Position::START,
                 None => return Err(no_position(self.shared, 1, &assigned.partition, assigned.log_start)),
             };
-            if position.offset < assigned.log_start {
-                self.lost(&assigned.partition, position.offset, assigned.log_start);
-                position.offset = assigned.log_start;
-            }
-            starts.push((assigned.partition.clone(), position.offset));
-            self.first.take_over(assigned.partition.partition, position);
+            let start = self.begin(&assigned.partition, position, assigned.log_start);
+            starts.push((assigned.partition.clone(), start));
         }
         self.silence.assign(self.first.owned.keys().copied(), Instant::now());
         self.shared.meters.assignments.get_or_create(&self.stage()).inc();
@@ -176,20 +176,31 @@ impl<'a> Work<'a> {
         tracing::error!(%partition, from, to, "raw expired: messages were deleted before they were read; their samples are lost");
     }
 
-    /// The next offset to read is gone: goes on at the start of the log, with the same T and M.
-    fn resume_after_loss(&mut self, partition: &TopicPartition, position: i64, log_start: i64) {
-        self.lost(partition, position, log_start);
+    /// The next offset to read is gone: goes on at the start of the log, with the same T and M. What is in memory of
+    /// generations that are not written began before it, and is lost with the rest.
+    fn resume_after_loss(&mut self, partition: &TopicPartition, log_start: i64) {
         let Some(owned) = self.first.owned.get(&partition.partition) else { return };
-        let mut resume = owned.partition.position();
-        if resume.offset < log_start {
-            resume.offset = log_start;
+        let (position, earlier) = (owned.partition.position(), owned.partition.expired().to_vec());
+        self.begin(partition, position, log_start);
+        // What the ledger does not name yet is still to be named.
+        earlier.into_iter().for_each(|(from, to)| self.first.lose(partition.partition, from, to));
+    }
+
+    /// Begins with a partition at a position, or at the start of the log where what should come next is gone; where it begins.
+    fn begin(&mut self, partition: &TopicPartition, mut position: Stage1Position, log_start: i64) -> i64 {
+        let from = position.offset;
+        position.offset = from.max(log_start);
+        self.first.take_over(partition.partition, position);
+        if from < log_start {
+            self.lost(partition, from, log_start);
+            self.first.lose(partition.partition, from, log_start);
         }
-        self.first.take_over(partition.partition, resume);
+        position.offset
     }
 
     /// Closes what may be closed, all partitions in one transaction.
     async fn write(&mut self) -> Result<(), Failure> {
-        let most = usize::from(self.shared.settings.transaction_generations);
+        let most = Most { generations: usize::from(self.shared.settings.transaction_generations), size: TRANSACTION };
         while let Some(transaction) = self.close(most).map_err(Failure::Final)? {
             let Some(group) = &self.group else { return Ok(()) };
             let begun = Instant::now();
@@ -201,7 +212,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
+    fn close(&mut self, most: Most) -> anyhow::Result<Option<Transaction>> {
         let known = self.table.read();
         let (table, policies) = (&known.table, (&known.policies, &self.judge));
         let join = Joined { table, places: &self.places, policies };
@@ -236,9 +247,10 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// While windows that are over wait for metadata, keeps memory within its limit by pausing all partitions. Windows
-    /// that are not over cannot be waited for: they need what comes next. While stage 2's memory is full, those partitions are
-    /// paused that are ahead of others.
+    /// Keeps memory within its limit by pausing partitions: all while windows that are over wait for metadata. Windows that are
+    /// not over cannot be waited for, since they need what comes next: then the partition that is furthest behind reads on, so
+    /// that its windows can be closed, and the others wait. While stage 2's memory is full, those partitions are paused that are
+    /// ahead of others.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
         let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
         let memory = self.first.memory_within(limit);
@@ -247,13 +259,19 @@ impl<'a> Work<'a> {
         if memory > limit && !stalled {
             weir_service::rate_limited!(warn, memory, limit, "one window's samples take more memory than the limit");
         }
-        let held = stalled && memory > if self.held { limit / 2 } else { limit };
+        let full = memory > if self.held { limit / 2 } else { limit };
+        let held = full && stalled;
         if held && !self.held {
             tracing::warn!(memory, limit, "partitions are paused until their windows can be closed");
         }
         self.held = held;
         let pace = &self.shared.pace;
-        let waits = self.first.owned.iter().filter(|(_, it)| held || pace.is_ahead(it.partition.written()));
+        let behind = self.first.furthest_behind().filter(|_| !stalled);
+        let waits = self
+            .first
+            .owned
+            .iter()
+            .filter(|(number, it)| full && behind != Some(**number) || pace.is_ahead(it.partition.written()));
         let wanted: BTreeSet<i32> = waits.map(|(number, _)| *number).collect();
         let pause: Vec<_> = wanted.difference(&self.paused).map(named).collect();
         let resume: Vec<_> = self.paused.difference(&wanted).map(named).collect();

@@ -1,10 +1,12 @@
 //! The loop of stage 2.
 
 use super::session::{AT_ONCE, Clients, Decided, Failure, Transaction, clients, no_position, transact};
-use super::stages::Second;
+use super::stages::{Most, Second};
 use super::{Shared, encode};
 use crate::position::Stage2Position;
+use anyhow::Context as _;
 use std::time::{Duration, Instant};
+use weir_flow::Millis;
 use weir_flow::time::NEVER;
 use weir_schemas::topics;
 use weir_stream::{AssignedPartition, Event, GroupMetadata, OffsetAndMetadata, TopicPartition, TransactionalProducer};
@@ -15,7 +17,8 @@ pub(super) async fn session(shared: &Shared) -> Result<(), Failure> {
     let Clients { mut consumer, producer } = clients(shared, 2, &topic).await?;
     let mut decided = Decided::now(shared);
     let second = Second::new(&shared.settings.cluster, decided.current.history.clone(), shared.meters.clone());
-    let mut work = Work { shared, topic, producer, group: None, second };
+    let window = decided.current.history.latest().window;
+    let mut work = Work { shared, topic, producer, group: None, second, window, looked: None };
     let outcome = loop {
         let event = tokio::select! {
             () = shared.token.cancelled() => break Ok(()),
@@ -39,7 +42,17 @@ struct Work<'a> {
     producer: TransactionalProducer,
     group: Option<GroupMetadata>,
     second: Second,
+    /// Length of a window, ms.
+    window: Millis,
+    /// When the group's positions were last looked at, by a process that has no partitions.
+    looked: Option<Instant>,
 }
+
+/// The most records after which a transaction closes no further generation.
+const TRANSACTION: usize = 100_000;
+
+/// How often a process without partitions looks where the group stands, in waits for news.
+const LOOK: u32 = 10;
 
 impl Work<'_> {
     fn stage(&self) -> [(&'static str, String); 1] {
@@ -57,7 +70,39 @@ impl Work<'_> {
         }
         self.write().await?;
         self.measure();
+        self.look().await;
         Ok(())
+    }
+
+    /// Where this process has no partitions, stage 1 goes by where the group stands.
+    async fn look(&mut self) {
+        let often = self.shared.settings.poll.saturating_mul(LOOK);
+        if !self.second.owned.is_empty() || self.looked.is_some_and(|looked| looked.elapsed() < often) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        match self.closed_by_group().await {
+            Ok(closed) => self.shared.pace.set_by_group(closed, self.window),
+            Err(error) => {
+                weir_service::rate_limited!(warn, error = %format!("{error:#}"), "stage 2's positions are not known");
+            }
+        }
+    }
+
+    /// The last generation that the group has committed for all partitions; nothing where one has none.
+    async fn closed_by_group(&self) -> anyhow::Result<Option<Millis>> {
+        let (log, topic) = (&self.shared.log, self.topic.as_str());
+        let count = log.partition_count(topic).await?;
+        let partitions: Vec<_> = (0..count).map(|number| TopicPartition::new(topic, number)).collect();
+        let mut closed = Some(Millis::MAX);
+        for (partition, committed) in log.committed(&self.shared.settings.group(2), &partitions).await? {
+            let written = match committed {
+                Some(at) => Stage2Position::parse(at.offset, &at.metadata).context(partition.to_string())?.written,
+                None => NEVER,
+            };
+            closed = closed.map(|closed| closed.min(written)).filter(|_| written != NEVER);
+        }
+        Ok(closed.filter(|closed| *closed != Millis::MAX))
     }
 
     async fn handle(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
@@ -121,7 +166,7 @@ impl Work<'_> {
     }
 
     async fn write(&mut self) -> Result<(), Failure> {
-        let most = usize::from(self.shared.settings.transaction_generations);
+        let most = Most { generations: usize::from(self.shared.settings.transaction_generations), size: TRANSACTION };
         while let Some(transaction) = self.close(most).map_err(Failure::Final)? {
             let Some(group) = &self.group else { return Ok(()) };
             let begun = Instant::now();
@@ -133,7 +178,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn close(&mut self, most: usize) -> anyhow::Result<Option<Transaction>> {
+    fn close(&mut self, most: Most) -> anyhow::Result<Option<Transaction>> {
         let mut transaction = Transaction::default();
         for (number, closed, position) in self.second.close(most) {
             for record in &closed.records {
@@ -149,10 +194,10 @@ impl Work<'_> {
             for line in &closed.ledger {
                 transaction.records.push(encode::ledger(line)?);
             }
-            transaction.positions.push((
-                TopicPartition::new(self.topic.as_str(), number),
-                OffsetAndMetadata::new(position.offset, position.metadata()),
-            ));
+            let partition = TopicPartition::new(self.topic.as_str(), number);
+            // Where it stands after the last generation counts.
+            transaction.positions.retain(|(known, _)| *known != partition);
+            transaction.positions.push((partition, OffsetAndMetadata::new(position.offset, position.metadata())));
         }
         Ok((!transaction.positions.is_empty()).then_some(transaction))
     }
@@ -166,8 +211,10 @@ impl Work<'_> {
         meters.memory.get_or_create(&self.stage()).set(gauge(memory));
         // All raw partitions share an internal one, so that pausing it would also hold the markers that are waited for: it is
         // stage 1 that does not run ahead.
-        let closed = self.second.owned.values().map(|owned| owned.partition.written()).min();
-        self.shared.pace.set(memory, limit, closed);
+        if let Some(closed) = self.second.owned.values().map(|owned| owned.partition.written()).min() {
+            self.shared.pace.set(memory, limit, Some(closed));
+            self.looked = None;
+        }
         if memory > limit {
             weir_service::rate_limited!(
                 warn,

@@ -19,6 +19,24 @@ use weir_schemas::raw::Origin;
 use weir_schemas::{decode, topics};
 use weir_stream::{NewRecord, Record};
 
+#[cfg(test)]
+mod tests;
+
+/// How much one transaction closes: it must be written before the broker gives it up, 15 s.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Generations of one partition that hold something.
+    pub(super) generations: usize,
+    /// Bytes of messages of stage 1, and records of stage 2, after which no further generation is begun. One generation of one
+    /// partition is written whole.
+    pub(super) size: usize,
+}
+
+impl Most {
+    /// No bounds, where nothing is written to a log.
+    pub(super) const ALL: Self = Self { generations: usize::MAX, size: usize::MAX };
+}
+
 /// A state machine, and what of its counters is in the metrics already.
 pub(super) struct Owned<P, C> {
     pub(super) partition: P,
@@ -53,6 +71,18 @@ impl First {
         self.owned.insert(number, Owned { partition, counted: stage1::Counts::default() });
     }
 
+    /// Says of a partition that messages `from` to before `to` are gone, of which it has not written everything.
+    pub(super) fn lose(&mut self, number: i32, from: i64, to: i64) {
+        if let Some(owned) = self.owned.get_mut(&number) {
+            owned.partition.lose(from, to);
+        }
+    }
+
+    /// The partition with the lowest watermark.
+    pub(super) fn furthest_behind(&self) -> Option<i32> {
+        self.owned.iter().min_by_key(|(_, owned)| owned.partition.watermark()).map(|(number, _)| *number)
+    }
+
     /// Takes a message of a partition; one of a partition that this process does not have is ignored. `heard` is told of
     /// messages that no enricher has written and that keep the partition's watermark near the time.
     pub(super) fn read(&mut self, record: &Record, heard: impl FnOnce()) {
@@ -84,16 +114,24 @@ impl First {
         }
     }
 
-    /// Closes what metadata and the log allow, of each partition at most `most` generations that hold something.
-    pub(super) fn close(&mut self, join: &impl Join, most: usize) -> anyhow::Result<FirstClosed> {
+    /// Closes what metadata and the log allow, as much as one transaction may.
+    pub(super) fn close(&mut self, join: &impl Join, most: Most) -> anyhow::Result<FirstClosed> {
         let complete_to = join.complete_to();
         let mut closed = FirstClosed::default();
+        let mut bytes = 0;
         for (number, owned) in &mut self.owned {
             let partition = &mut owned.partition;
             partition.advance(join);
-            let Some(last) = partition.ready(complete_to, most) else { continue };
-            write(&self.cluster, &self.meters, partition.close(last, join), &mut closed.records)?;
-            closed.positions.push((*number, partition.position()));
+            let mut position = None;
+            // One at a time, since how much a generation is shows when it is closed.
+            for _ in 0..most.generations {
+                let Some(last) = partition.ready(complete_to, 1).filter(|_| bytes < most.size) else { break };
+                let before = closed.records.len();
+                write(&self.cluster, &self.meters, partition.close(last, join), &mut closed.records)?;
+                bytes += closed.records.iter().skip(before).map(NewRecord::size).sum::<usize>();
+                position = Some(partition.position());
+            }
+            closed.positions.extend(position.map(|position| (*number, position)));
         }
         Ok(closed)
     }
@@ -229,10 +267,11 @@ impl Second {
         Ok(())
     }
 
-    /// Closes what every raw partition has written, with where each partition that closed something stands; of each at
-    /// most `most` generations that hold something.
-    pub(super) fn close(&mut self, most: usize) -> Vec<(i32, stage2::Closed, Stage2Position)> {
+    /// Closes what every raw partition has written, with where each partition that closed something stands then: as much as one
+    /// transaction may. A partition that closed several generations is there several times, in order.
+    pub(super) fn close(&mut self, most: Most) -> Vec<(i32, stage2::Closed, Stage2Position)> {
         let mut all = Vec::new();
+        let mut records = 0;
         for (number, owned) in &mut self.owned {
             for _ in 0..most.generations {
                 let Some(last) = owned.partition.ready(1).filter(|_| records < most.size) else { break };

@@ -20,6 +20,7 @@ mod clocks;
 mod dns;
 mod hostile;
 mod places;
+mod pressure;
 mod replayed;
 mod stalls;
 

@@ -23,3 +23,15 @@ fn a_stage_2_without_partitions_holds_nobody() {
     pace.set(101, 100, None);
     assert!(!pace.holds());
 }
+
+#[test]
+fn without_partitions_of_stage_2_nobody_runs_far_ahead_of_its_group() {
+    let pace = Pace::default();
+    pace.set_by_group(Some(5_000), 1_000);
+    assert!(!pace.is_ahead(21_000) && pace.is_ahead(22_000));
+    pace.set_by_group(None, 1_000);
+    assert!(!pace.is_ahead(22_000), "a group that has not begun");
+    pace.set_by_group(Some(5_000), 1_000);
+    pace.set(0, 100, Some(5_000));
+    assert!(!pace.is_ahead(22_000), "its own memory says so once it has partitions");
+}

@@ -7,7 +7,7 @@ use super::plan::Windows;
 use crate::history::SettingsHistory;
 use crate::join::Join;
 use crate::pipeline::meters::Meters;
-use crate::pipeline::stages::{First, Second};
+use crate::pipeline::stages::{First, Most, Second};
 use crate::position::{Stage1Position, Stage2Position};
 use crate::stage2::Enriched;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +86,7 @@ impl Lockstep {
     /// Closes what can be closed: records of the windows. What an earlier call gave is of earlier generations.
     pub(in crate::pipeline) fn close(&mut self, join: &impl Join) -> anyhow::Result<Closed> {
         loop {
-            let closed = self.first.close(join, 1)?;
+            let closed = self.first.close(join, Most { generations: 1, ..Most::ALL })?;
             if closed.positions.is_empty() {
                 break;
             }
@@ -98,7 +98,7 @@ impl Lockstep {
             }
         }
         let mut records = Closed::default();
-        for (_, closed, _) in self.second.close(usize::MAX) {
+        for (_, closed, _) in self.second.close(Most::ALL) {
             records.flows.extend(closed.records.into_iter().filter(|record| self.windows.contains(record.window)));
             records.dns.extend(closed.dns.into_iter().filter(|record| self.windows.contains(record.window)));
         }
