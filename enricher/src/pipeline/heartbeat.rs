@@ -12,10 +12,13 @@ use weir_schemas::raw::{Origin, RawBatch, Totals};
 #[cfg(test)]
 mod tests;
 
+/// How far behind the append time a watermark may be, at least, ms: agents of a busy machine may take as long to publish.
+const BUSY: Millis = 5_000;
+
 /// Whether a message that was appended at a time has moved a partition's watermark, from `before` to `after`, and to within two
-/// ticks of that time. What does not would keep the whole cluster's windows waiting, if it were taken for a sign of life.
+/// ticks of that time, or 5 s. What does not would keep the whole cluster's windows waiting, if it were taken for a sign of life.
 pub(super) fn keeps_time(before: Millis, after: Millis, appended: Millis, tick: Millis) -> bool {
-    after > before && after >= appended.saturating_sub(tick.saturating_mul(2))
+    after > before && after >= appended.saturating_sub(tick.saturating_mul(2).max(BUSY))
 }
 
 /// When each owned partition was last heard of.
