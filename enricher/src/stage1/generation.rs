@@ -32,6 +32,11 @@ const UNDERLAY: &str = "outside_underlay";
 /// Memory that a decoded sample takes per byte of its message, roughly.
 const DECODED: usize = 8;
 
+/// Memory of a node's line without its texts, roughly.
+const LINE: usize = 1_024;
+/// Memory of a reason of losses without its text, roughly.
+const LOSS: usize = 64;
+
 /// A batch that is placed and waits for metadata.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -81,6 +86,8 @@ pub(super) struct Generation {
     questions: Questions,
     names: Names,
     lines: BTreeMap<(String, String), NodeLine>,
+    /// Memory of the lines and of what is known of their nodes' ticks, roughly.
+    lines_bytes: usize,
     /// Parts that arrived by node and tick of the generation's own window.
     ticks: BTreeMap<String, BTreeMap<Millis, BTreeSet<u32>>>,
     /// The number of parts of ticks that were split.
@@ -102,6 +109,7 @@ impl Generation {
             questions: Questions::default(),
             names: Names::default(),
             lines: BTreeMap::new(),
+            lines_bytes: 0,
             ticks: BTreeMap::new(),
             parts: BTreeMap::new(),
             samples: 0,
@@ -124,6 +132,7 @@ impl Generation {
 
     fn book(&mut self, waiting: &Waiting) {
         let batch = &waiting.batch;
+        let known = self.lines.len();
         let line = self.lines.entry((batch.node.clone(), batch.boot.clone())).or_default();
         let (first, last) = line.sequences.unwrap_or((batch.sequence, batch.sequence));
         line.sequences = Some((first.min(batch.sequence), last.max(batch.sequence)));
@@ -141,6 +150,10 @@ impl Generation {
         }
         if waiting.too_late {
             batch.dns.iter().for_each(|sample| line.questions.lose(TOO_LATE, sample));
+        }
+        if self.lines.len() > known {
+            let reasons = batch.lost.iter().map(|loss| LOSS + loss.reason.len()).sum::<usize>();
+            self.lines_bytes += LINE + 2 * batch.node.len() + batch.boot.len() + reasons;
         }
     }
 
@@ -325,7 +338,7 @@ impl Generation {
             + self.questions.memory()
             + self.names.memory()
             + self.dead.memory()
-            + self.lines.len() * 512
+            + self.lines_bytes
             + 256
     }
 }
