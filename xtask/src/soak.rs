@@ -72,6 +72,12 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "the enricher's stages under any schedule",
+        arguments: &["-p", "weir-enricher", "--lib", "exactness::"],
+        environment: &[("PROPTEST_CASES", "2000")],
+        needs: Needs::Nothing,
+    },
+    Suite {
         name: "faults of the enricher",
         arguments: &["--test", "faults"],
         environment: &[
@@ -82,6 +88,20 @@ const SUITES: &[Suite] = &[
             ("WEIR_TEST_FAULT_SAME", "400"),
         ],
         needs: Needs::Nothing,
+    },
+    Suite {
+        name: "faults of the enricher on a real Kafka",
+        arguments: &["--test", "faults"],
+        environment: &[
+            // Of all at once it is a quarter.
+            ("WEIR_TEST_FAULT_KILLS", "100"),
+            ("WEIR_TEST_FAULT_STOPS", "50"),
+            ("WEIR_TEST_FAULT_STORM", "300"),
+            ("WEIR_TEST_FAULT_FLOOD", "600"),
+            ("WEIR_TEST_FAULT_SAME", "400"),
+            ("WEIR_TEST_FAULT_POISON", "10000"),
+        ],
+        needs: Needs::Kafka,
     },
     Suite {
         name: "faults of the indexer",

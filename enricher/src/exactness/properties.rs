@@ -128,7 +128,7 @@ fn assert_flows_add_up(written: &Written, raw: &[Vec<Input>]) {
     }
     assert_eq!(booked, published, "received and lost is what was published");
     for (level, stored) in stored {
-        assert_eq!((stored.packets, stored.bytes), (counted.packets, counted.bytes), "level {level}");
+        assert_eq!(stored, counted, "level {level}");
     }
 }
 
@@ -299,8 +299,14 @@ fn assert_judged(record: &Enriched) {
     assert!(record.judgements.is_empty() || !all || samples == record.samples, "{record:?}");
 }
 
+/// 128 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").map_or(128, |text| text.parse().unwrap());
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_stored_set_is_a_function_of_the_log(
@@ -363,10 +369,12 @@ proptest! {
         first in prop::collection::vec(steps(), 3),
         second in steps(),
         filters in filters(),
+        late_bound in prop_oneof![Just(8_000), Just(3_600_000)],
         in_turns in any::<bool>(),
     ) {
         let mut settings = settings(3, 2);
         settings.filters = filters;
+        settings.late_bound = late_bound;
         let (history, mut join) = (history(settings), Fake::default());
         join.covered = vec!["node-a".to_owned()];
         let raw: Vec<Vec<Input>> = raw.into_iter().map(raw_log).collect();

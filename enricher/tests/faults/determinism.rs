@@ -6,10 +6,11 @@ use crate::world::{World, now, number};
 use crate::{ALONE, USUAL};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use weir_flow::Millis;
+use weir_flow::{Level, Millis};
+use weir_schemas::dns::Dns;
 use weir_schemas::enriched::Enriched;
 use weir_schemas::ledger::Ledger;
 use weir_schemas::{decode, topics};
@@ -50,7 +51,14 @@ async fn the_same_topics_give_the_same_records_whoever_reads_them() {
     let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let broker = folder.path().join("broker");
-    let mut world = World::on(Kafka::embedded(&broker), folder, "same", (8, 120)).await;
+    let rules =
+        ["drop: dst.port == 6379", "sample 3: dst.port == 5432", "redact src.pod, src.pod_uid: dst.port == 443"];
+    let world = World::on(Kafka::embedded(&broker), folder, "same", (8, 120), |settings| {
+        settings.levels_allowed = vec![Level::Zero, Level::One, Level::Two];
+        settings.levels_denied = settings.levels_allowed.clone();
+        settings.filters = rules.map(|rule| weir_filter::parse_rule(rule).unwrap()).to_vec();
+    });
+    let mut world = world.await;
     // Of node 6 much is late, so that its windows have records of later generations, too.
     let ticks = usize::try_from(number("WEIR_TEST_FAULT_SAME", 80)).unwrap();
     world.publish_past_late(ticks, |node| if node == 6 { 5 + 3 * (ticks / 40) } else { node % 3 }).await;
@@ -65,9 +73,14 @@ async fn the_same_topics_give_the_same_records_whoever_reads_them() {
         let written = plan.run(&copy, &start, until, first.as_ref()).await;
         std::fs::remove_dir_all(&copy).unwrap();
         let records = written.keys().filter(|(topic, _)| *topic == topics::ENRICHED).count();
-        eprintln!("fault determinism: {}: {records} records, {} in all", plan.name, written.len());
+        let dns = written.keys().filter(|(topic, _)| *topic == topics::DNS).count();
+        let named = (plan.name, written.len());
+        eprintln!("fault determinism: {}: {records} records, {dns} of DNS, {} in all", named.0, named.1);
         let Some(first) = &first else {
             assert!(records > ticks, "{records} records of {ticks} ticks");
+            assert!(dns > ticks, "{dns} DNS records of {ticks} ticks");
+            let left_out = |reason| losses(&written).contains(reason);
+            assert!(left_out("filtered") && left_out("sampled_out"), "the filters left nothing out");
             assert!(late_records(&written) > 0, "nothing was late");
             first = Some(written);
             continue;
@@ -122,15 +135,26 @@ fn late_records(written: &Written) -> usize {
         .count()
 }
 
+/// The reasons of losses in the ledger.
+fn losses(written: &Written) -> BTreeSet<String> {
+    let lines = written.iter().filter(|((topic, _), _)| *topic == topics::LEDGER);
+    let received = lines.filter_map(|(_, value)| match decode(value).unwrap() {
+        Ledger::Received(line) => Some(line.lost),
+        Ledger::Stored(_) | Ledger::Questions(_) => None,
+    });
+    received.flatten().map(|loss| loss.reason).collect()
+}
+
 /// What stands on the output topics. What is said twice is said alike.
 async fn read(log: &Log, cluster: &str, until: Millis) -> Written {
     let mut written = Written::new();
-    for topic in [topics::ENRICHED, topics::LEDGER] {
+    for topic in [topics::ENRICHED, topics::DNS, topics::LEDGER] {
         let mut reader = log.reader(topic, Partitions::All, Start::Beginning).await.unwrap();
         for record in reader.read_to_end(Duration::from_secs(30)).await.unwrap() {
             let value = record.value.unwrap();
             let is_asked = match topic {
                 topics::ENRICHED => decode::<Enriched>(&value).unwrap().cluster == cluster,
+                topics::DNS => decode::<Dns>(&value).unwrap().cluster == cluster,
                 // Silent partitions go on after the last sample, for as long as somebody runs.
                 _ => {
                     let line: Ledger = decode(&value).unwrap();

@@ -1,7 +1,7 @@
 //! Enrichers and a broker as processes, to be killed and stopped.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,16 +28,52 @@ fn broker_process() {
     });
 }
 
-/// The Kafka of a test: the embedded broker in a process of its own, or the real one that `WEIR_TEST_KAFKA` names.
+/// The Kafka of a test: the embedded broker in a process of its own, the real one that `WEIR_TEST_KAFKA` names, or one that
+/// the script in `WEIR_TEST_KAFKA_SCRIPT` starts for the test alone.
 pub(crate) struct Kafka {
     pub(crate) address: String,
     own: Option<(PathBuf, Child)>,
+    script: Option<Script>,
+}
+
+/// A real Kafka of a test's own, by `xtask/engines/kafka/kafka.sh`.
+struct Script {
+    script: PathBuf,
+    data: PathBuf,
+    port: u16,
+    controller: u16,
+}
+
+impl Script {
+    fn run(&self, command: &str) {
+        let output = Command::new("bash")
+            .arg(&self.script)
+            .args([command.as_ref(), self.data.as_os_str()])
+            .arg(self.port.to_string())
+            .env("KAFKA_CONTROLLER_PORT", self.controller.to_string())
+            .env("KAFKA_HEAP", "512m")
+            // A killed broker's session ends sooner than by itself, so that it may come back.
+            .env("KAFKA_EXTRA", "broker.session.timeout.ms=3000 broker.heartbeat.interval.ms=500")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Kafka {
     pub(crate) fn start(folder: &Path) -> Self {
         if let Ok(address) = std::env::var("WEIR_TEST_KAFKA") {
-            return Self { address, own: None };
+            return Self { address, own: None, script: None };
+        }
+        if let Ok(script) = std::env::var("WEIR_TEST_KAFKA_SCRIPT") {
+            let (port, controller) = (free_port(), free_port());
+            let script = Script { script: script.into(), data: folder.join("kafka"), port, controller };
+            script.run("start");
+            return Self { address: format!("127.0.0.1:{port}"), own: None, script: Some(script) };
         }
         Self::embedded(&folder.join("broker"))
     }
@@ -57,7 +93,7 @@ impl Kafka {
             assert!(Instant::now() < deadline, "the broker does not start");
             std::thread::sleep(Duration::from_millis(20));
         };
-        Self { address, own: Some((data, child)) }
+        Self { address, own: Some((data, child)), script: None }
     }
 
     /// Kills the broker with -9 and starts it again, if the test can: a real one by the command in
@@ -68,6 +104,11 @@ impl Kafka {
             child.wait().unwrap();
             let listen: SocketAddr = self.address.parse().unwrap();
             *child = spawn_broker(data, &listen.to_string());
+            return true;
+        }
+        if let Some(script) = &self.script {
+            script.run("kill9");
+            script.run("start");
             return true;
         }
         let Ok(command) = std::env::var("WEIR_TEST_KAFKA_KILL") else { return false };
@@ -82,6 +123,9 @@ impl Drop for Kafka {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(script) = &self.script {
+            script.run("kill9");
         }
     }
 }

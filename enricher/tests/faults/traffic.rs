@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use weir_flow::time::{NEVER, floor_to};
 use weir_flow::{Address, Millis, RecordSettings, time};
 use weir_schemas::metadata::{Agent, Bound, BoundSource, Heartbeat, Metadata, Object, Pod, Proof, Revision};
-use weir_schemas::raw::{Coarsening, End, OpenedBy, Origin, Point, RawBatch, Sample, Totals};
+use weir_schemas::raw::{Coarsening, DnsSample, End, OpenedBy, Origin, Point, RawBatch, RoundTrip, Sample, Totals};
 
 /// What one reporter counted of a connection in one window: forward bytes and packets, reverse bytes and packets.
 pub(crate) type Counted = [u64; 4];
@@ -186,6 +186,7 @@ impl Traffic {
             totals.bytes += samples.iter().map(|sample| sample.bytes).sum::<u64>();
             totals.packets += samples.iter().map(|sample| sample.packets).sum::<u64>();
         }
+        let dns = self.questions(node);
         RawBatch {
             cluster: self.cluster.clone(),
             node: format!("node-{node}"),
@@ -201,8 +202,23 @@ impl Traffic {
             published: self.cumulative[node],
             lost: Vec::new(),
             samples,
-            dns: Vec::new(),
+            dns,
         }
+    }
+
+    /// What pods of a node asked in a tick, each of pod 1, and what pod 1 answered, where it is on the node.
+    fn questions(&mut self, node: usize) -> Vec<DnsSample> {
+        let server = 1;
+        let mut questions = Vec::new();
+        for connection in self.connections.iter().take(20) {
+            let client = connection.initiator;
+            let ends = [(client, End::Source), (server, End::Destination)];
+            for (_, end) in ends.into_iter().filter(|(pod, _)| pod % self.nodes == node) {
+                let responder = connection.responder;
+                questions.push(question(client, server, end, responder, self.random.random_range(1..5)));
+            }
+        }
+        questions
     }
 }
 
@@ -248,5 +264,28 @@ fn sample(
         process: None,
         sampling: 1,
         coarsened: Coarsening::None,
+    }
+}
+
+/// A question of one pod to another for a third's name, which was answered, as one of the two nodes sees it.
+fn question(client: usize, server: usize, end: End, named: usize, count: u64) -> DnsSample {
+    DnsSample {
+        point: Point::Pod,
+        end,
+        interface: "veth0".to_owned(),
+        client: address(client),
+        server: address(server),
+        server_port: 53,
+        protocol: 17,
+        question: format!("pod-{named}.shop"),
+        question_type: 1,
+        response_code: Some(0),
+        count,
+        latency: Some(RoundTrip { sum: 300 * count, count, min: 300, max: 300 }),
+        answers: vec![address(named)],
+        answers_more: 0,
+        pod_uid: None,
+        container: None,
+        process: None,
     }
 }

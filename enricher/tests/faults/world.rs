@@ -5,12 +5,13 @@ use crate::processes::{HowToStart, Kafka};
 use crate::traffic::{Traffic, settings};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use weir_flow::{Millis, time};
+use weir_flow::{Millis, RecordSettings, time};
 use weir_schemas::raw::RawBatch;
 use weir_schemas::settings::Settings;
 use weir_schemas::{Message, encode, topics};
 use weir_stream::{
-    KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Start, TopicPartition, TopicSpec,
+    Compression, KafkaSettings, Log, NewRecord, Partitions, Producer, ProducerSettings, Start, TopicPartition,
+    TopicSpec,
 };
 
 /// How many raw partitions there are.
@@ -49,17 +50,18 @@ impl World {
     pub(crate) async fn with(name: &str, sizes: (usize, usize, i32)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kafka = Kafka::start(folder.path());
-        Self::sized(kafka, folder, name, sizes).await
+        Self::sized(kafka, folder, name, sizes, |_| {}).await
     }
 
-    /// As [`new`](Self::new) on a broker that runs.
+    /// As [`new`](Self::new) on a broker that runs, with other settings.
     pub(crate) async fn on(
         kafka: Kafka,
         folder: tempfile::TempDir,
         name: &str,
         (nodes, connections): (usize, usize),
+        change: impl FnOnce(&mut RecordSettings),
     ) -> Self {
-        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS)).await
+        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS), change).await
     }
 
     async fn sized(
@@ -67,12 +69,15 @@ impl World {
         folder: tempfile::TempDir,
         name: &str,
         (nodes, connections, partitions): (usize, usize, i32),
+        change: impl FnOnce(&mut RecordSettings),
     ) -> Self {
         let log = Log::kafka(&KafkaSettings::at(&kafka.address)).unwrap();
         log.check(Duration::from_secs(60)).await.unwrap();
         let cluster = format!("{name}-{}", now());
         let seed = number("WEIR_TEST_SEED", 1);
-        let traffic = Traffic::new(&cluster, settings(&cluster, partitions), nodes, connections, seed);
+        let mut settings = settings(&cluster, partitions);
+        change(&mut settings);
+        let traffic = Traffic::new(&cluster, settings, nodes, connections, seed);
         let topics: Vec<TopicSpec> = topics::of(&cluster, partitions, 4, 2)
             .into_iter()
             .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
@@ -107,6 +112,21 @@ impl World {
     pub(crate) async fn publish_bytes(&self, partition: i32, value: Vec<u8>) -> (i32, i64) {
         let record = NewRecord::new(topics::raw(&self.traffic.cluster), "node-0".to_owned(), value);
         let delivery = self.producer.send(record.to_partition(partition)).unwrap().await.unwrap();
+        (delivery.partition, delivery.offset)
+    }
+
+    /// Publishes a message of this size in zstd, of which a compressor makes next to nothing: the broker takes it, since its
+    /// limit is of what it is sent.
+    pub(crate) async fn publish_bomb(&self, partition: i32, size: usize) -> (i32, i64) {
+        let settings = ProducerSettings {
+            compression: Compression::Zstd,
+            queue_bytes: 4 * size,
+            max_record_bytes: 2 * size,
+            ..ProducerSettings::new("bomb")
+        };
+        let producer = self.log.producer(&settings).unwrap();
+        let record = NewRecord::new(topics::raw(&self.traffic.cluster), "node-0".to_owned(), vec![0; size]);
+        let delivery = producer.send(record.to_partition(partition)).unwrap().await.unwrap();
         (delivery.partition, delivery.offset)
     }
 

@@ -86,8 +86,6 @@ fn by_id<'a>(records: impl IntoIterator<Item = &'a Enriched>) -> BTreeMap<String
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn any_windows_are_replayed_to_the_byte(
         raw in prop::collection::vec(batches(), 3),
