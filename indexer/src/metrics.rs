@@ -25,6 +25,10 @@ pub struct IndexerMetrics {
     pub alarms: Gauge,
     /// Bytes of records that are not stored yet, by data set.
     pub held_bytes: Family<Label, Gauge>,
+    /// Offsets read beyond the position that can be committed, by data set.
+    pub ahead: Family<Label, Gauge>,
+    /// How often reading was held back, by reason.
+    pub held_back: Family<Label, Counter>,
     /// Records that were deleted from the topic before they were read.
     pub expired: Counter,
     /// Commits that failed.
@@ -62,6 +66,14 @@ impl IndexerMetrics {
             alarms: metrics.gauge("weir_indexer_alarms", "bulks that stand still until the engine or a person acts"),
             held_bytes: metrics
                 .gauge_family("weir_indexer_held_bytes", "bytes of records read and not yet stored, by data set"),
+            ahead: metrics.gauge_family(
+                "weir_indexer_ahead_records",
+                "records read beyond the oldest one that is not stored, which a restart reads again, by data set",
+            ),
+            held_back: metrics.counter_family(
+                "weir_indexer_held_back",
+                "times that reading was held back, by reason: memory is full, or too far ahead of a bulk that stands still",
+            ),
             expired: metrics
                 .counter("weir_indexer_expired_records", "offsets deleted from the topic before they were read"),
             commit_errors: metrics

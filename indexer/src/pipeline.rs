@@ -313,9 +313,22 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Keeps reading back while too much is in hand.
+    /// How much is in hand, and how far reading is ahead of what can be committed.
+    fn load(&self) -> Load {
+        let ahead = self.trackers.values().map(Tracker::ahead).fold(0, u64::saturating_add);
+        let label = [("dataset", self.dataset.as_str().to_owned())];
+        self.metrics.ahead.get_or_create(&label).set(i64::try_from(ahead).unwrap_or(i64::MAX));
+        let held = Share { is: u64::try_from(self.held_bytes).unwrap_or(u64::MAX), limit: u64::try_from(self.memory / 2).unwrap_or(u64::MAX) };
+        Load { held, ahead: Share { is: ahead, limit: self.settings.indexer_ahead } }
+    }
+
+    /// Keeps reading back while too much is in hand, or one bulk stands still while those behind it go on.
     async fn keep_pace(&mut self, consumer: &mut GroupConsumer) -> Result<(), Ended> {
-        let next = self.pace.next(self.held_bytes, self.memory / 2, Instant::now());
+        let load = self.load();
+        let next = self.pace.next(load, Instant::now());
+        if let (Pace::Read, Pace::Wait(_), Some(reason)) = (self.pace, next, load.full()) {
+            self.metrics.held_back.get_or_create(&[("reason", reason.to_owned())]).inc();
+        }
         let (was, is) = (self.pace == Pace::Paused, next == Pace::Paused);
         self.pace = next;
         if was == is {
@@ -386,6 +399,39 @@ impl Pipeline {
     }
 }
 
+/// How much there is of what may be there.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    is: u64,
+    limit: u64,
+}
+
+/// What holds reading back.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Bytes in hand.
+    held: Share,
+    /// Offsets read beyond the position that can be committed.
+    ahead: Share,
+}
+
+impl Load {
+    /// Which limit is reached, if one is.
+    fn full(&self) -> Option<&'static str> {
+        let reached = |share: Share| share.is >= share.limit;
+        match (reached(self.held), reached(self.ahead)) {
+            (true, _) => Some("memory"),
+            (false, true) => Some("ahead"),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether both are below half of their limits.
+    fn has_room(&self) -> bool {
+        [self.held, self.ahead].iter().all(|share| share.is < share.limit / 2)
+    }
+}
+
 /// Whether the topic is read, as too much is in hand or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
@@ -399,12 +445,13 @@ enum Pace {
 }
 
 impl Pace {
-    fn next(self, held: usize, limit: usize, now: Instant) -> Self {
+    fn next(self, load: Load, now: Instant) -> Self {
+        let full = load.full().is_some();
         match self {
-            Self::Read if held >= limit => Self::Wait(now + LONGEST_HOLD),
-            Self::Wait(_) if held < limit => Self::Read,
+            Self::Read if full => Self::Wait(now + LONGEST_HOLD),
+            Self::Wait(_) if !full => Self::Read,
             Self::Wait(until) if now >= until => Self::Paused,
-            Self::Paused if held < limit / 2 => Self::Read,
+            Self::Paused if load.has_room() => Self::Read,
             same => same,
         }
     }

@@ -24,6 +24,10 @@ pub struct IndexerSettings {
     /// Memory for records that are not stored yet; beyond it reading pauses
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub indexer_memory: u64,
+    /// How many records may be read beyond the oldest one that is not stored, at most: they are read again after a restart;
+    /// beyond it reading pauses
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub indexer_ahead: u64,
     /// Begin at the oldest record still there when the group has no position and older ones were deleted; without it
     /// that is an error, because records would be missing without anybody having said so
     #[arg(long)]
@@ -43,6 +47,7 @@ impl Default for IndexerSettings {
             indexer_bulk_wait: Duration::from_millis(500),
             indexer_concurrency: 2,
             indexer_memory: 64 << 20,
+            indexer_ahead: 1_000_000,
             indexer_accept_gap: false,
             indexer_ignore_watermarks: false,
         }

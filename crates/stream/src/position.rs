@@ -3,13 +3,18 @@
 
 use std::collections::VecDeque;
 
+/// How many finished offsets are remembered in any case: below that, forgetting them saves nothing.
+const FEW: usize = 64;
+
 /// The progress of one partition: records are taken in offset order, finished in any order, and
-/// [`committable`](Tracker::committable) never passes an unfinished one.
+/// [`committable`](Tracker::committable) never passes an unfinished one. Its memory grows with the unfinished
+/// records alone, however many behind them are finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracker {
     /// Next offset to read if everything taken were finished.
     next: i64,
-    /// Offsets taken and not yet passed by the committable position, in order; true = finished.
+    /// Offsets taken and not yet passed by the committable position, in order; true = finished. Of finished ones only
+    /// as many as there are unfinished ones, and a few.
     pending: VecDeque<(i64, bool)>,
     unfinished: usize,
 }
@@ -47,6 +52,10 @@ impl Tracker {
         while self.pending.front().is_some_and(|(_, finished)| *finished) {
             self.pending.pop_front();
         }
+        // Seldom, so that each record pays little for it: what is forgotten is at least half of what is looked through.
+        if self.pending.len() > FEW + 2 * self.unfinished {
+            self.pending.retain(|(_, finished)| !finished);
+        }
         true
     }
 
@@ -60,10 +69,15 @@ impl Tracker {
         self.unfinished
     }
 
-    /// How many offsets are remembered: the unfinished ones and the finished ones behind them. A
-    /// caller bounds it by taking no more.
+    /// How many offsets are remembered: no more than twice the unfinished ones, and a few.
     pub fn remembered(&self) -> usize {
         self.pending.len()
+    }
+
+    /// How far reading is ahead of the position that may be committed, offsets: what would be read again after a
+    /// restart. A caller bounds it by taking no more.
+    pub fn ahead(&self) -> u64 {
+        u64::try_from(self.next.saturating_sub(self.committable())).unwrap_or(0)
     }
 }
 

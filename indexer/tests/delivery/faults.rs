@@ -1,8 +1,12 @@
 //! Whatever goes wrong, every record is one document or one dead letter.
 
-use crate::world::{World, bulks, embedded, expected, items, on_broken_engines, url};
+use crate::versions::make_without_template;
+use crate::world::{World, bulks, embedded, expected, items, on_broken_engines, on_engines, url};
+use serde_json::json;
 use std::time::{Duration, Instant};
 use weir_faults::{Fault, Plan};
+use weir_indexer::periods::Periods;
+use weir_indexer::{IndexerSettings, document};
 use weir_schemas::enriched::{Enriched, document_id};
 use weir_stream::Log;
 
@@ -147,6 +151,55 @@ async fn while_the_engine_is_away_nothing_is_committed_and_health_says_so() {
         indexer.stop().await;
         assert_eq!(world.documents().await, expected(&records));
         assert!(world.dead_letters().await.is_empty());
+    })
+    .await;
+}
+
+/// One index cannot be written for long, the other can: reading goes on, but not without end, because all that is read would be
+/// read again after a restart.
+#[tokio::test]
+async fn behind_a_bulk_that_stands_still_only_so_many_records_are_read() {
+    const AHEAD: u64 = 1_000;
+    // The most that comes at once, of which the first may be within the limit.
+    const BATCH: f64 = 1_000.0;
+    on_engines(|world| async move {
+        let template: serde_json::Value = serde_json::from_str(weir_indexer::template::FLOWS).unwrap();
+        let mut mappings = template["template"]["mappings"].clone();
+        // Of a version that this one cannot write into.
+        mappings["_meta"]["version"] = json!(999);
+        mappings["_meta"]["id_bits"] = json!(64);
+        make_without_template(&world, &json!({"settings": template["template"]["settings"], "mappings": mappings}))
+            .await;
+        let first = world.record(0);
+        world.produce_records(std::slice::from_ref(&first)).await;
+        let indexer = world.run_with(IndexerSettings { indexer_ahead: AHEAD, ..World::settings() });
+        let until = Instant::now() + Duration::from_secs(60);
+        while world.count("weir_indexer_alarms", &[]) < 1.0 {
+            assert!(Instant::now() < until, "{:?}", world.health.report());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let others: Vec<_> = (1..=6_000).map(|n| Enriched { level: 2, ..world.record(n) }).collect();
+        world.produce_records(&others).await;
+        while world.count("weir_indexer_held_back_total", &[("reason", "ahead")]) < 1.0 {
+            assert!(Instant::now() < until, "{:?}", world.health.report());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Longer than what comes is only left where it is.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let ahead = world.count("weir_indexer_ahead_records", &[("dataset", "flows")]);
+        // Once held back, it goes on when half of it is stored, as what the other partition holds may be.
+        assert!((AHEAD as f64 / 2.0..AHEAD as f64 + BATCH).contains(&ahead), "{ahead}");
+        assert!(!world.is_committed().await);
+        world.delete_index().await;
+        world.committed().await;
+        indexer.stop().await;
+        assert_eq!(world.documents().await, expected(&[first]));
+        let index = document::prepare(&others[0], &Periods::default()).unwrap().index.to_string();
+        world.direct.refresh(&index).await.unwrap();
+        assert_eq!(world.direct.count(&index, &json!({"match_all": {}})).await.unwrap(), 6_000);
+        assert_eq!(world.count("weir_indexer_operations_total", &[("fate", "stored")]), 6_001.0);
+        assert!(world.dead_letters().await.is_empty());
+        world.direct.delete_index(&index).await.unwrap();
     })
     .await;
 }

@@ -166,7 +166,7 @@ async fn an_index_of_version_3_takes_repeats_and_corrections_under_its_own_ids()
 }
 
 /// Makes the world's index. A template of this version, which others may have put by now, would not let it be made.
-async fn make_without_template(world: &World, index: &serde_json::Value) {
+pub(crate) async fn make_without_template(world: &World, index: &serde_json::Value) {
     for _ in 0..100 {
         let _ = world.direct.request(Method::Delete, "/_index_template/weir-flows", &[], None).await;
         if world.direct.create_index(&world.index(), index).await.is_ok() {

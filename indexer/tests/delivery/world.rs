@@ -121,14 +121,22 @@ impl World {
         producer.send(NewRecord::new(topic, "key", value)).unwrap().await.unwrap();
     }
 
-    pub(crate) fn run(&self) -> Indexer {
-        let token = CancellationToken::new();
-        let settings = IndexerSettings {
+    /// Settings under which bulks are small and quick.
+    pub(crate) fn settings() -> IndexerSettings {
+        IndexerSettings {
             indexer_bulk_bytes: 64 << 10,
             indexer_bulk_wait: Duration::from_millis(20),
             indexer_instance: Some("one".to_owned()),
             ..IndexerSettings::default()
-        };
+        }
+    }
+
+    pub(crate) fn run(&self) -> Indexer {
+        self.run_with(Self::settings())
+    }
+
+    pub(crate) fn run_with(&self, settings: IndexerSettings) -> Indexer {
+        let token = CancellationToken::new();
         let (log, elastic) = (self.log.clone(), Elastic::new(&self.proxied).unwrap());
         let (metrics, health, stop) = (self.metrics.clone(), self.health.clone(), token.clone());
         let task =

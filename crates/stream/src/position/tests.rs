@@ -29,12 +29,28 @@ fn repeats_and_strangers_change_nothing() {
     assert!(!tracker.finish(5));
 }
 
+#[test]
+fn one_unfinished_record_costs_no_memory_for_all_that_are_finished_behind_it() {
+    let mut tracker = Tracker::new(0);
+    assert!(tracker.take(0));
+    for offset in 1..100_000 {
+        assert!(tracker.take(offset));
+        assert!(tracker.finish(offset));
+        assert!(tracker.remembered() <= 2 + FEW + 2, "{} at {offset}", tracker.remembered());
+    }
+    assert_eq!((tracker.committable(), tracker.ahead()), (0, 100_000));
+    assert!(!tracker.finish(7), "it was finished before");
+    assert!(!tracker.take(7), "it was taken before");
+    assert!(tracker.finish(0));
+    assert_eq!((tracker.committable(), tracker.ahead(), tracker.remembered()), (100_000, 0, 0));
+}
+
 proptest! {
     /// Against the definition: the lowest taken and unfinished offset, else one past the highest taken.
     #[test]
     fn committable_is_the_lowest_unfinished(
         start in 0_i64..1000,
-        steps in proptest::collection::vec((any::<bool>(), 0_usize..40, 1_i64..4), 0..200),
+        steps in proptest::collection::vec((any::<bool>(), 0_usize..400, 1_i64..4), 0..600),
     ) {
         let mut tracker = Tracker::new(start);
         let mut next = start;
@@ -56,6 +72,8 @@ proptest! {
             prop_assert!(tracker.committable() >= last, "a committable position never goes back");
             last = tracker.committable();
             prop_assert_eq!(tracker.unfinished(), taken.iter().filter(|(_, f)| !f).count());
+            prop_assert_eq!(i64::try_from(tracker.ahead()).unwrap(), next - tracker.committable());
+            prop_assert!(tracker.remembered() <= FEW + 2 * tracker.unfinished());
         }
     }
 }
