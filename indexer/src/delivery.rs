@@ -80,6 +80,8 @@ pub fn fate(item: &Item) -> Fate {
         409 => Fate::Superseded,
         429 => Fate::Busy,
         404 if cause.code == "index_not_found_exception" => Fate::NoIndex,
+        // The write alias is missing, and its name is none for an index that the engine would make for a delete.
+        400 if cause.code == "invalid_index_name_exception" => Fate::NoIndex,
         401 | 403 => Fate::Forbidden(text()),
         400..=499 => Fate::Refused(cause.clone()),
         status => Fate::Failed(format!("status {status}, {}", text())),

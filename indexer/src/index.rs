@@ -139,10 +139,11 @@ impl Index {
         self.level
     }
 
-    /// The alias by which this index, and no other, is written.
+    /// The alias by which this index, and no other, is written. No index can have this name, because one has no capitals: engines
+    /// make an index that is missing for a delete with an external version, whatever `require_alias` says.
     #[must_use]
     pub fn write_alias(&self) -> String {
-        format!("{self}-write")
+        format!("{self}-WRITE")
     }
 }
 

@@ -116,7 +116,8 @@ impl Indices {
         let mut changed = 0;
         for (name, state) in self.elastic.states(PATTERN).await? {
             // Only what has the write alias of its own name is an index of ours, and not somebody's copy.
-            if !state.aliases.contains_key(&format!("{name}-write")) {
+            let ours = [format!("{name}-WRITE"), format!("{name}-write")];
+            if !ours.iter().any(|alias| state.aliases.contains_key(alias)) {
                 continue;
             }
             let kind = IndexKind::ALL.into_iter().find(|kind| name.starts_with(&format!("weir-{}-", kind.as_str())));

@@ -42,7 +42,7 @@ pub fn describe() -> Result<String, serde_json::Error> {
     // Writing to memory cannot fail.
     let _ =
         writeln!(text, "# For Elasticsearch {major}.{minor} and later, settings.index of each has besides: {compact}");
-    text.push_str("# Each index is made with its template's settings, mappings and read alias, and an alias INDEX-write of its own.\n");
+    text.push_str("# Each index is made with its template's settings, mappings and read alias, and an alias INDEX-WRITE of its own.\n");
     Ok(text)
 }
 

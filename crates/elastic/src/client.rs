@@ -207,7 +207,9 @@ impl Elastic {
         inventory::indices(&cat.body, &aliases.body).map_err(|e| misread("list indices", &cat, &e))
     }
 
-    /// Sends a bulk to write aliases only: where none is, nothing is created and the item is refused with status 404.
+    /// Sends a bulk to write aliases only: where none is, a write creates nothing and is refused with status 404. For a delete
+    /// engines would make an index of the alias's name, so that name must be none for an index: with a capital in it the delete is
+    /// refused with status 400 or 404.
     /// Operations carry external versions, so a bulk may be sent any number of times.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ fn fates_are_told_by_status() {
     assert!(matches!(one(403, "security_exception").next, Next::Wait(_, Why::Forbidden(_))));
     assert!(matches!(one(503, "unavailable_shards_exception").next, Next::Wait(_, Why::Unavailable(_))));
     assert_eq!(one(404, "index_not_found_exception").missing, [0]);
+    assert_eq!(
+        one(400, "invalid_index_name_exception").missing,
+        [0],
+        "a delete, for which the engine would make an index"
+    );
     assert_eq!(one(400, "document_parsing_exception").dead.len(), 1);
 }
 

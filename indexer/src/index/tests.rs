@@ -12,7 +12,7 @@ fn the_name_says_kind_level_and_period_in_utc() {
     assert_eq!(day, "weir-flows-l1-2026.11.22");
     assert_eq!(name(IndexKind::Capture, 3, 0, IndexPeriod::Day).unwrap(), "weir-capture-l3-1970.01.01");
     let hour = Index::of(IndexKind::Flows, 2, NOON, IndexPeriod::Hour).unwrap();
-    assert_eq!(hour.write_alias(), format!("{hour}-write"));
+    assert_eq!(hour.write_alias(), format!("{hour}-WRITE"));
     assert!(hour.to_string().starts_with("weir-flows-l2-2026.11.22."));
 }
 

@@ -62,6 +62,31 @@ async fn an_index_that_is_deleted_is_made_anew() {
     .await;
 }
 
+/// A bulk of nothing but deletes makes no index either, which would have the write alias's name and no mapping of ours.
+#[tokio::test]
+async fn a_delete_for_an_index_that_has_gone_creates_none_of_its_own() {
+    on_engines(|world| async move {
+        let indexer = world.run();
+        world.produce_records(&[world.record(1)]).await;
+        world.committed().await;
+        world.delete_index().await;
+        let deleted = with(&world.record(2), 1, 0, Kind::Delete);
+        world.produce_records(&[deleted]).await;
+        world.committed().await;
+        // It is made as ever, and whatever comes next finds it so.
+        let first_again = with(&world.record(1), 2, 5, Kind::Upsert);
+        world.produce_records(&[world.record(2), first_again.clone()]).await;
+        world.committed().await;
+        indexer.stop().await;
+        let listed = world.direct.indices(&format!("{}*", world.index())).await.unwrap();
+        let names: Vec<_> = listed.iter().map(|index| index.name.clone()).collect();
+        assert_eq!(names, [world.index()]);
+        assert_eq!(world.documents().await, expected(&[first_again]));
+        assert!(world.dead_letters().await.is_empty());
+    })
+    .await;
+}
+
 /// What retention has deleted is not made anew by a record that comes late; what it has not is made on demand.
 #[tokio::test]
 async fn a_record_below_the_horizon_is_refused_and_counted_and_others_get_their_index() {

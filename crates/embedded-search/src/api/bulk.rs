@@ -239,6 +239,8 @@ fn item(
             serde_json::from_slice(&source).map_err(|error| malformed(format!("line [{}]: {error}", line + 1)))?,
         )?,
     };
+    // As the engines have it: a delete with an external version makes its index whatever this says.
+    let require_alias = require_alias && kind != "delete";
     let write = WriteRequest { id: id.unwrap_or_else(new_id), action, check, source, fresh_id };
     Ok(Item { kind: if kind == "index" && create { "create" } else { kind }, index, require_alias, write })
 }

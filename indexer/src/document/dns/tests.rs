@@ -75,7 +75,7 @@ fn index_and_id_are_functions_of_the_record() {
     assert_eq!((prepared.index.to_string().as_str(), prepared.window), ("weir-dns-2026.11.22", NOON));
     let text = String::from_utf8(prepared.operation.as_bytes().to_vec()).unwrap();
     let action: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let expected = json!({"index": {"_index": "weir-dns-2026.11.22-write", "_id": "ASNFZ4mrze8BI0Vn", "version": 2, "version_type": "external_gte"}});
+    let expected = json!({"index": {"_index": "weir-dns-2026.11.22-WRITE", "_id": "ASNFZ4mrze8BI0Vn", "version": 2, "version_type": "external_gte"}});
     assert_eq!(action, expected);
     let deleted = prepare(&Dns { kind: Kind::Delete, ..maximal() }, &Periods::default()).unwrap();
     assert!(deleted.operation.as_bytes().starts_with(br#"{"delete":"#));

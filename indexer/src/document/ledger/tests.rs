@@ -58,7 +58,7 @@ fn id(line: &Ledger) -> String {
     let prepared = prepare(line, &Periods::default()).unwrap();
     let text = String::from_utf8(prepared.operation.as_bytes().to_vec()).unwrap();
     let action: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    assert_eq!(action["index"]["_index"], "weir-ledger-2026.11.22-write");
+    assert_eq!(action["index"]["_index"], "weir-ledger-2026.11.22-WRITE");
     action["index"]["_id"].as_str().unwrap().to_owned()
 }
 
