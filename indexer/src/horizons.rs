@@ -26,6 +26,9 @@ pub struct Horizons {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Partition → offset of the last record of the topic that was taken into account: it may be read again from the beginning, and
+    /// what was said before must not hold for a moment.
+    applied: BTreeMap<i32, i64>,
     /// (kind, level) → cluster (empty = all) → windows before are gone.
     windows: BTreeMap<(IndexKind, u8), BTreeMap<String, Millis>>,
     /// Index → what was written before is gone: of kinds that hold windows of any time.
@@ -62,6 +65,15 @@ impl Horizons {
         }
     }
 
+    /// Whether a record of the topic was not taken into account yet; notes that it is.
+    fn is_news(&self, record: &Record) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let last = known.applied.entry(record.partition).or_insert(-1);
+        let news = record.offset > *last;
+        *last = record.offset.max(*last);
+        news
+    }
+
     /// Whether what a record belongs to is gone. `written` is when it was written to its topic, ms since the epoch.
     #[must_use]
     pub fn is_below(&self, record: &Prepared, written: Millis) -> bool {
@@ -91,7 +103,7 @@ impl Followed for Horizons {
     const TOPIC: &'static str = topics::HORIZON;
 
     fn apply(&self, records: &[Record]) {
-        for record in records {
+        for record in records.iter().filter(|record| self.is_news(record)) {
             let Some(value) = &record.value else {
                 self.forget(record.key.as_deref().unwrap_or_default());
                 continue;

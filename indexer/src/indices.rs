@@ -168,6 +168,14 @@ impl Indices {
         Ok(Body::of(operations.iter().map(AsRef::as_ref)))
     }
 
+    /// Whether all of these are known to exist, so that none of them would be made.
+    pub fn know_all(&self, mut indices: impl Iterator<Item = Index>) -> bool {
+        let known = self.known();
+        let mut last = None;
+        // Those that stand together are mostly of one.
+        indices.all(|index| last.replace(index) == Some(index) || known.contains_key(&index))
+    }
+
     /// Makes sure that an index and its aliases exist.
     async fn ensure(&self, index: Index) -> Result<Ids, Error> {
         if let Some(known) = self.known().get(&index) {

@@ -92,7 +92,11 @@ pub async fn run(
         let sender = Sender::new(
             elastic.clone(),
             indices.clone(),
-            Bounds { horizons: horizons.clone(), guard: guard.clone() },
+            Bounds {
+                horizons: horizons.clone(),
+                log: log.clone(),
+                guard: guard.clone(),
+            },
             dead_letters.clone(),
             Patience::default(),
             metrics.clone(),

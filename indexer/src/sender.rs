@@ -2,8 +2,10 @@
 
 use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
 use crate::document::Prepared;
+use crate::following::Followed as _;
 use crate::guard::Guard;
 use crate::horizons::Horizons;
+use crate::index::Index;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
 use bytes::BytesMut;
@@ -11,11 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_elastic::bulk::{Answer, Body, Cause, Item};
-use weir_elastic::{Elastic, Error};
+use weir_elastic::{Elastic, Error, ErrorKind};
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::topics;
 use weir_service::{Health, rate_limited};
-use weir_stream::{NewRecord, Producer, Record, TopicPartition};
+use weir_stream::{Log, NewRecord, Producer, Record, TopicPartition};
+
+#[cfg(test)]
+mod tests;
 
 /// The condition that says whether records reach the engine.
 pub(crate) const CONDITION: &str = "elasticsearch";
@@ -46,10 +51,12 @@ pub struct Bulk {
 }
 
 /// What keeps records out of the engine that it could take.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Bounds {
     /// What retention has deleted.
     pub horizons: Horizons,
+    /// Where it says so.
+    pub log: Log,
     /// Whether a disk is nearly full.
     pub guard: Guard,
 }
@@ -163,13 +170,20 @@ impl Sender {
         let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
-            // Each time, so that what retention deletes meanwhile is not made anew.
-            self.refuse_below_horizon(&mut delivery, entries);
             let batch = delivery.batch().to_vec();
             if batch.is_empty() {
                 return;
             }
-            let next = match self.attempt(entries, &batch, whole).await {
+            let horizons = self.ask_horizons(batch.iter().map(|position| entries[*position].1.index)).await;
+            // Each time, so that what retention deletes meanwhile is not made anew; what moves up is asked for as well.
+            if self.refuse_below_horizon(&mut delivery, entries) > 0 {
+                continue;
+            }
+            let answer = match horizons {
+                Ok(()) => self.attempt(entries, &batch, whole).await,
+                Err(error) => Err(error),
+            };
+            let next = match answer {
                 Ok(answer) => {
                     let outcome = delivery.answered(&answer, &mut self.refusals(), rand::random());
                     for position in &outcome.missing {
@@ -192,8 +206,26 @@ impl Sender {
         }
     }
 
-    /// Gives up what retention has deleted the place of.
-    fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) {
+    /// Reads what retention has deleted to its end where an index would have to be made: it announces before it deletes, so an
+    /// index that is missing because of it is known as such from then on.
+    async fn ask_horizons(&self, indices: impl Iterator<Item = Index>) -> Result<(), Error> {
+        if self.indices.know_all(indices) {
+            return Ok(());
+        }
+        let read = self.bounds.horizons.read(&self.bounds.log).await;
+        read.map(drop).map_err(|error| Error {
+            kind: ErrorKind::Unavailable,
+            operation: "bulk",
+            host: "".into(),
+            status: None,
+            code: String::new(),
+            cause: format!("an index is missing, and what retention has deleted is not known: {error}"),
+            hint: "is Kafka reachable?",
+        })
+    }
+
+    /// Gives up what retention has deleted the place of; hands back how many.
+    fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) -> usize {
         let refused = delivery.give_up(|position| {
             let (entry, prepared) = entries[position];
             self.bounds.horizons.is_below(prepared, entry.record.timestamp)
@@ -207,6 +239,7 @@ impl Sender {
             );
         }
         self.metrics.finished("below_horizon", refused);
+        refused
     }
 
     /// Makes the indices and sends one batch: at first the whole body, later what is left of it.

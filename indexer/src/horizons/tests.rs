@@ -20,11 +20,11 @@ fn of_index(index: &str, before: Millis) -> Horizon {
     Horizon { index: Some(index.into()), ..horizon("capture", 1, "", before) }
 }
 
-fn record(horizon: &Horizon, value: bool) -> Record {
+fn record(offset: i64, horizon: &Horizon, value: bool) -> Record {
     Record {
         topic: topics::HORIZON.into(),
         partition: 0,
-        offset: 0,
+        offset,
         timestamp: 0,
         key: Some(horizon.key().into_bytes().into()),
         value: value.then(|| weir_schemas::encode(horizon).unwrap().into()),
@@ -67,16 +67,20 @@ fn the_last_word_stands_and_a_tombstone_takes_a_horizon_back() {
     let horizons = Horizons::default();
     let (first, second) = (horizon("flows", 1, "", 1_000), horizon("flows", 1, "", 500));
     let below = |window| horizons.is_below(&prepared("a", 1, window), Millis::MAX);
-    horizons.apply(&[record(&first, true)]);
+    horizons.apply(&[record(1, &first, true)]);
     assert!(below(700));
-    horizons.apply(&[record(&second, true)]);
+    horizons.apply(&[record(2, &second, true)]);
     assert!(!below(700) && below(499));
-    horizons.apply(&[record(&second, false)]);
+    horizons.apply(&[record(1, &first, true), record(2, &second, true)]);
+    assert!(!below(700) && below(499), "read again from the beginning, nothing of before holds even for a moment");
+    horizons.apply(&[record(1, &first, true)]);
+    assert!(!below(700));
+    horizons.apply(&[record(3, &second, false)]);
     assert!(!below(0));
     let gone = of_index(&capture(0).index.to_string(), 5_000);
-    horizons.apply(&[record(&gone, true)]);
+    horizons.apply(&[record(4, &gone, true)]);
     assert!(horizons.is_below(&capture(0), 0));
-    horizons.apply(&[record(&gone, false)]);
+    horizons.apply(&[record(5, &gone, false)]);
     assert!(!horizons.is_below(&capture(0), 0));
 }
 

@@ -1,0 +1,100 @@
+use super::*;
+use crate::document::prepare;
+use crate::document::samples::maximal;
+use crate::periods::Periods;
+use tempfile::TempDir;
+use weir_elastic::ElasticSettings;
+use weir_elastic::bulk::Batch;
+use weir_embedded_search::{SearchServer, SearchSettings};
+use weir_schemas::enriched::Enriched;
+use weir_schemas::horizon::Horizon;
+use weir_service::Metrics;
+use weir_stream::{ProducerSettings, TopicSpec};
+
+/// 2026-11-22T00:00:00Z.
+const DAY: i64 = 1_795_305_600_000;
+
+struct World {
+    log: Log,
+    elastic: Elastic,
+    metrics: Metrics,
+    sender: Arc<Sender>,
+    engine: SearchServer,
+    _data: TempDir,
+}
+
+impl World {
+    /// A sender whose horizons nobody follows: their topic lags behind without end.
+    async fn new() -> Self {
+        let data = TempDir::new().unwrap();
+        let settings = SearchSettings::new(data.path(), "127.0.0.1:0".parse().unwrap());
+        let engine = SearchServer::start(settings).await.unwrap();
+        let elastic = Elastic::new(&ElasticSettings::of(&[&format!("http://{}", engine.address())])).unwrap();
+        let (log, metrics) = (Log::memory(), Metrics::new());
+        log.ensure_topics(&[TopicSpec::new(topics::HORIZON, 1)]).await.unwrap();
+        let counted = IndexerMetrics::new(&metrics);
+        let sender = Sender::new(
+            elastic.clone(),
+            Arc::new(Indices::new(elastic.clone(), counted.clone()).unwrap()),
+            Bounds { horizons: Horizons::default(), log: log.clone(), guard: Guard::default()  },
+            log.producer(&ProducerSettings::new("test")).unwrap(),
+            Patience::default(),
+            counted,
+            Health::new(),
+        );
+        Self { log, elastic, metrics, sender, engine, _data: data }
+    }
+
+    fn enriched(window: i64) -> Enriched {
+        Enriched { level: 1, window, ..maximal() }
+    }
+
+    async fn deliver(&self, window: i64) {
+        let enriched = Self::enriched(window);
+        let prepared = prepare(&enriched, &Periods::default()).unwrap();
+        let mut batch = Batch::default();
+        let place = batch.append(&prepared.operation);
+        let body = batch.finish();
+        let prepared = prepared.map(|operation| {
+            assert_eq!(body.operation(place), operation);
+            operation
+        });
+        let record = Record {
+            topic: topics::ENRICHED.into(),
+            partition: 0,
+            offset: 0,
+            timestamp: 0,
+            key: None,
+            value: None,
+            headers: vec![],
+        };
+        let bulk = Bulk { entries: vec![Entry { record, prepared: Ok(prepared) }], body };
+        self.sender.deliver(&bulk).await;
+    }
+
+    fn fate(&self, fate: &str) -> f64 {
+        self.metrics.value("weir_indexer_operations_total", &[("fate", fate)]).unwrap_or(0.0)
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_retention_has_just_deleted_is_not_made_anew_however_late_its_horizon_is_followed() {
+    let world = World::new().await;
+    world.deliver(DAY).await;
+    assert_eq!(world.fate("stored"), 1.0);
+    let index = prepare(&World::enriched(DAY), &Periods::default()).unwrap().index.to_string();
+    // As retention does it: announced, deleted.
+    let before = DAY + 86_400_000;
+    let horizon = Horizon { kind: "flows".into(), level: 1, cluster: String::new(), before, index: None };
+    let producer = world.log.producer(&ProducerSettings::new("test")).unwrap();
+    let value = weir_schemas::encode(&horizon).unwrap();
+    producer.send(NewRecord::new(topics::HORIZON, horizon.key(), value)).unwrap().await.unwrap();
+    world.elastic.delete_index(&index).await.unwrap();
+    world.deliver(DAY + 60_000).await;
+    assert_eq!((world.fate("stored"), world.fate("below_horizon")), (1.0, 1.0));
+    assert!(world.elastic.indices(&format!("{index}*")).await.unwrap().is_empty());
+    // The day after is none of that.
+    world.deliver(before).await;
+    assert_eq!(world.fate("stored"), 2.0);
+    world.engine.shutdown().await;
+}
