@@ -197,8 +197,10 @@ pub struct Outcome {
 pub struct Delivery {
     /// Positions not finished, in order.
     pending: Vec<usize>,
-    /// How many of them are sent at once.
+    /// How many of them are sent at once, as far as this bulk has met.
     share: usize,
+    /// How many are allowed at once by what others have met.
+    most: usize,
     /// How often in a row nothing could be finished.
     attempt: u32,
     patience: Patience,
@@ -208,13 +210,19 @@ impl Delivery {
     /// A bulk of so many operations, none of them sent.
     #[must_use]
     pub fn new(operations: usize, patience: Patience) -> Self {
-        Self { pending: (0..operations).collect(), share: operations.max(1), attempt: 0, patience }
+        let share = operations.max(1);
+        Self { pending: (0..operations).collect(), share, most: share, attempt: 0, patience }
+    }
+
+    /// Allows so many operations at once from now on, at least one. Not between [`batch`](Self::batch) and its answer.
+    pub fn restrict(&mut self, most: usize) {
+        self.most = most.max(1);
     }
 
     /// The positions to send now.
     #[must_use]
     pub fn batch(&self) -> &[usize] {
-        &self.pending[..self.share.min(self.pending.len())]
+        &self.pending[..self.share.min(self.most).min(self.pending.len())]
     }
 
     /// Takes a whole answer for [`batch`](Self::batch). `jitter` is a random number from 0 to 1.

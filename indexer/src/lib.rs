@@ -4,6 +4,7 @@
 //! it belongs to, [`sender`] sends it as [`delivery`] decides, and its position is committed when it is stored.
 //! Index and id are functions of the record, so a retry, a crash and a replay overwrite the same document.
 
+pub mod congestion;
 pub mod dataset;
 pub mod delivery;
 pub mod direct;
@@ -27,6 +28,7 @@ mod settings;
 pub use metrics::IndexerMetrics;
 pub use settings::IndexerSettings;
 
+use crate::congestion::Allowance;
 use crate::dataset::Dataset;
 use crate::dated::Dated;
 use crate::delivery::Patience;
@@ -96,6 +98,7 @@ pub async fn run(
                 horizons: horizons.clone(),
                 log: log.clone(),
                 guard: guard.clone(),
+                most: Allowance { operations: pipeline::BULK_OPERATIONS, bulks: settings.indexer_concurrency },
             },
             dead_letters.clone(),
             Patience::default(),

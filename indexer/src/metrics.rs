@@ -29,6 +29,10 @@ pub struct IndexerMetrics {
     pub ahead: Family<Label, Gauge>,
     /// How often reading was held back, by reason.
     pub held_back: Family<Label, Counter>,
+    /// Operations that may be in one request, by data set.
+    pub bulk_operations_limit: Family<Label, Gauge>,
+    /// Bulks that may be under way at once, by data set.
+    pub concurrency_limit: Family<Label, Gauge>,
     /// Records that were deleted from the topic before they were read.
     pub expired: Counter,
     /// Commits that failed.
@@ -73,6 +77,14 @@ impl IndexerMetrics {
             held_back: metrics.counter_family(
                 "weir_indexer_held_back",
                 "times that reading was held back, by reason: memory is full, or too far ahead of a bulk that stands still",
+            ),
+            bulk_operations_limit: metrics.gauge_family(
+                "weir_indexer_bulk_operations_limit",
+                "operations that may be in one bulk request: halved when the engine is busy, growing back slowly, by data set",
+            ),
+            concurrency_limit: metrics.gauge_family(
+                "weir_indexer_concurrency_limit",
+                "bulks that may be under way at once: --indexer-concurrency, and fewer when the engine is busy, by data set",
             ),
             expired: metrics
                 .counter("weir_indexer_expired_records", "offsets deleted from the topic before they were read"),

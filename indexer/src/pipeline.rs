@@ -40,7 +40,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait before joining the group anew after an error.
 const REJOIN: Duration = Duration::from_secs(2);
 /// The most operations in one bulk, whatever their size.
-const BULK_OPERATIONS: usize = 20_000;
+pub(crate) const BULK_OPERATIONS: usize = 20_000;
 
 /// Memory of a record beside its bytes and its document's, roughly.
 const OVERHEAD: usize = 256;
@@ -273,7 +273,7 @@ impl Pipeline {
 
     /// When the oldest waiting record must go, if a bulk may go at all.
     fn due(&self) -> Option<Instant> {
-        let free = self.tasks.len() < usize::from(self.settings.indexer_concurrency);
+        let free = self.tasks.len() < usize::from(self.sender.allowance().bulks);
         self.waiting.front().filter(|_| free).map(|w| w.since + self.settings.indexer_bulk_wait)
     }
 
@@ -318,7 +318,14 @@ impl Pipeline {
         let ahead = self.trackers.values().map(Tracker::ahead).fold(0, u64::saturating_add);
         let label = [("dataset", self.dataset.as_str().to_owned())];
         self.metrics.ahead.get_or_create(&label).set(i64::try_from(ahead).unwrap_or(i64::MAX));
-        let held = Share { is: u64::try_from(self.held_bytes).unwrap_or(u64::MAX), limit: u64::try_from(self.memory / 2).unwrap_or(u64::MAX) };
+        let allowed = self.sender.allowance();
+        let operations = i64::try_from(allowed.operations).unwrap_or(i64::MAX);
+        self.metrics.bulk_operations_limit.get_or_create(&label).set(operations);
+        self.metrics.concurrency_limit.get_or_create(&label).set(i64::from(allowed.bulks));
+        let held = Share {
+            is: u64::try_from(self.held_bytes).unwrap_or(u64::MAX),
+            limit: u64::try_from(self.memory / 2).unwrap_or(u64::MAX),
+        };
         Load { held, ahead: Share { is: ahead, limit: self.settings.indexer_ahead } }
     }
 

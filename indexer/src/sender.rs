@@ -1,5 +1,6 @@
 //! Sends one bulk until every operation is finished: the IO around [`Delivery`].
 
+use crate::congestion::{Allowance, Congestion, Request};
 use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
 use crate::document::Prepared;
 use crate::following::Followed as _;
@@ -59,6 +60,8 @@ pub struct Bounds {
     pub log: Log,
     /// Whether a disk is nearly full.
     pub guard: Guard,
+    /// The most that is sent at once.
+    pub most: Allowance,
 }
 
 /// Everything that bulks share.
@@ -70,6 +73,7 @@ pub struct Sender {
     dead_letters: Producer,
     patience: Patience,
     refusals: Mutex<Refusals>,
+    congestion: Mutex<Congestion>,
     /// Of bodies that were sent, for the next ones: new memory would have to be cleared by the kernel each time.
     memory: Mutex<Vec<BytesMut>>,
     metrics: IndexerMetrics,
@@ -133,7 +137,24 @@ impl Sender {
         health: Health,
     ) -> Arc<Self> {
         let (refusals, memory) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { elastic, indices, bounds, dead_letters, patience, refusals, memory, metrics, health })
+        let congestion = Mutex::new(Congestion::new(bounds.most));
+        Arc::new(Self {
+            elastic,
+            indices,
+            bounds,
+            dead_letters,
+            patience,
+            refusals,
+            congestion,
+            memory,
+            metrics,
+            health,
+        })
+    }
+
+    /// What may be sent at once, as the engine's answers have told.
+    pub fn allowance(&self) -> Allowance {
+        self.congestion().allowance()
     }
 
     /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
@@ -170,6 +191,7 @@ impl Sender {
         let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
+            delivery.restrict(self.allowance().operations);
             let batch = delivery.batch().to_vec();
             if batch.is_empty() {
                 return;
@@ -179,6 +201,8 @@ impl Sender {
             if self.refuse_below_horizon(&mut delivery, entries) > 0 {
                 continue;
             }
+            let sent = self.congestion().sent();
+            let request = Request { sent, operations: batch.len(), of: entries.len() };
             let answer = match horizons {
                 Ok(()) => self.attempt(entries, &batch, whole).await,
                 Err(error) => Err(error),
@@ -189,6 +213,7 @@ impl Sender {
                     for position in &outcome.missing {
                         self.indices.forget(entries[*position].1.index);
                     }
+                    self.learn(request, &outcome);
                     self.settle(&outcome, |position| entries[position].0).await;
                     let first = delivery.batch().first().map(|position| entries[*position].1.index);
                     match (outcome.next, first) {
@@ -198,11 +223,29 @@ impl Sender {
                         (next, _) => next,
                     }
                 }
-                Err(error) => delivery.failed(&error, rand::random()),
+                Err(error) => {
+                    match (error.kind, error.status) {
+                        (ErrorKind::Retriable, _) => self.congestion().busy(request),
+                        (_, Some(413)) => self.congestion().too_large(request),
+                        _ => {}
+                    }
+                    delivery.failed(&error, rand::random())
+                }
             };
             if !self.go_on(next, &mut alarm).await {
                 return;
             }
+        }
+    }
+
+    /// Notes what an answer says of how much the engine takes at once. One that takes most of a bulk is neither too busy for it
+    /// nor calm.
+    fn learn(&self, request: Request, outcome: &Outcome) {
+        let finished = outcome.stored.len() + outcome.superseded.len() + outcome.dead.len();
+        match &outcome.next {
+            Next::Wait(_, Why::Busy) if finished * 2 < request.operations => self.congestion().busy(request),
+            Next::Wait(..) => {}
+            Next::More | Next::Finished => self.congestion().took(request),
         }
     }
 
@@ -327,6 +370,10 @@ impl Sender {
                 true
             }
         }
+    }
+
+    fn congestion(&self) -> std::sync::MutexGuard<'_, Congestion> {
+        self.congestion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {

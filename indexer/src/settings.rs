@@ -18,7 +18,7 @@ pub struct IndexerSettings {
     /// How long a record may wait for others before its bulk is sent
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = parse_duration)]
     pub indexer_bulk_wait: Duration,
-    /// Bulk requests under way at once
+    /// Bulk requests under way at once, at most; fewer while the engine is busy
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub indexer_concurrency: u16,
     /// Memory for records that are not stored yet; beyond it reading pauses

@@ -65,6 +65,20 @@ fn a_busy_engine_gets_smaller_bulks_until_it_recovers() {
 }
 
 #[test]
+fn a_bulk_goes_in_parts_where_others_have_met_a_busy_engine() {
+    let mut delivery = Delivery::new(5, Patience::default());
+    let refusals = &mut Refusals::default();
+    delivery.restrict(2);
+    assert_eq!(delivery.batch(), [0, 1]);
+    assert_eq!(delivery.answered(&answer(&[(201, ""); 2]), refusals, 0.0).next, Next::More);
+    delivery.restrict(0);
+    assert_eq!(delivery.batch(), [2]);
+    delivery.restrict(10);
+    assert_eq!(delivery.batch(), [2, 3, 4]);
+    assert_eq!(delivery.answered(&answer(&[(201, ""); 3]), refusals, 0.0).next, Next::Finished);
+}
+
+#[test]
 fn an_engine_that_takes_most_of_a_bulk_gets_no_smaller_ones() {
     let mut delivery = Delivery::new(8, Patience::default());
     let mut items = vec![(201, ""); 4];

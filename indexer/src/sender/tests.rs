@@ -14,6 +14,8 @@ use weir_stream::{ProducerSettings, TopicSpec};
 /// 2026-11-22T00:00:00Z.
 const DAY: i64 = 1_795_305_600_000;
 
+const MOST: Allowance = Allowance { operations: 1_000, bulks: 2 };
+
 struct World {
     log: Log,
     elastic: Elastic,
@@ -36,7 +38,7 @@ impl World {
         let sender = Sender::new(
             elastic.clone(),
             Arc::new(Indices::new(elastic.clone(), counted.clone()).unwrap()),
-            Bounds { horizons: Horizons::default(), log: log.clone(), guard: Guard::default()  },
+            Bounds { horizons: Horizons::default(), log: log.clone(), guard: Guard::default(), most: MOST },
             log.producer(&ProducerSettings::new("test")).unwrap(),
             Patience::default(),
             counted,
