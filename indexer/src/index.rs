@@ -103,6 +103,16 @@ impl Length {
         }
     }
 
+    /// The end of the period that starts then.
+    fn end(self, start: Millis) -> Millis {
+        match self {
+            Self::Hour => start + 3_600_000,
+            Self::Day => start + 86_400_000,
+            // Into the next month, however long this one is.
+            Self::Month => self.start(start + 32 * 86_400_000),
+        }
+    }
+
     /// The start of the period that holds a time.
     fn start(self, time: Millis) -> Millis {
         match self {
@@ -137,6 +147,26 @@ impl Index {
     #[must_use]
     pub fn level(&self) -> u8 {
         self.level
+    }
+
+    /// The end of its period, ms since the epoch.
+    #[must_use]
+    pub fn end(&self) -> Millis {
+        self.length.end(self.start)
+    }
+
+    /// Whether a window is in the last tenth of its period: time to make the next one's index.
+    #[must_use]
+    pub fn nears_its_end(&self, window: Millis) -> bool {
+        let end = self.end();
+        (end - (end - self.start) / 10..end).contains(&window)
+    }
+
+    /// The index of the same kind and level for what comes after it, where `period` holds by then; nothing for a kind that may hold
+    /// windows of any time, and at the end of time.
+    #[must_use]
+    pub fn next(&self, period: IndexPeriod) -> Option<Self> {
+        if self.kind.is_of_any_time() { None } else { Self::of(self.kind, self.level, self.end(), period) }
     }
 
     /// The alias by which this index, and no other, is written. No index can have this name, because one has no capitals: engines

@@ -18,6 +18,9 @@ const PATTERN: &str = "weir-*";
 /// The most indices that are remembered to exist; forgetting one costs a request.
 const REMEMBERED: usize = 10_000;
 
+/// The most indices of which is remembered that it was tried to make them ahead of their time; forgetting one costs a request.
+const TRIED: usize = 100;
+
 /// What to do about an index of a newer version.
 const UPGRADE: &str = "upgrade this indexer";
 
@@ -45,6 +48,8 @@ pub struct Indices {
     templates: BTreeMap<IndexKind, Value>,
     metrics: IndexerMetrics,
     known: Mutex<HashMap<Index, Known>>,
+    /// What it was tried to make ahead of its time: once each.
+    tried_ahead: Mutex<BTreeSet<Index>>,
     /// Which engine it is, once it has said so; nothing where it may not be asked.
     engine: OnceCell<Option<Info>>,
 }
@@ -57,7 +62,8 @@ impl Indices {
     pub fn new(elastic: Elastic, metrics: IndexerMetrics) -> Result<Self, serde_json::Error> {
         let templates = IndexKind::ALL.into_iter().map(|kind| Ok((kind, template::of(kind)?)));
         let templates = templates.collect::<Result<_, serde_json::Error>>()?;
-        Ok(Self { elastic, templates, metrics, known: Mutex::default(), engine: OnceCell::new() })
+        let (known, tried_ahead) = (Mutex::default(), Mutex::default());
+        Ok(Self { elastic, templates, metrics, known, tried_ahead, engine: OnceCell::new() })
     }
 
     /// Puts the index templates, for indices that somebody else makes.
@@ -220,6 +226,28 @@ impl Indices {
         }
         known.insert(index, made);
         Ok(made.ids)
+    }
+
+    /// Makes an index whose period has not begun. One that cannot be made now is made by the first bulk that needs it.
+    pub async fn prepare(&self, index: Index) {
+        if self.know_all([index].into_iter()) || !self.not_tried_ahead(index) {
+            return;
+        }
+        match self.ensure(index).await {
+            Ok(_) => {
+                self.metrics.indices_ahead.inc();
+            }
+            Err(error) => warn!(%index, %error, "index is not made ahead of its time"),
+        }
+    }
+
+    /// Whether it was not tried yet to make this index ahead of its time; notes that it is.
+    fn not_tried_ahead(&self, index: Index) -> bool {
+        let mut tried = self.tried_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.len() >= TRIED {
+            tried.clear();
+        }
+        tried.insert(index)
     }
 
     /// Why an index may refuse what this program writes.

@@ -18,6 +18,7 @@ pub mod sender;
 pub mod setup;
 pub mod template;
 
+mod ahead;
 mod calendar;
 mod dated;
 mod following;

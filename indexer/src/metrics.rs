@@ -39,6 +39,8 @@ pub struct IndexerMetrics {
     pub commit_errors: Counter,
     /// Indices created.
     pub indices_created: Counter,
+    /// Indices made before their period began.
+    pub indices_ahead: Counter,
     /// Indices of a newer version that were met.
     pub newer_indices: Counter,
     /// Mappings of open indices that got fields.
@@ -91,6 +93,8 @@ impl IndexerMetrics {
             commit_errors: metrics
                 .counter("weir_indexer_commit_errors", "commits of positions that failed and are repeated"),
             indices_created: metrics.counter("weir_indexer_indices_created", "indices created"),
+            indices_ahead: metrics
+                .counter("weir_indexer_indices_ahead", "indices made sure of before their period began"),
             newer_indices: metrics.counter(
                 "weir_indexer_newer_indices",
                 "indices that were to be written and that a newer version made: upgrade this indexer",

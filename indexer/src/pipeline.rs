@@ -287,9 +287,12 @@ impl Pipeline {
             }
             let Some(waiting) = self.waiting.pop_front() else { return };
             let (sender, epoch, held) = (self.sender.clone(), self.epoch, waiting.held);
+            let dated = self.dated.clone();
             self.tasks.spawn(async move {
                 let bulk = waiting.finish();
                 sender.deliver(&bulk).await;
+                let now = jiff::Timestamp::now().as_millisecond();
+                sender.prepare_next(&bulk, &dated.now(), now).await;
                 (epoch, sender.recycle(bulk), held)
             });
         }

@@ -1,5 +1,6 @@
 //! Sends one bulk until every operation is finished: the IO around [`Delivery`].
 
+use crate::ahead;
 use crate::congestion::{Allowance, Congestion, Request};
 use crate::delivery::{Delivery, Next, Outcome, Patience, Refusals, Why};
 use crate::document::Prepared;
@@ -9,12 +10,14 @@ use crate::horizons::Horizons;
 use crate::index::Index;
 use crate::indices::Indices;
 use crate::metrics::IndexerMetrics;
+use crate::periods::Periods;
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_elastic::bulk::{Answer, Body, Cause, Item};
 use weir_elastic::{Elastic, Error, ErrorKind};
+use weir_flow::Millis;
 use weir_schemas::dead_letter::DeadLetter;
 use weir_schemas::topics;
 use weir_service::{Health, rate_limited};
@@ -167,6 +170,14 @@ impl Sender {
             entries.iter().filter_map(|e| e.prepared.as_ref().ok().map(|prepared| (e, prepared))).collect();
         // Side by side, so that unreadable records that stand still hold no good ones.
         tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable, &bulk.body));
+    }
+
+    /// Makes the indices that will soon be needed by what was delivered; `now` in ms since the epoch.
+    pub async fn prepare_next(&self, bulk: &Bulk, periods: &Periods, now: Millis) {
+        let written = bulk.entries.iter().filter_map(|entry| entry.prepared.as_ref().ok());
+        for index in ahead::due(written.map(|p| (p.index, p.cluster.as_str(), p.window)), periods, now) {
+            self.indices.prepare(index).await;
+        }
     }
 
     /// Memory for the next bulk: that of an earlier one, if there is any.
@@ -364,7 +375,7 @@ impl Sender {
                 self.metrics.waited(why.as_str());
                 alarm.set(Some(&why).filter(|why| why.is_alarm()));
                 if why.is_alarm() {
-                    rate_limited!(warn, reason = why.as_str(), wait = %Millis(wait), "bulk waits: {}", describe(&why));
+                    rate_limited!(warn, reason = why.as_str(), wait = %Milliseconds(wait), "bulk waits: {}", describe(&why));
                 }
                 tokio::time::sleep(wait).await;
                 true
@@ -398,9 +409,9 @@ fn dead_letter(record: &Record, cause: &str) -> DeadLetter {
 }
 
 /// A wait as milliseconds in a log line.
-struct Millis(Duration);
+struct Milliseconds(Duration);
 
-impl std::fmt::Display for Millis {
+impl std::fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ms", self.0.as_millis())
     }

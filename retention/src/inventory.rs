@@ -154,6 +154,8 @@ pub struct Index {
     pub name: Name,
     /// Bytes on disk, replicas included; absent while the engine does not know.
     pub bytes: Option<u64>,
+    /// How many documents it holds; absent while the engine does not know.
+    pub documents: Option<u64>,
     /// When it was created, ms since the epoch.
     pub created: Millis,
 }
@@ -164,6 +166,11 @@ impl Index {
     #[must_use]
     pub fn dated(&self) -> Millis {
         if self.name.kind.ages_from_creation() { self.created } else { self.name.end }
+    }
+
+    /// Whether it was made before its period began and holds nothing.
+    pub(crate) fn was_made_in_vain(&self) -> bool {
+        self.documents == Some(0) && self.created < self.name.start
     }
 
     /// The day that its age falls on, for the order of deletion.
@@ -188,8 +195,14 @@ impl Inventory {
     /// Takes what is Weir's of what the engine lists.
     #[must_use]
     pub fn of(listed: &[IndexInfo], disks: Vec<NodeDisk>, watermarks: Option<Watermarks>) -> Self {
-        let index =
-            |info: &IndexInfo| Some(Index { name: Name::parse(&info.name)?, bytes: info.bytes, created: info.created });
+        let index = |info: &IndexInfo| {
+            Some(Index {
+                name: Name::parse(&info.name)?,
+                bytes: info.bytes,
+                documents: info.docs,
+                created: info.created,
+            })
+        };
         Self { indices: listed.iter().filter_map(index).collect(), disks, watermarks }
     }
 

@@ -158,7 +158,8 @@ fn over_keep(inventory: &Inventory, keep: &Keep, actions: &[Action]) -> u64 {
     left.saturating_sub(budget.of(inventory.usable()))
 }
 
-/// Which indices are being written: the newest of each kind and level, and what is of now or later.
+/// Which indices are being written: the newest of each kind and level, and what is of now or later. One that the indexer
+/// made ahead of its time and in which nothing came is not the newest.
 struct Written {
     newest: BTreeMap<(Kind, u8), Name>,
     now: Millis,
@@ -167,7 +168,7 @@ struct Written {
 impl Written {
     fn of(inventory: &Inventory, now: Millis) -> Self {
         let mut newest: BTreeMap<(Kind, u8), &Index> = BTreeMap::new();
-        for index in &inventory.indices {
+        for index in inventory.indices.iter().filter(|index| !index.was_made_in_vain()) {
             let entry = newest.entry((index.name.kind, index.name.level)).or_insert(index);
             if (index.dated(), index.name.start) > (entry.dated(), entry.name.start) {
                 *entry = index;

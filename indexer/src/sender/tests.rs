@@ -52,6 +52,10 @@ impl World {
     }
 
     async fn deliver(&self, window: i64) {
+        self.deliver_at(window, i64::MAX).await;
+    }
+
+    async fn deliver_at(&self, window: i64, now: i64) {
         let enriched = Self::enriched(window);
         let prepared = prepare(&enriched, &Periods::default()).unwrap();
         let mut batch = Batch::default();
@@ -72,6 +76,7 @@ impl World {
         };
         let bulk = Bulk { entries: vec![Entry { record, prepared: Ok(prepared) }], body };
         self.sender.deliver(&bulk).await;
+        self.sender.prepare_next(&bulk, &Periods::default(), now).await;
     }
 
     fn fate(&self, fate: &str) -> f64 {
@@ -98,5 +103,27 @@ async fn an_index_that_retention_has_just_deleted_is_not_made_anew_however_late_
     // The day after is none of that.
     world.deliver(before).await;
     assert_eq!(world.fate("stored"), 2.0);
+    world.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_written_at_the_end_of_a_period_makes_the_next_ones_index_once() {
+    let world = World::new().await;
+    let end = DAY + 86_400_000;
+    world.deliver_at(DAY, DAY).await;
+    let listed = async || {
+        let indices = world.elastic.indices("weir-flows-l1-*").await.unwrap();
+        indices.into_iter().map(|index| (index.name, index.docs, index.aliases)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await.len(), 1);
+    for _ in 0..2 {
+        world.deliver_at(end - 60_000, end - 1).await;
+    }
+    let (next, docs, aliases) = listed().await.pop().unwrap();
+    assert_eq!((next.as_str(), docs), ("weir-flows-l1-2026.11.23", Some(0)));
+    assert!(aliases.contains(&format!("{next}-WRITE")), "{aliases:?}");
+    assert_eq!(world.metrics.value("weir_indexer_indices_ahead_total", &[]), Some(1.0));
+    world.deliver_at(end, end).await;
+    assert_eq!(world.metrics.value("weir_indexer_indices_created_total", &[]), Some(2.0));
     world.engine.shutdown().await;
 }

@@ -9,7 +9,7 @@ const NOW: Millis = 1_795_348_800_000;
 
 fn index(name: &str, bytes: u64) -> Index {
     let name = Name::parse(name).unwrap();
-    Index { name, bytes: Some(bytes), created: name.start }
+    Index { name, bytes: Some(bytes), documents: Some(bytes), created: name.start }
 }
 
 fn inventory(indices: &[(&str, u64)]) -> Inventory {
@@ -82,6 +82,20 @@ fn the_index_being_written_never_goes_and_the_advice_names_the_setting() {
     let stuck = plan.stuck.unwrap();
     assert_eq!(stuck.over, 500);
     assert!(stuck.advice.contains("--budget to 600 B"), "{}", stuck.advice);
+}
+
+/// The indexer made the next day's index before it began, and nothing came any more.
+#[test]
+fn an_empty_index_is_not_the_one_being_written() {
+    let empty = |name| Index { documents: Some(0), created: NOW - 10 * DAY, ..index(name, 1) };
+    let mut inventory = inventory(&[("weir-flows-l1-2026.11.19", 50), ("weir-flows-l1-2026.11.20", 50)]);
+    inventory.indices.push(empty("weir-flows-l1-2026.11.21"));
+    assert_eq!(goes(&inventory, &budget(1)), ["weir-flows-l1-2026.11.19", "weir-flows-l1-2026.11.21"]);
+    // While its period goes on or has not begun, it stays.
+    for name in ["weir-flows-l1-2026.11.22", "weir-flows-l1-2026.11.23"] {
+        inventory.indices.push(empty(name));
+    }
+    assert_eq!(goes(&inventory, &budget(1)), ["weir-flows-l1-2026.11.19", "weir-flows-l1-2026.11.21"]);
 }
 
 #[test]
@@ -277,7 +291,7 @@ fn any_index() -> impl Strategy<Value = Index> {
             let midnight = NOW.div_euclid(DAY) * DAY + day * DAY;
             let (start, length) = if hourly { (midnight + hour * 3_600_000, 3_600_000) } else { (midnight, DAY) };
             let level = if kind.has_levels() { level } else { 0 };
-            Index { name: Name { kind, level, start, end: start + length }, bytes, created: start }
+            Index { name: Name { kind, level, start, end: start + length }, bytes, documents: bytes, created: start }
         })
 }
 
