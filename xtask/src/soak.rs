@@ -115,6 +115,12 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "refusals of the engine",
+        arguments: &["--test", "delivery", "refusals"],
+        environment: &[("WEIR_TEST_REFUSALS", "100000")],
+        needs: Needs::Nothing,
+    },
+    Suite {
         name: "a real Kafka that fails the indexer",
         arguments: &["--test", "delivery", "outlives"],
         environment: &[("WEIR_TEST_RESTARTS", "40"), ("WEIR_TEST_FULL_DISKS", "5")],

@@ -4,18 +4,21 @@
 
 use crate::broker::BrokerProcess;
 use crate::world::{World, broker, bulks, embedded, expected, items, kafka, url};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use weir_faults::{Fault, Plan};
+use weir_schemas::enriched::Enriched;
 use weir_stream::{KafkaSettings, Log};
 
 /// Memory for records that are not stored yet, and what a process may take beyond it and what it took at its start.
 const MEMORY: u64 = 32 << 20;
 const SLACK: u64 = 64 << 20;
 
-fn number(variable: &str, standard: u64) -> u64 {
+pub(crate) fn number(variable: &str, standard: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
 }
 
@@ -140,6 +143,38 @@ async fn the_program_outlives_restarts_of_its_broker() {
     engine.shutdown().await;
 }
 
+/// Bytes and packets of all records, as documents name them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sums(BTreeMap<String, u64>);
+
+impl Sums {
+    fn add(&mut self, record: &Enriched) {
+        let totals = &record.totals;
+        for (what, source, destination) in [
+            ("bytes", totals.forward_bytes, totals.reverse_bytes),
+            ("packets", totals.forward_packets, totals.reverse_packets),
+        ] {
+            for (whose, number) in [("source", source), ("destination", destination), ("network", source + destination)]
+            {
+                *self.0.entry(format!("{whose}.{what}")).or_default() += number;
+            }
+        }
+    }
+
+    async fn of_documents(world: &World) -> Self {
+        let mut expected = Self::default();
+        expected.add(&world.record(0));
+        let sum = |field: &String| (field.clone(), json!({"sum": {"field": field}}));
+        let sums: serde_json::Map<_, _> = expected.0.keys().map(sum).collect();
+        let answer = world.direct.search(&world.index(), &json!({"size": 0, "aggs": sums})).await.unwrap();
+        // Whole numbers of this size are exact as the engine's floating ones.
+        let read = |field: &String| {
+            (field.clone(), format!("{:.0}", answer["aggregations"][field]["value"].as_f64().unwrap()).parse().unwrap())
+        };
+        Self(expected.0.keys().map(read).collect())
+    }
+}
+
 /// An engine that fails in every way at once: nothing is lost, and memory stays within what the setting says.
 #[tokio::test]
 async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
@@ -159,13 +194,22 @@ async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
     let memory = format!("{MEMORY}");
     let arguments = ["--indexer-memory", memory.as_str(), "--indexer-bulk-bytes", "256KiB"];
     let mut program = Program::start(&world, &broker.address().to_string(), &arguments);
-    let first = world.record(0);
+    let record = |n: u64| {
+        let mut record = world.record(n);
+        record.totals.reverse_bytes = 7 * n + 3;
+        (record.totals.forward_packets, record.totals.reverse_packets) = (1 + n % 5, n % 3);
+        record
+    };
+    let mut sums = Sums::default();
+    let first = record(0);
+    sums.add(&first);
     world.produce_records(std::slice::from_ref(&first)).await;
     world.committed().await;
     let begin = program.memory("VmRSS");
     let documents = number("WEIR_TEST_DOCUMENTS", 9_000);
     for from in (1..documents).step_by(5_000) {
-        let more: Vec<_> = (from..documents.min(from + 5_000)).map(|n| world.record(n)).collect();
+        let more: Vec<_> = (from..documents.min(from + 5_000)).map(record).collect();
+        more.iter().for_each(|record| sums.add(record));
         world.produce_records(&more).await;
     }
     world.committed_within(Duration::from_secs(1_800)).await;
@@ -173,11 +217,12 @@ async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
     assert!(program.lives());
     program.kill();
     assert_eq!(world.count_documents().await, documents);
+    assert_eq!(Sums::of_documents(&world).await, sums);
     assert!(world.dead_letters().await.is_empty());
     assert!(highest < begin + MEMORY + SLACK, "{highest} B at most, {begin} B at the start");
     let mib = |bytes: u64| bytes >> 20;
     eprintln!(
-        "fault engine: {documents} documents, {:?}; {} MiB at the start, {} MiB at most, of which {} MiB may be records",
+        "fault engine: {documents} documents, {sums:?}, {:?}; {} MiB at the start, {} MiB at most, of which {} MiB may be records",
         world.proxy.counts(),
         mib(begin),
         mib(highest),
