@@ -67,7 +67,8 @@ async fn look(
     let mut listed = elastic.indices(PATTERN).await?;
     listed.retain(|index| !claims.iter().any(|claim| claim.index == index.name));
     let documents = listed.iter().filter_map(|index| Some((index.name.clone(), index.docs?))).collect();
-    let inventory = Inventory::of(&listed, disks, elastic.watermarks().await?);
+    let shards = elastic.shards(PATTERN).await?;
+    let inventory = Inventory::of(&listed, &shards, disks, elastic.watermarks().await?);
     Ok((plan(&inventory, &settings.policy(), now), documents))
 }
 

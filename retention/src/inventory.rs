@@ -3,8 +3,9 @@
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
-use weir_elastic::{IndexInfo, NodeDisk, Watermarks};
+use weir_elastic::{IndexInfo, NodeDisk, ShardCopy, Watermarks};
 use weir_flow::Millis;
 
 #[cfg(test)]
@@ -185,6 +186,8 @@ impl Index {
 pub struct Inventory {
     /// Weir's indices.
     pub indices: Vec<Index>,
+    /// What of each index stands on which data node, bytes by the node's id.
+    pub placement: BTreeMap<Name, BTreeMap<String, u64>>,
     /// The disks of the data nodes.
     pub disks: Vec<NodeDisk>,
     /// From where on the engine refuses to use them; absent where it does not say.
@@ -194,7 +197,12 @@ pub struct Inventory {
 impl Inventory {
     /// Takes what is Weir's of what the engine lists.
     #[must_use]
-    pub fn of(listed: &[IndexInfo], disks: Vec<NodeDisk>, watermarks: Option<Watermarks>) -> Self {
+    pub fn of(
+        listed: &[IndexInfo],
+        shards: &[ShardCopy],
+        disks: Vec<NodeDisk>,
+        watermarks: Option<Watermarks>,
+    ) -> Self {
         let index = |info: &IndexInfo| {
             Some(Index {
                 name: Name::parse(&info.name)?,
@@ -203,7 +211,25 @@ impl Inventory {
                 created: info.created,
             })
         };
-        Self { indices: listed.iter().filter_map(index).collect(), disks, watermarks }
+        let indices: Vec<Index> = listed.iter().filter_map(index).collect();
+        let mut placement: BTreeMap<Name, BTreeMap<String, u64>> = BTreeMap::new();
+        for copy in shards {
+            let Some(name) = Name::parse(&copy.index) else { continue };
+            let there = placement.entry(name).or_default().entry(copy.node.clone()).or_insert(0);
+            *there = there.saturating_add(copy.bytes);
+        }
+        Self { indices, placement, disks, watermarks }
+    }
+
+    /// What of an index stands on a disk, bytes: 0 where that is not known. On the only disk there is, it is all of it.
+    pub(crate) fn on(&self, index: &Index, disk: usize) -> u64 {
+        match self.disks.as_slice() {
+            [_] => index.bytes.unwrap_or(0),
+            disks => {
+                let there = disks.get(disk).zip(self.placement.get(&index.name));
+                there.and_then(|(disk, nodes)| nodes.get(&disk.id)).copied().unwrap_or(0)
+            }
+        }
     }
 
     /// Bytes of all of Weir's indices.

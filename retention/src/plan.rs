@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use weir_flow::Millis;
 
+mod disks;
 mod held;
 mod next;
 mod show;
 #[cfg(test)]
 mod tests;
+
+use disks::Disks;
 
 pub use held::Held;
 pub use next::Next;
@@ -94,7 +97,7 @@ pub struct Plan {
 }
 
 /// Plans. Deletes only whole indices, the oldest day first and of a day the more detailed level first; never an index that
-/// is being written, never one younger than the minimal age.
+/// is being written, never one younger than the minimal age; and for the reserve of a disk only what stands on that disk.
 #[must_use]
 pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
     let budget = policy.budget.of(inventory.usable());
@@ -121,23 +124,23 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
         }
     }
     let bytes = inventory.bytes();
-    let shortage = shortage(inventory, policy);
-    let over = |actions: &[Action]| {
-        let freed = freed(actions);
-        (bytes.saturating_sub(freed).saturating_sub(budget), shortage.saturating_sub(freed))
-    };
+    let mut disks = Disks::of(inventory, policy);
+    let gone = |actions: &[Action], index: &Index| actions.iter().any(|a| a.index == index.name);
+    order.iter().filter(|i| gone(&actions, i)).for_each(|i| disks.free(i));
+    let over = |actions: &[Action]| bytes.saturating_sub(freed(actions)).saturating_sub(budget);
     for index in order.iter().filter(|i| yields(i)) {
-        let reason = match over(&actions) {
-            (0, 0) => break,
-            (0, _) => Reason::DiskReserve,
-            _ => Reason::Budget,
-        };
-        if !actions.iter().any(|a| a.index == index.name) {
+        let over = over(&actions);
+        if over == 0 && !disks.want() {
+            break;
+        }
+        let reason = if over > 0 { Reason::Budget } else { Reason::DiskReserve };
+        if (over > 0 || disks.are_helped_by(index)) && !gone(&actions, index) {
             actions.push(action(index, reason));
+            disks.free(index);
         }
     }
     let after = bytes.saturating_sub(freed(&actions));
-    let excess = Excess { total: over(&actions), after };
+    let excess = Excess { budget: over(&actions), disks, after };
     let stuck = excess.explain(inventory, policy, &actions, now);
     let held = held::of(inventory, now);
     let days_to_full = held::days_to_full(&held, budget.saturating_sub(bytes));
@@ -196,37 +199,31 @@ fn old_enough(index: &Index, policy: &Policy, now: Millis) -> bool {
     age(index, now) >= millis(policy.min_age(&index.name))
 }
 
-/// How much the fullest disk lacks of its reserve, bytes. The engine balances shards, so what is freed anywhere helps.
-fn shortage(inventory: &Inventory, policy: &Policy) -> u64 {
-    let lacks = |total: u64, available: u64| policy.reserve.of(total).saturating_sub(available);
-    inventory.disks.iter().map(|d| lacks(d.total, d.available)).max().unwrap_or(0)
-}
-
 /// What is too much when all that may go has gone.
-struct Excess {
-    /// Over the budget and short of the disk's reserve, bytes.
-    total: (u64, u64),
+struct Excess<'a> {
+    /// Over the budget, bytes.
+    budget: u64,
+    disks: Disks<'a>,
     after: u64,
 }
 
-impl Excess {
+impl Excess<'_> {
     fn explain(&self, inventory: &Inventory, policy: &Policy, actions: &[Action], now: Millis) -> Option<Stuck> {
         let written = Written::of(inventory, now);
         let young = |i: &&Index| !old_enough(i, policy, now) && !written.is(i) && i.name.kind.yields_to_budget();
         let mut advice = Vec::new();
-        let (over_budget, over_disk) = self.total;
-        let any_young = inventory.indices.iter().any(|i| young(&i));
-        if over_budget.max(over_disk) > 0 {
-            advice.push(advise(over_budget, any_young, "--budget", self.after));
+        if self.budget > 0 {
+            advice.push(advise(inventory.indices.iter().any(|i| young(&i)), "--budget", self.after));
         }
-        let mut over = over_budget.max(over_disk);
+        advice.extend(self.disks.explain(|i| young(&i)));
+        let mut over = self.budget.max(self.disks.lack());
         for keep in &policy.keeps {
             let excess = over_keep(inventory, keep, actions);
             if excess > 0 {
-                let mine = inventory.indices.iter().filter(|i| keep.covers(&i.name));
+                let mut mine = inventory.indices.iter().filter(|i| keep.covers(&i.name));
                 let left = excess.saturating_add(keep.budget.map_or(0, |b| b.of(inventory.usable())));
                 let name = format!("the budget of --keep {}", keep.subject());
-                advice.push(advise(excess, mine.clone().any(|i| young(&i)), &name, left));
+                advice.push(advise(mine.any(|i| young(&i)), &name, left));
                 over = over.max(excess);
             }
         }
@@ -234,17 +231,14 @@ impl Excess {
     }
 }
 
-/// Which of two settings to change.
-fn advise(over_budget: u64, young: bool, budget: &str, after: u64) -> String {
+/// Which of two settings to change, where a budget is exceeded.
+fn advise(young: bool, budget: &str, after: u64) -> String {
     let after = crate::amount::size(after);
-    match (over_budget > 0, young) {
-        (true, true) => {
-            format!("only indices younger than --min-age are left: raise {budget} to {after} or lower --min-age")
-        }
-        (true, false) => format!(
+    if young {
+        format!("only indices younger than --min-age are left: raise {budget} to {after} or lower --min-age")
+    } else {
+        format!(
             "only the indices being written are left: raise {budget} to {after}, or make indices smaller (index period hour)"
-        ),
-        (false, true) => "only indices younger than --min-age are left: add disk, or lower --min-age".to_owned(),
-        (false, false) => "something else fills the disk: add disk, free it, or lower --disk-reserve".to_owned(),
+        )
     }
 }

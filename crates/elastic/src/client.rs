@@ -2,7 +2,7 @@
 
 use crate::bulk::{self, Answer, Body};
 use crate::error::{Error, ErrorKind};
-use crate::inventory::{self, Block, IndexInfo, InventoryError, NodeDisk};
+use crate::inventory::{self, Block, IndexInfo, InventoryError, NodeDisk, ShardCopy};
 use crate::settings::{self, ElasticSettings, Host};
 use bytes::Bytes;
 use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -285,7 +285,19 @@ impl Elastic {
         self.send(&Request::new("put alias", Method::Put, &path)).await.map(drop)
     }
 
-    /// The disks of the data nodes.
+    /// Where the shards of indices stand, sorted; without those that stand nowhere.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or not as documented.
+    pub async fn shards(&self, pattern: &str) -> Result<Vec<ShardCopy>, Error> {
+        let path = format!("/_cat/shards/{pattern}");
+        let query = [("format", "json"), ("bytes", "b"), ("h", "index,id,store")];
+        let reply = self.send(&Request::new("list shards", Method::Get, &path).query(&query)).await?;
+        inventory::shards(&reply.body).map_err(|e| misread("list shards", &reply, &e))
+    }
+
+    /// The disks of the data nodes. Nodes that hold no ordinary indices (dedicated masters, coordinating and machine
+    /// learning nodes, frozen ones) are left out.
     ///
     /// # Errors
     /// When the engine does not answer, or not as documented.

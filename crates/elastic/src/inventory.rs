@@ -26,14 +26,29 @@ pub struct IndexInfo {
 }
 
 /// The disk of a data node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeDisk {
+    /// The node's id, which is its alone; names need not be.
+    pub id: String,
     /// The node's name.
     pub node: String,
     /// Size, bytes.
     pub total: u64,
     /// Free for the engine, bytes.
     pub available: u64,
+    /// When that was measured, ms since the epoch by the node's clock; absent where the engine does not say.
+    pub measured: Option<i64>,
+}
+
+/// A copy of a shard, on a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShardCopy {
+    /// The index.
+    pub index: String,
+    /// The id of the node that holds it.
+    pub node: String,
+    /// Bytes on that node's disk.
+    pub bytes: u64,
 }
 
 /// A block on an index.
@@ -121,11 +136,25 @@ struct NodesAnswer {
 struct NodeAnswer {
     #[serde(default)]
     name: String,
+    roles: Option<Vec<String>>,
     fs: Option<FileSystems>,
 }
 
+impl NodeAnswer {
+    /// Whether shards of ordinary indices may stand on it. A frozen node (`OpenSearch`: warm alone) has only a cache of snapshots on its disk; an
+    /// engine that names no roles has no others.
+    fn holds_data(&self) -> bool {
+        let Some(roles) = &self.roles else { return true };
+        roles.iter().any(|role| DATA_ROLES.contains(&role.as_str()))
+    }
+}
+
+/// The roles of nodes on which shards of ordinary indices stand.
+const DATA_ROLES: [&str; 5] = ["data", "data_content", "data_hot", "data_warm", "data_cold"];
+
 #[derive(Deserialize)]
 struct FileSystems {
+    timestamp: Option<i64>,
     total: FileSystem,
 }
 
@@ -135,18 +164,42 @@ struct FileSystem {
     available_in_bytes: u64,
 }
 
-/// Reads `_nodes/stats/fs`.
+/// Reads `_nodes/stats/fs`: the disks of the nodes that hold data.
 ///
 /// # Errors
 /// When it is not what the engine documents.
 pub fn disks(body: &[u8]) -> Result<Vec<NodeDisk>, InventoryError> {
     let answer: NodesAnswer = serde_json::from_slice(body)?;
     let disk = |(id, node): (String, NodeAnswer)| {
-        let fs = node.fs?.total;
-        let name = if node.name.is_empty() { id } else { node.name };
-        Some(NodeDisk { node: name, total: fs.total_in_bytes, available: fs.available_in_bytes })
+        let fs = node.fs?;
+        let name = if node.name.is_empty() { id.clone() } else { node.name };
+        let (total, available) = (fs.total.total_in_bytes, fs.total.available_in_bytes);
+        Some(NodeDisk { id, node: name, total, available, measured: fs.timestamp })
     };
-    Ok(answer.nodes.into_iter().filter_map(disk).collect())
+    Ok(answer.nodes.into_iter().filter(|(_, node)| node.holds_data()).filter_map(disk).collect())
+}
+
+/// A row of `_cat/shards?format=json&h=index,id,store`; a copy that stands nowhere, or whose size is not known yet, has no node or no size.
+#[derive(Deserialize)]
+struct ShardRow {
+    index: String,
+    id: Option<String>,
+    store: Option<String>,
+}
+
+/// Reads `_cat/shards`: the copies that stand on a node, sorted.
+///
+/// # Errors
+/// When it is not what the engine documents.
+pub fn shards(body: &[u8]) -> Result<Vec<ShardCopy>, InventoryError> {
+    let rows: Vec<ShardRow> = serde_json::from_slice(body)?;
+    let copy = |row: ShardRow| {
+        let (node, store) = (row.id?, row.store?);
+        Some(number(&row.index, "store", &store).map(|bytes| ShardCopy { index: row.index, node, bytes }))
+    };
+    let mut found = rows.into_iter().filter_map(copy).collect::<Result<Vec<_>, _>>()?;
+    found.sort();
+    Ok(found)
 }
 
 #[derive(Deserialize)]

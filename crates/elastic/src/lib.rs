@@ -14,7 +14,7 @@ mod watermarks;
 
 pub use client::{Created, Deleted, Elastic, Info, Method, Reply};
 pub use error::{Error, ErrorKind};
-pub use inventory::{Block, IndexInfo, NodeDisk};
+pub use inventory::{Block, IndexInfo, NodeDisk, ShardCopy};
 pub use settings::ElasticSettings;
 pub use upkeep::{IndexState, Snapshot};
 pub use watermarks::{Mark, Watermarks};

@@ -10,7 +10,7 @@ fn held(available: u64, held_back: bool) -> bool {
 }
 
 fn disk(available: u64) -> NodeDisk {
-    NodeDisk { node: "n".into(), total: 10_000, available }
+    NodeDisk { node: "n".into(), total: 10_000, available, ..NodeDisk::default() }
 }
 
 #[test]

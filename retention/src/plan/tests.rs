@@ -16,12 +16,33 @@ fn inventory(indices: &[(&str, u64)]) -> Inventory {
     Inventory {
         indices: indices.iter().map(|(n, b)| index(n, *b)).collect(),
         disks: vec![disk(1_000_000, 900_000)],
-        watermarks: None,
+        ..Inventory::default()
     }
 }
 
 fn disk(total: u64, available: u64) -> NodeDisk {
-    NodeDisk { node: "n".into(), total, available }
+    named("n", total, available)
+}
+
+fn named(node: &str, total: u64, available: u64) -> NodeDisk {
+    NodeDisk { id: node.into(), node: node.into(), total, available, measured: None }
+}
+
+/// Indices that stand each on a node.
+fn placed(indices: &[(&str, &str, u64)], disks: &[NodeDisk]) -> Inventory {
+    Inventory {
+        indices: indices.iter().map(|(name, _, bytes)| index(name, *bytes)).collect(),
+        placement: indices
+            .iter()
+            .map(|(name, node, bytes)| (Name::parse(name).unwrap(), [((*node).to_owned(), *bytes)].into()))
+            .collect(),
+        disks: disks.to_vec(),
+        watermarks: None,
+    }
+}
+
+fn tenth() -> Policy {
+    Policy { reserve: Amount::Percent(10), ..budget(u64::MAX) }
 }
 
 fn budget(bytes: u64) -> Policy {
@@ -121,7 +142,7 @@ fn a_capture_of_old_traffic_is_as_old_as_its_index() {
     capture.created = NOW - DAY;
     let mut second = index("weir-capture-l1-2002.01.01", 10);
     second.created = NOW - DAY;
-    let inventory = Inventory { indices: vec![capture, second], disks: vec![], watermarks: None };
+    let inventory = Inventory { indices: vec![capture, second], ..Inventory::default() };
     let policy = Policy { max_age: Some(Duration::from_secs(86_400 * 7)), ..budget(1_000) };
     assert!(goes(&inventory, &policy).is_empty());
 }
@@ -133,14 +154,74 @@ fn a_full_disk_costs_old_indices_though_the_budget_is_kept() {
         ("weir-flows-l1-2026.11.21", 40),
         ("weir-flows-l1-2026.11.22", 1),
     ]);
-    inventory.disks = vec![disk(1_000, 500), disk(1_000, 50)];
-    let policy = Policy { reserve: Amount::Percent(10), ..budget(1_000) };
-    let plan = plan(&inventory, &policy, NOW);
+    inventory.disks = vec![disk(1_000, 50)];
+    let plan = plan(&inventory, &tenth(), NOW);
     assert_eq!(
         plan.actions.iter().map(|a| (a.index.to_string(), a.reason)).collect::<Vec<_>>(),
         [("weir-flows-l1-2026.11.20".into(), Reason::DiskReserve)]
     );
     assert_eq!(plan.stuck, None);
+}
+
+#[test]
+fn for_the_reserve_of_a_disk_goes_only_what_stands_there() {
+    let inventory = placed(
+        &[
+            ("weir-flows-l1-2026.11.18", "roomy", 60),
+            ("weir-flows-l1-2026.11.19", "short", 30),
+            ("weir-flows-l1-2026.11.20", "roomy", 60),
+            ("weir-flows-l1-2026.11.21", "short", 40),
+            ("weir-flows-l1-2026.11.22", "short", 1),
+        ],
+        &[named("roomy", 1_000, 500), named("short", 1_000, 50)],
+    );
+    let plan = plan(&inventory, &tenth(), NOW);
+    let gone: Vec<_> = plan.actions.iter().map(|a| (a.index.to_string(), a.reason)).collect();
+    let expected = ["weir-flows-l1-2026.11.19", "weir-flows-l1-2026.11.21"];
+    assert_eq!(gone, expected.map(|name| (name.to_owned(), Reason::DiskReserve)));
+    assert_eq!(plan.stuck, None);
+}
+
+#[test]
+fn nothing_goes_for_a_full_node_that_has_none_of_it() {
+    let inventory = placed(
+        &[("weir-flows-l1-2026.11.20", "a", 60), ("weir-flows-l1-2026.11.22", "a", 1)],
+        &[named("a", 1_000, 500), named("b", 1_000, 5)],
+    );
+    let plan = plan(&inventory, &tenth(), NOW);
+    assert!(plan.actions.is_empty(), "{plan}");
+    let stuck = plan.stuck.unwrap();
+    assert_eq!(stuck.over, 95);
+    assert!(stuck.advice.contains("something else than Weir's indices fills the disk of b:"), "{}", stuck.advice);
+}
+
+#[test]
+fn nothing_goes_for_a_disk_that_another_program_fills() {
+    // 950 are used, 61 of them by Weir: without any of it the disk would still be short of its 150.
+    let inventory = placed(
+        &[("weir-flows-l1-2026.11.20", "a", 60), ("weir-flows-l1-2026.11.22", "a", 1)],
+        &[named("a", 1_000, 50), named("b", 1_000, 900)],
+    );
+    let plan = plan(&inventory, &Policy { reserve: Amount::Percent(15), ..tenth() }, NOW);
+    assert!(plan.actions.is_empty(), "{plan}");
+    assert!(plan.stuck.unwrap().advice.contains("the disk of a:"));
+}
+
+#[test]
+fn what_is_left_on_a_short_disk_is_named_with_the_setting() {
+    let advice = |name: &str, min_age| {
+        let inventory = placed(
+            &[(name, "a", 200), ("weir-flows-l1-2026.11.22", "b", 1)],
+            &[named("a", 1_000, 50), named("b", 1_000, 900)],
+        );
+        let plan = plan(&inventory, &Policy { min_age, ..tenth() }, NOW);
+        assert!(plan.actions.is_empty(), "{plan}");
+        plan.stuck.unwrap().advice
+    };
+    let young = advice("weir-flows-l1-2026.11.21", Duration::from_secs(7 * 86_400));
+    assert!(young.contains("younger than --min-age are left on the disk of a"), "{young}");
+    let written = advice("weir-flows-l2-2026.11.22", Duration::ZERO);
+    assert!(written.contains("nothing that may go is left on the disk of a"), "{written}");
 }
 
 #[test]
@@ -296,16 +377,45 @@ fn any_index() -> impl Strategy<Value = Index> {
 }
 
 fn any_inventory() -> impl Strategy<Value = Inventory> {
-    let disks = prop::collection::vec((0u64..20_000, 0u64..20_000), 0..3);
+    let disks = prop::collection::vec((0u64..20_000, 0u64..20_000), 0..4);
     let marks = prop::option::of(0u64..3_000).prop_map(|low| {
         low.map(|low| Watermarks { low: Mark::Free(low), high: Mark::Free(low / 2), flood: Mark::Free(low / 4) })
     });
-    (prop::collection::vec(any_index(), 0..60), disks, marks).prop_map(|(mut indices, disks, watermarks)| {
-        indices.sort_by_key(|i| i.name);
-        indices.dedup_by_key(|i| i.name);
-        let disks = disks.into_iter().map(|(a, b)| disk(a.max(b), a.min(b))).collect();
-        Inventory { indices, disks, watermarks }
+    // On which nodes an index stands; none has more than three disks, so that some have none of it and some indices are nowhere.
+    let indices = prop::collection::vec((any_index(), 0usize..4, 0usize..4), 0..60);
+    (indices, disks, marks).prop_map(|(mut indices, disks, watermarks)| {
+        indices.sort_by_key(|(index, _, _)| index.name);
+        indices.dedup_by_key(|(index, _, _)| index.name);
+        let half = |bytes: Option<u64>| bytes.unwrap_or(0) / 2;
+        let nodes = |index: &Index, first: usize, second: usize| {
+            let mut nodes = BTreeMap::from([(format!("n{first}"), half(index.bytes))]);
+            *nodes.entry(format!("n{second}")).or_default() += index.bytes.unwrap_or(0) - half(index.bytes);
+            nodes
+        };
+        let placement = indices.iter().map(|(index, a, b)| (index.name, nodes(index, *a, *b))).collect();
+        let disks = disks.into_iter().enumerate().map(|(n, (a, b))| named(&format!("n{n}"), a.max(b), a.min(b)));
+        let indices = indices.into_iter().map(|(index, _, _)| index).collect();
+        Inventory { indices, placement, disks: disks.collect(), watermarks }
     })
+}
+
+/// What stands on a disk, whatever the code under test thinks of it.
+fn on(inventory: &Inventory, index: &Index, disk: &NodeDisk) -> u64 {
+    if inventory.disks.len() == 1 {
+        index.bytes.unwrap_or(0)
+    } else {
+        inventory.placement[&index.name].get(&disk.id).copied().unwrap_or(0)
+    }
+}
+
+/// What a disk lacks when the actions are done, and whether Weir alone could give it that.
+fn lack(inventory: &Inventory, policy: &Policy, disk: &NodeDisk, actions: &[Action]) -> (u64, bool) {
+    let there = |indices: &mut dyn Iterator<Item = &Index>| indices.map(|i| on(inventory, i, disk)).sum::<u64>();
+    let freed = there(&mut inventory.indices.iter().filter(|i| actions.iter().any(|a| a.index == i.name)));
+    let all = there(&mut inventory.indices.iter());
+    let reserve = policy.reserve.of(disk.total);
+    let able = reserve <= (disk.available + all).min(disk.total);
+    (reserve.saturating_sub(disk.available).saturating_sub(freed), able)
 }
 
 fn any_amount() -> impl Strategy<Value = Amount> {
@@ -363,28 +473,46 @@ proptest! {
     }
 
     #[test]
+    fn for_a_disk_nothing_goes_that_does_not_help_it(inventory in any_inventory(), policy in any_policy()) {
+        let plan = plan(&inventory, &policy, NOW);
+        for (position, action) in plan.actions.iter().enumerate().filter(|(_, a)| a.reason == Reason::DiskReserve) {
+            let index = inventory.indices.iter().find(|i| i.name == action.index).expect("it is in the inventory");
+            let helps = |disk: &&NodeDisk| {
+                let (lack, able) = lack(&inventory, &policy, disk, &plan.actions[..position]);
+                lack > 0 && able && on(&inventory, index, disk) > 0
+            };
+            prop_assert!(inventory.disks.iter().any(|disk| helps(&disk)));
+        }
+    }
+
+    #[test]
     fn it_ends_inside_every_budget_or_says_why_not(inventory in any_inventory(), policy in any_policy()) {
         let plan = plan(&inventory, &policy, NOW);
-        let over_all = plan.after > plan.budget || shortage(&inventory, &policy) > plan.bytes - plan.after;
+        let over_all = plan.after > plan.budget;
+        let short: Vec<&NodeDisk> =
+            inventory.disks.iter().filter(|d| lack(&inventory, &policy, d, &plan.actions).0 > 0).collect();
         let over: Vec<&Keep> = policy.keeps.iter().filter(|k| over_keep(&inventory, k, &plan.actions) > 0).collect();
-        prop_assert_eq!(over_all || !over.is_empty(), plan.stuck.is_some());
+        prop_assert_eq!(over_all || !over.is_empty() || !short.is_empty(), plan.stuck.is_some());
+        let helps = |index: &Index, disk: &NodeDisk| {
+            lack(&inventory, &policy, disk, &plan.actions).1 && on(&inventory, index, disk) > 0
+        };
         let written = Written::of(&inventory, NOW);
         for index in inventory.indices.iter().filter(|i| i.bytes.unwrap_or(0) > 0 && i.name.kind.yields_to_budget()) {
             // Then all of it that may go has gone.
-            if over_all || over.iter().any(|k| k.covers(&index.name)) {
-                let may = !written.is(index) && old_enough(index, &policy, NOW);
-                prop_assert!(!may || plan.actions.iter().any(|a| a.index == index.name));
-            }
+            let wanted = over_all || over.iter().any(|k| k.covers(&index.name)) || short.iter().any(|d| helps(index, d));
+            let may = !written.is(index) && old_enough(index, &policy, NOW);
+            prop_assert!(!wanted || !may || plan.actions.iter().any(|a| a.index == index.name));
+        }
+        for disk in short {
+            prop_assert!(plan.stuck.as_ref().is_some_and(|s| s.advice.contains("the disk of ")), "{}", disk.node);
         }
     }
 
     #[test]
     fn no_more_goes_than_is_needed(inventory in any_inventory(), policy in any_policy()) {
         let plan = plan(&inventory, &policy, NOW);
-        if let Some(last) = plan.actions.last().filter(|a| matches!(a.reason, Reason::Budget | Reason::DiskReserve)) {
-            let before = plan.after + last.bytes.unwrap_or(0);
-            let freed_before = plan.bytes - before;
-            prop_assert!(before > plan.budget || shortage(&inventory, &policy) > freed_before);
+        if let Some((last, before)) = plan.actions.split_last().filter(|(a, _)| a.reason == Reason::Budget) {
+            prop_assert!(plan.after + last.bytes.unwrap_or(0) > plan.budget, "{:?}", before);
         }
     }
 
@@ -392,9 +520,12 @@ proptest! {
     fn carrying_it_out_leaves_nothing_to_do(inventory in any_inventory(), policy in any_policy()) {
         let first = plan(&inventory, &policy, NOW);
         let mut rest = inventory.clone();
-        rest.indices.retain(|i| !first.actions.iter().any(|a| a.index == i.name));
-        let freed = first.bytes - first.after;
-        rest.disks.iter_mut().for_each(|d| d.available = d.available.saturating_add(freed));
+        let gone = |index: &Index| first.actions.iter().any(|a| a.index == index.name);
+        rest.indices.retain(|i| !gone(i));
+        for (disk, before) in rest.disks.iter_mut().zip(&inventory.disks) {
+            let freed: u64 = inventory.indices.iter().filter(|i| gone(i)).map(|i| on(&inventory, i, before)).sum();
+            disk.available = disk.available.saturating_add(freed).min(disk.total);
+        }
         prop_assert!(plan(&rest, &policy, NOW).actions.is_empty());
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{LENIENCE, lenience, names};
 use crate::error::ApiResult;
 use crate::http::{Payload, Reply, Request};
+use crate::index::Index;
 use crate::node::{Lenience, Node, now};
 
 /// A table: the columns with what they are also called, and the rows.
@@ -17,6 +18,8 @@ pub(super) fn route(node: &Node, request: &Request, path: &[&str]) -> ApiResult<
     match path {
         ["indices"] => indices(node, request, ""),
         ["indices", expression] => indices(node, request, expression),
+        ["shards"] => shards(node, request, ""),
+        ["shards", expression] => shards(node, request, expression),
         ["aliases"] => aliases(node, request),
         ["health"] => health(node, request),
         ["nodes"] => nodes(node, request),
@@ -93,6 +96,40 @@ fn indices(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply>
         ("dataset.size", &[], true),
         ("creation.date", &["cd"], false),
         ("creation.date.string", &["cds"], false),
+    ];
+    show(request, Table { columns, rows })
+}
+
+fn shards(node: &Node, request: &Request, expression: &str) -> ApiResult<Reply> {
+    request.allow(&names(&[&FORM, &LENIENCE, &["master_timeout"]]))?;
+    let unit = request.text("bytes");
+    let row = |index: &Index| {
+        [
+            index.name.clone(),
+            "0".into(),
+            "p".into(),
+            "STARTED".into(),
+            index.snapshot().num_docs().to_string(),
+            bytes(index.size(), unit),
+            node.address.ip().to_string(),
+            crate::NODE_ID.into(),
+            crate::NODE_NAME.into(),
+        ]
+        .map(Some)
+        .to_vec()
+    };
+    let found = node.resolve(expression, lenience(request, Lenience::default())?)?;
+    let rows = found.iter().map(|index| row(index)).collect();
+    let columns: Vec<(&'static str, &'static [&'static str], bool)> = vec![
+        ("index", &["i", "idx"], true),
+        ("shard", &["s", "sh"], true),
+        ("prirep", &["p", "pr", "primaryOrReplica"], true),
+        ("state", &["st"], true),
+        ("docs", &["d", "dc"], true),
+        ("store", &["sto"], true),
+        ("ip", &[], true),
+        ("id", &[], false),
+        ("node", &["n"], true),
     ];
     show(request, Table { columns, rows })
 }

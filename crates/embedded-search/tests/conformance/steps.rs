@@ -446,6 +446,7 @@ fn names() -> Vec<Step> {
         ok("GET", "/conf-a/_count", Value::Null),
         ok("GET", "/_cluster/health", Value::Null).status_only(),
         ok("GET", "/_nodes/stats/fs", Value::Null).status_only(),
+        ok("GET", "/_cat/shards/conf-a?format=json&h=index,shard,prirep,state", Value::Null),
         ok("GET", "/conf-a/_stats/docs,store", Value::Null).status_only(),
         ok("GET", "/_cluster/settings", Value::Null).status_only(),
     ]
