@@ -7,6 +7,8 @@
 
 use crate::inventory::Name;
 use crate::plan::Action;
+use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use weir_flow::Millis;
 use weir_schemas::audit::Audit;
@@ -31,26 +33,43 @@ pub(crate) struct Claim {
     pub(crate) at: Millis,
     pub(crate) index: String,
     pub(crate) bytes: u64,
+    /// What of it stood where, bytes by the node's id; absent where another process announced it.
+    pub(crate) on: Option<BTreeMap<String, u64>>,
+}
+
+impl Claim {
+    /// What a disk has of it, bytes: all of it where that is not known, so that none goes in its stead.
+    pub(crate) fn on(&self, node: &str) -> u64 {
+        self.on.as_ref().map_or(self.bytes, |nodes| nodes.get(node).copied().unwrap_or(0))
+    }
 }
 
 /// The right to act, until somebody else takes it.
 pub(crate) struct Lease {
     producer: TransactionalProducer,
     by: String,
+    /// The horizons that stand, by their keys on the topic.
+    standing: BTreeMap<String, Millis>,
 }
 
 impl Lease {
     /// Takes the right to act, and hands back what was announced since `since`, ms since the epoch.
-    pub(crate) async fn take(log: &Log, by: &str, since: Millis) -> Result<(Self, Vec<Claim>), StreamError> {
+    pub(crate) async fn take(log: &Log, by: &str, since: Millis) -> anyhow::Result<(Self, Vec<Claim>)> {
         ensure_topics(log).await?;
         let producer = log.transactional_producer(&TransactionSettings::new(LEASE)).await?;
         // Read only now: whoever was fenced by this has announced its last.
         let claims = claims(log, since).await?;
-        Ok((Self { producer, by: by.to_owned() }, claims))
+        let standing = standing(log).await?;
+        Ok((Self { producer, by: by.to_owned(), standing }, claims))
     }
 
     /// Announces a deletion. Only when this is done may the index go.
     pub(crate) async fn announce(&mut self, action: &Action, documents: u64, now: Millis) -> anyhow::Result<Claim> {
+        let mut horizon = horizon(&action.index, now);
+        let key = horizon.key();
+        // What was deleted before stays deleted: an older index that comes after a younger one, or a clock that was set
+        // back, moves no horizon back.
+        horizon.before = horizon.before.max(self.standing.get(&key).copied().unwrap_or(horizon.before));
         let bytes = action.bytes.unwrap_or(0);
         let entry = Audit {
             at: now,
@@ -61,13 +80,13 @@ impl Lease {
             documents,
             by: self.by.clone(),
         };
-        let horizon = horizon(&action.index, now);
         let records = vec![
-            NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?),
-            NewRecord::new(topics::HORIZON, horizon.key(), encode(&horizon)?),
+            NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?).at(now),
+            NewRecord::new(topics::HORIZON, key.clone(), encode(&horizon)?),
         ];
         self.write(records).await?;
-        Ok(Claim { at: now, index: entry.target, bytes })
+        self.standing.insert(key, horizon.before);
+        Ok(Claim { at: now, index: entry.target, bytes, on: None })
     }
 
     /// Says that an announced deletion did not happen.
@@ -81,7 +100,7 @@ impl Lease {
             documents: 0,
             by: self.by.clone(),
         };
-        let record = NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?);
+        let record = NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?).at(now);
         Ok(self.write(vec![record]).await?)
     }
 
@@ -122,11 +141,31 @@ async fn claims(log: &Log, since: Millis) -> Result<Vec<Claim>, StreamError> {
         let entries = records.iter().filter_map(|r| weir_schemas::decode::<Audit>(r.value.as_deref()?).ok());
         for entry in entries.filter(|entry| entry.at >= since) {
             match entry.action.as_str() {
-                DELETE => claims.push(Claim { at: entry.at, index: entry.target, bytes: entry.bytes }),
+                DELETE => claims.push(Claim { at: entry.at, index: entry.target, bytes: entry.bytes, on: None }),
                 FAILED => claims.retain(|claim| claim.index != entry.target),
                 _ => {}
             }
         }
     }
     Ok(claims)
+}
+
+/// The horizons that stand. A tombstone takes one back.
+async fn standing(log: &Log) -> anyhow::Result<BTreeMap<String, Millis>> {
+    let mut reader = log.reader(topics::HORIZON, Partitions::All, Start::Beginning).await?;
+    let mut standing = BTreeMap::new();
+    while let Some(records) = reader.next_before_end(IDLE).await? {
+        for record in records {
+            let Some(key) = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { continue };
+            match record.value.as_deref() {
+                Some(value) => {
+                    // One that cannot be read might be moved back unseen.
+                    let horizon: Horizon = weir_schemas::decode(value).with_context(|| format!("horizon {key}"))?;
+                    standing.insert(key.to_owned(), horizon.before);
+                }
+                None => drop(standing.remove(key)),
+            }
+        }
+    }
+    Ok(standing)
 }

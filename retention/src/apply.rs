@@ -1,23 +1,27 @@
 //! Carries plans out: looks, announces, deletes one index, looks again.
 
 use crate::act::{Claim, Lease};
-use crate::inventory::{Inventory, Name, PATTERN};
+use crate::booking::{self, LONGEST};
+use crate::inventory::{self, Inventory, Name, PATTERN};
 use crate::plan::{Action, Plan, plan};
 use crate::settings::RetentionSettings;
+use crate::snapshot;
 use anyhow::Context as _;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use weir_elastic::{Elastic, Error, Snapshot};
+use weir_elastic::{Elastic, Error, ErrorKind, IndexInfo};
 use weir_flow::Millis;
 use weir_stream::Log;
 
-/// How long an engine may go on reporting the disk as it was before a deletion, ms.
-const STATISTICS_LAG: Millis = 60_000;
 /// The most indices that one round deletes; the next round goes on.
 const ROUND_LIMIT: usize = 500;
+/// How often, and how long apart, an index is looked for whose deletion was not answered.
+const LOOKS_AFTER_SILENCE: usize = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a merge that was begun may take before it is begun again.
 const MERGE_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 
@@ -26,15 +30,39 @@ const MERGE_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 /// # Errors
 /// When the engine does not answer.
 pub async fn plan_now(elastic: &Elastic, settings: &RetentionSettings) -> Result<Plan, Error> {
-    Ok(look(elastic, settings, &[]).await?.0)
+    Ok(look(elastic, settings, &[]).await?.plan)
+}
+
+/// What one round did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// What was deleted.
+    pub done: Vec<Action>,
+    /// What would go but must not yet.
+    pub waiting: Vec<Waiting>,
+    /// What is to be done then.
+    pub plan: Plan,
+}
+
+/// An index that would go but must not yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The index.
+    pub index: String,
+    /// Why it stays, and what a person can do.
+    pub why: String,
+    /// Whether it goes by itself after a while.
+    pub passing: bool,
 }
 
 /// Does what is to be done now, and says what was done.
 ///
 /// # Errors
 /// When the engine or Kafka does not answer or refuses; what was deleted before that is logged and audited.
-pub async fn apply(elastic: &Elastic, log: &Log, settings: &RetentionSettings) -> anyhow::Result<(Vec<Action>, Plan)> {
-    round(elastic, log, settings).await
+pub async fn apply(elastic: &Elastic, log: &Log, settings: &RetentionSettings) -> anyhow::Result<Applied> {
+    let mut done = Vec::new();
+    let (plan, waiting) = round(elastic, log, settings, &mut done).await?;
+    Ok(Applied { done, waiting, plan })
 }
 
 /// Indices that another program's policy may delete under retention's hands, with the policy's name.
@@ -50,79 +78,107 @@ fn now() -> Millis {
     Timestamp::now().as_millisecond()
 }
 
-/// Looks, with what was announced lately counted as gone: its bytes may still be in the engine's statistics, and deleting it
-/// may be under way.
-async fn look(
-    elastic: &Elastic,
-    settings: &RetentionSettings,
-    claims: &[Claim],
-) -> Result<(Plan, BTreeMap<String, u64>), Error> {
-    let now = now();
-    let claims: Vec<&Claim> = claims.iter().filter(|claim| claim.at >= now - STATISTICS_LAG).collect();
-    let booked = claims.iter().map(|claim| claim.bytes).fold(0, u64::saturating_add);
-    let mut disks = elastic.nodes_disk().await?;
-    for disk in &mut disks {
-        disk.available = disk.available.saturating_add(booked).min(disk.total);
-    }
-    let mut listed = elastic.indices(PATTERN).await?;
-    listed.retain(|index| !claims.iter().any(|claim| claim.index == index.name));
-    let documents = listed.iter().filter_map(|index| Some((index.name.clone(), index.docs?))).collect();
-    let shards = elastic.shards(PATTERN).await?;
-    let inventory = Inventory::of(&listed, &shards, disks, elastic.watermarks().await?);
-    Ok((plan(&inventory, &settings.policy(), now), documents))
+/// What was found, and the plan for it.
+struct Look {
+    plan: Plan,
+    listed: BTreeMap<String, IndexInfo>,
+    /// What of each index stands where, bytes by the node's id.
+    placement: BTreeMap<Name, BTreeMap<String, u64>>,
 }
 
-/// Deletes one index at a time, with a fresh look after each; hands back what was deleted and the last plan.
+/// Looks, with what was announced lately counted as gone: its bytes may still be in the engine's statistics, and deleting it
+/// may be under way.
+async fn look(elastic: &Elastic, settings: &RetentionSettings, claims: &[Claim]) -> Result<Look, Error> {
+    let mut disks = elastic.nodes_disk().await?;
+    let mut listed = elastic.indices(PATTERN).await?;
+    let shards = elastic.shards(PATTERN).await?;
+    let now = now();
+    booking::settle(&mut listed, &mut disks, claims, now);
+    let inventory = Inventory::of(&listed, &shards, disks, elastic.watermarks().await?);
+    let plan = plan(&inventory, &settings.policy(), now);
+    let listed = listed.into_iter().map(|index| (index.name.clone(), index)).collect();
+    Ok(Look { plan, listed, placement: inventory.placement })
+}
+
+/// Deletes one index at a time, with a fresh look after each, and adds each to `done`; hands back the last plan and what waits.
 pub(crate) async fn round(
     elastic: &Elastic,
     log: &Log,
     settings: &RetentionSettings,
-) -> anyhow::Result<(Vec<Action>, Plan)> {
-    let (first, _) = look(elastic, settings, &[]).await?;
+    done: &mut Vec<Action>,
+) -> anyhow::Result<(Plan, Vec<Waiting>)> {
+    let first = look(elastic, settings, &[]).await?.plan;
     if first.actions.is_empty() {
-        return Ok((Vec::new(), first));
+        return Ok((first, Vec::new()));
     }
-    let taken = Lease::take(log, &settings.retention_instance, now() - STATISTICS_LAG).await;
+    let taken = Lease::take(log, &settings.retention_instance, now().saturating_sub(LONGEST)).await;
     let (mut lease, mut claims) = taken.context("the right to delete")?;
-    let mut done = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     loop {
-        let (plan, documents) = look(elastic, settings, &claims).await?;
-        let Some(action) = plan.actions.first().copied().filter(|_| done.len() < ROUND_LIMIT) else {
-            return Ok((done, plan));
+        let found = look(elastic, settings, &claims).await?;
+        let stays = |action: &&Action| waiting.iter().any(|w| w.index == action.index.to_string());
+        let next = found.plan.actions.iter().find(|action| !stays(action)).copied();
+        let Some(action) = next.filter(|_| done.len() < ROUND_LIMIT) else {
+            return Ok((found.plan, waiting));
         };
         let name = action.index.to_string();
-        if let Some(repository) = &settings.snapshot_repository
-            && !is_kept(elastic, repository, &name).await?
-        {
-            return Ok((done, plan));
+        let Some(info) = found.listed.get(&name) else { anyhow::bail!("{name} is planned but not listed") };
+        if let Some(repository) = &settings.snapshot_repository {
+            let others = waiting.iter().any(|w| w.passing);
+            if let Some(stays) = snapshot::missing(elastic, repository, info, others).await? {
+                waiting.push(stays);
+                continue;
+            }
         }
-        let documents = documents.get(&name).copied().unwrap_or(0);
-        let claim =
-            lease.announce(&action, documents, now()).await.context("another process deletes now, or Kafka is away")?;
+        let announced = lease.announce(&action, info.docs.unwrap_or(0), now()).await;
+        let mut claim = announced.context("another process deletes now, or Kafka is away")?;
+        claim.on = found.placement.get(&action.index).cloned();
         claims.push(claim.clone());
-        if let Err(error) = elastic.delete_index(&name).await {
-            lease.take_back(&claim, &error.to_string(), now()).await.context("audit of a deletion that failed")?;
-            return Err(error.into());
+        match delete(elastic, info).await {
+            Outcome::Gone => {
+                info!(index = name, bytes = action.bytes, reason = action.reason.as_str(), "index deleted");
+                done.push(action);
+            }
+            // It may yet go, so that the claim stands.
+            Outcome::Unknown(error) => return Err(error.into()),
+            Outcome::Refused(error) => {
+                let why = error.to_string();
+                lease.take_back(&claim, &why, now()).await.context("audit of a deletion that failed")?;
+                claims.retain(|other| other != &claim);
+                waiting.push(Waiting { index: name, why, passing: false });
+            }
         }
-        info!(index = name, bytes = action.bytes, reason = action.reason.as_str(), "index deleted");
-        done.push(action);
     }
 }
 
-/// Whether a snapshot holds the index; begins one otherwise, for a later round.
-async fn is_kept(elastic: &Elastic, repository: &str, index: &str) -> anyhow::Result<bool> {
-    match elastic.snapshot(repository, index).await? {
-        Snapshot::Done => Ok(true),
-        Snapshot::InProgress => Ok(false),
-        Snapshot::Missing => {
-            elastic.begin_snapshot(repository, index, index).await?;
-            info!(index, repository, "snapshot begun");
-            Ok(false)
+/// How a deletion ended.
+enum Outcome {
+    Gone,
+    /// The engine understood and refused: nothing will come of it.
+    Refused(Error),
+    /// Nobody knows.
+    Unknown(Error),
+}
+
+/// Deletes an index. An answer that did not come says nothing of the deletion, so that it is looked for then.
+async fn delete(elastic: &Elastic, index: &IndexInfo) -> Outcome {
+    let error = match elastic.delete_index(&index.name).await {
+        Ok(_) => return Outcome::Gone,
+        Err(error) if matches!(error.kind, ErrorKind::Rejected | ErrorKind::Auth) => return Outcome::Refused(error),
+        Err(error) => error,
+    };
+    // It may be under way, too.
+    for _ in 0..LOOKS_AFTER_SILENCE {
+        match elastic.indices(PATTERN).await {
+            Ok(listed) if !listed.iter().any(|l| l.name == index.name && l.created == index.created) => {
+                warn!(index = index.name, %error, "the index is gone, though the engine did not say so");
+                return Outcome::Gone;
+            }
+            Ok(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(_) => break,
         }
-        Snapshot::Failed(why) => anyhow::bail!(
-            "snapshot {index} in {repository} is not whole ({why}), so the index stays: delete that snapshot to have it made anew"
-        ),
     }
+    Outcome::Unknown(error)
 }
 
 /// Merges of finished indices, one a round.
@@ -134,12 +190,14 @@ impl Merges {
     pub(crate) async fn step(&mut self, elastic: &Elastic, after: Duration) -> Result<Option<String>, Error> {
         let due = now().saturating_sub(Millis::try_from(after.as_millis()).unwrap_or(Millis::MAX));
         self.0.retain(|_, begun| begun.elapsed() < MERGE_AGAIN);
+        let listed = elastic.indices(PATTERN).await?;
+        let ours: BTreeSet<Name> = listed.iter().filter_map(inventory::ours).collect();
         let segments = elastic.segments(PATTERN).await?;
         let mut finished: Vec<Name> = segments
             .iter()
             .filter(|(name, count)| **count > 1 && !self.0.contains_key(*name))
             .filter_map(|(name, _)| Name::parse(name))
-            .filter(|name| !name.kind.ages_from_creation() && name.end <= due)
+            .filter(|name| ours.contains(name) && !name.kind.ages_from_creation() && name.end <= due)
             .collect();
         finished.sort_unstable_by_key(|name| (name.end, *name));
         let Some(name) = finished.first().map(ToString::to_string) else { return Ok(None) };

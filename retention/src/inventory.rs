@@ -132,6 +132,17 @@ fn date(year: i16, month: i16, day: i16) -> Option<Date> {
     Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
 }
 
+/// What the alias by which an index is written has behind the index's name, and what it had in earlier versions.
+const WRITE_ALIAS: [&str; 2] = ["-WRITE", "-write"];
+
+/// The name of an index that is Weir's: its name is exactly one that the indexer gives, and the alias by which the indexer writes
+/// to it, and to no other, leads to it. Every version has made both.
+pub(crate) fn ours(info: &IndexInfo) -> Option<Name> {
+    let is_own = |alias: &String| WRITE_ALIAS.iter().any(|suffix| alias.strip_suffix(suffix) == Some(&info.name));
+    let written = info.aliases.iter().any(is_own);
+    Name::parse(&info.name).filter(|_| written)
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = jiff::Timestamp::from_millisecond(self.start).map_err(|_| fmt::Error)?;
@@ -186,6 +197,8 @@ impl Index {
 pub struct Inventory {
     /// Weir's indices.
     pub indices: Vec<Index>,
+    /// How many indices have a name of Weir's, but not the alias that the indexer gives each of its own.
+    pub foreign: usize,
     /// What of each index stands on which data node, bytes by the node's id.
     pub placement: BTreeMap<Name, BTreeMap<String, u64>>,
     /// The disks of the data nodes.
@@ -205,20 +218,21 @@ impl Inventory {
     ) -> Self {
         let index = |info: &IndexInfo| {
             Some(Index {
-                name: Name::parse(&info.name)?,
+                name: ours(info)?,
                 bytes: info.bytes,
                 documents: info.docs,
                 created: info.created,
             })
         };
         let indices: Vec<Index> = listed.iter().filter_map(index).collect();
+        let foreign = listed.iter().filter(|info| Name::parse(&info.name).is_some() && ours(info).is_none()).count();
         let mut placement: BTreeMap<Name, BTreeMap<String, u64>> = BTreeMap::new();
         for copy in shards {
             let Some(name) = Name::parse(&copy.index) else { continue };
             let there = placement.entry(name).or_default().entry(copy.node.clone()).or_insert(0);
             *there = there.saturating_add(copy.bytes);
         }
-        Self { indices, placement, disks, watermarks }
+        Self { indices, foreign, placement, disks, watermarks }
     }
 
     /// What of an index stands on a disk, bytes: 0 where that is not known. On the only disk there is, it is all of it.

@@ -10,10 +10,12 @@ pub mod policy;
 
 mod act;
 mod apply;
+mod booking;
 mod settings;
+mod snapshot;
 
 pub use amount::Amount;
-pub use apply::{apply, foreign_policies, plan_now};
+pub use apply::{Applied, Waiting, apply, foreign_policies, plan_now};
 pub use plan::{Action, Plan, Reason};
 pub use policy::{Keep, Policy};
 pub use settings::RetentionSettings;
@@ -45,6 +47,8 @@ struct RetentionMetrics {
     errors: Counter,
     merges: Counter,
     foreign_policies: Gauge,
+    foreign_indices: Gauge,
+    waiting: Gauge,
     days_to_full: Gauge,
 }
 
@@ -63,6 +67,14 @@ impl RetentionMetrics {
                 "weir_retention_foreign_policies",
                 "indices that another program's lifecycle policy may delete as well",
             ),
+            foreign_indices: metrics.gauge(
+                "weir_retention_foreign_indices",
+                "indices that have a name of Weir's but not its write alias, and are left alone",
+            ),
+            waiting: metrics.gauge(
+                "weir_retention_waiting_indices",
+                "indices that must go but wait, for a snapshot or because the engine refuses",
+            ),
             days_to_full: metrics.gauge(
                 "weir_retention_days_to_full",
                 "days until the budget is used up at the present rate; -1 while that is not known",
@@ -70,17 +82,23 @@ impl RetentionMetrics {
         }
     }
 
-    fn show(&self, done: &[Action], plan: &Plan) {
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.indices.set(i64::try_from(plan.indices).unwrap_or(i64::MAX));
-        self.bytes.set(gauge(plan.bytes));
-        self.budget.set(gauge(plan.budget));
-        self.days_to_full.set(plan.days_to_full.map_or(-1, gauge));
-        self.over.set(gauge(plan.stuck.as_ref().map_or(0, |s| s.over)));
+    fn count(&self, done: &[Action]) {
         for action in done {
             self.deleted.get_or_create(&[("reason", action.reason.as_str().to_owned())]).inc();
             self.deleted_bytes.inc_by(action.bytes.unwrap_or(0));
         }
+    }
+
+    fn show(&self, plan: &Plan, waiting: &[Waiting]) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.indices.set(number(plan.indices));
+        self.foreign_indices.set(number(plan.foreign));
+        self.waiting.set(number(waiting.len()));
+        self.bytes.set(gauge(plan.bytes));
+        self.budget.set(gauge(plan.budget));
+        self.days_to_full.set(plan.days_to_full.map_or(-1, gauge));
+        self.over.set(gauge(plan.stuck.as_ref().map_or(0, |s| s.over)));
     }
 }
 
@@ -107,14 +125,16 @@ pub async fn run(
             () = token.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
+        let mut done = Vec::new();
         let round = tokio::select! {
             () = token.cancelled() => return Ok(()),
-            round = apply::round(&elastic, &log, &settings) => round,
+            round = apply::round(&elastic, &log, &settings, &mut done) => round,
         };
+        metrics.count(&done);
         match round {
-            Ok((done, plan)) => {
-                metrics.show(&done, &plan);
-                report(&plan, health);
+            Ok((plan, waiting)) => {
+                metrics.show(&plan, &waiting);
+                report(&plan, &waiting, health);
             }
             Err(error) => {
                 metrics.errors.inc();
@@ -133,12 +153,17 @@ pub async fn run(
     }
 }
 
-fn report(plan: &Plan, health: &Health) {
-    let advice = plan.stuck.as_ref().map(|s| s.advice.clone());
-    if let Some(advice) = &advice {
+fn report(plan: &Plan, waiting: &[Waiting], health: &Health) {
+    let stuck = plan.stuck.as_ref().map(|s| s.advice.clone());
+    if let Some(advice) = &stuck {
         rate_limited!(warn, per_minute = 1, "the disk budget is exceeded and nothing more may go: {advice}");
     }
-    health.set_ready(CONDITION, advice.is_none(), advice.unwrap_or_default());
+    let waits = waiting.iter().find(|w| !w.passing).map(|w| format!("{} must go but stays: {}", w.index, w.why));
+    if let Some(why) = &waits {
+        rate_limited!(warn, per_minute = 1, "{why}");
+    }
+    let why: Vec<String> = stuck.into_iter().chain(waits).collect();
+    health.set_ready(CONDITION, why.is_empty(), why.join("; "));
 }
 
 /// Policies of other programs on the same indices, looked for now and then.

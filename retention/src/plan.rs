@@ -25,7 +25,7 @@ pub use next::Next;
 pub enum Reason {
     /// It is older than `--max-age`.
     MaxAge,
-    /// Its kind or level is larger than `--keep` says.
+    /// Its kind or level is larger than `--keep` says, or than captures and replays are without it.
     Keep,
     /// All indices together are larger than `--budget`.
     Budget,
@@ -88,6 +88,8 @@ pub struct Plan {
     pub after: u64,
     /// Set when that is not enough.
     pub stuck: Option<Stuck>,
+    /// How many indices have a name of Weir's without being Weir's; they are left alone and count nowhere.
+    pub foreign: usize,
     /// What is held of each kind and level.
     pub held: Vec<Held>,
     /// Days until the budget is used up at the present rate; absent while the rate is not known.
@@ -111,9 +113,10 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
         |i: &Index| may_go(i) && !too_old(i) && i.name.kind.yields_to_budget() && i.bytes.is_some_and(|b| b > 0);
     let action = |index: &Index, reason| Action { index: index.name, bytes: index.bytes, age: age(index, now), reason };
 
+    let rules = policy.rules(inventory.usable());
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(order.iter().filter(|i| may_go(i) && too_old(i)).map(|i| action(i, Reason::MaxAge)));
-    for keep in &policy.keeps {
+    for keep in &rules {
         for index in order.iter().filter(|i| keep.covers(&i.name) && yields(i)) {
             if over_keep(inventory, keep, &actions) == 0 {
                 break;
@@ -127,7 +130,9 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
     let mut disks = Disks::of(inventory, policy);
     let gone = |actions: &[Action], index: &Index| actions.iter().any(|a| a.index == index.name);
     order.iter().filter(|i| gone(&actions, i)).for_each(|i| disks.free(i));
-    let over = |actions: &[Action]| bytes.saturating_sub(freed(actions)).saturating_sub(budget);
+    // What captures and replays have too much costs nothing else: it is in the alarm.
+    let aside = aside(inventory, &rules, &actions);
+    let over = |actions: &[Action]| bytes.saturating_sub(freed(actions)).saturating_sub(aside).saturating_sub(budget);
     for index in order.iter().filter(|i| yields(i)) {
         let over = over(&actions);
         if over == 0 && !disks.want() {
@@ -140,12 +145,13 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
         }
     }
     let after = bytes.saturating_sub(freed(&actions));
-    let excess = Excess { budget: over(&actions), disks, after };
+    let excess = Excess { budget: over(&actions), rules: &rules, disks, after };
     let stuck = excess.explain(inventory, policy, &actions, now);
     let held = held::of(inventory, now);
     let days_to_full = held::days_to_full(&held, budget.saturating_sub(bytes));
     let next = if actions.is_empty() { next::of(&order, policy, days_to_full, now) } else { None };
-    Plan { indices: inventory.indices.len(), bytes, budget, actions, after, stuck, held, days_to_full, next }
+    let (indices, foreign) = (inventory.indices.len(), inventory.foreign);
+    Plan { indices, bytes, budget, actions, after, stuck, foreign, held, days_to_full, next }
 }
 
 fn freed(actions: &[Action]) -> u64 {
@@ -159,6 +165,18 @@ fn over_keep(inventory: &Inventory, keep: &Keep, actions: &[Action]) -> u64 {
     let gone = actions.iter().filter(|a| keep.covers(&a.index)).filter_map(|a| a.bytes);
     let left = all.fold(0, u64::saturating_add).saturating_sub(gone.fold(0, u64::saturating_add));
     left.saturating_sub(budget.of(inventory.usable()))
+}
+
+/// By how much captures and replays are larger than they may be when all of them that may go has gone, bytes.
+fn aside(inventory: &Inventory, rules: &[Keep], actions: &[Action]) -> u64 {
+    let of = |kind: Kind| {
+        let over = |levels: bool| {
+            let mine = rules.iter().filter(move |k| k.kind == kind && k.level.is_some() == levels);
+            mine.map(|keep| over_keep(inventory, keep, actions)).fold(0, u64::saturating_add)
+        };
+        over(true).max(over(false))
+    };
+    Kind::ALL.into_iter().filter(|kind| kind.ages_from_creation()).map(of).fold(0, u64::saturating_add)
 }
 
 /// Which indices are being written: the newest of each kind and level, and what is of now or later. One that the indexer
@@ -203,6 +221,7 @@ fn old_enough(index: &Index, policy: &Policy, now: Millis) -> bool {
 struct Excess<'a> {
     /// Over the budget, bytes.
     budget: u64,
+    rules: &'a [Keep],
     disks: Disks<'a>,
     after: u64,
 }
@@ -217,7 +236,7 @@ impl Excess<'_> {
         }
         advice.extend(self.disks.explain(|i| young(&i)));
         let mut over = self.budget.max(self.disks.lack());
-        for keep in &policy.keeps {
+        for keep in self.rules {
             let excess = over_keep(inventory, keep, actions);
             if excess > 0 {
                 let mut mine = inventory.indices.iter().filter(|i| keep.covers(&i.name));

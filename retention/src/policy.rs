@@ -10,6 +10,12 @@ use std::time::Duration;
 #[cfg(test)]
 mod tests;
 
+/// Captures have this part of the whole budget, and so have replays, where no budget of theirs is given.
+const ASIDE: u64 = 10;
+/// Captures and replays stay so long after their index was made, where no age of theirs is given: they may be of any time, so
+/// that only this keeps one that is still being written.
+const BEING_WRITTEN: Duration = Duration::from_secs(86_400);
+
 /// What is to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -32,10 +38,25 @@ impl Policy {
         self.special(name, |keep| keep.max_age).or(self.max_age)
     }
 
-    /// The age below which an index stays, looked up alike.
+    /// The age below which an index stays, looked up alike. Captures and replays stay for a day unless something shorter is said.
     #[must_use]
     pub fn min_age(&self, name: &Name) -> Duration {
-        self.special(name, |keep| keep.min_age).unwrap_or(self.min_age)
+        let general = || {
+            let written = self.max_age(name).map_or(BEING_WRITTEN, |most| most.min(BEING_WRITTEN));
+            if name.kind.ages_from_creation() { self.min_age.max(written) } else { self.min_age }
+        };
+        self.special(name, |keep| keep.min_age).unwrap_or_else(general)
+    }
+
+    /// The rules, with a budget for captures and one for replays where none of theirs is given: flows as they happen are not to
+    /// go for what somebody brings. `usable` is what a share is of, bytes.
+    #[must_use]
+    pub fn rules(&self, usable: u64) -> Vec<Keep> {
+        let budget = Some(Amount::Bytes(self.budget.of(usable) / ASIDE));
+        let asides = Kind::ALL.into_iter().filter(|kind| kind.ages_from_creation());
+        let silent = asides.filter(|kind| !self.keeps.iter().any(|k| k.kind == *kind && k.budget.is_some()));
+        let given = silent.map(|kind| Keep { kind, level: None, budget, max_age: None, min_age: None });
+        self.keeps.iter().copied().chain(given).collect()
     }
 
     fn special<T>(&self, name: &Name, value: impl Fn(&Keep) -> Option<T>) -> Option<T> {

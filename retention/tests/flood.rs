@@ -11,7 +11,7 @@ use weir_elastic::{Elastic, ElasticSettings, Method};
 use weir_indexer::IndexerSettings;
 use weir_indexer::document;
 use weir_indexer::periods::Periods;
-use weir_retention::{Amount, RetentionSettings};
+use weir_retention::{Amount, Applied, RetentionSettings};
 use weir_schemas::enriched::Enriched;
 use weir_schemas::topics;
 use weir_service::{Health, Metrics};
@@ -128,7 +128,7 @@ async fn at_flood_stage_nothing_is_lost_retention_deletes_and_writing_goes_on_by
     // Retention deletes at flood stage, and says so. The newest of the level stays.
     let settings =
         RetentionSettings { budget: Amount::Bytes(1), disk_reserve: Amount::Bytes(0), ..RetentionSettings::default() };
-    let (done, rest) = weir_retention::apply(&elastic, &world.log, &settings).await.unwrap();
+    let Applied { done, plan: rest, .. } = weir_retention::apply(&elastic, &world.log, &settings).await.unwrap();
     assert!(done.iter().any(|action| action.index.to_string() == names[0]), "{done:?}");
     assert!(rest.stuck.is_some());
 

@@ -18,7 +18,7 @@ use weir_indexer::document::{self, Prepared};
 use weir_indexer::index::IndexKind;
 use weir_indexer::periods::Periods;
 use weir_retention::inventory::{Name, PATTERN};
-use weir_retention::{Amount, RetentionSettings};
+use weir_retention::{Amount, Applied, RetentionSettings};
 use weir_schemas::audit::Audit;
 use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{Enriched, Kind};
@@ -215,14 +215,15 @@ async fn scenario(elastic: Elastic) {
     assert_eq!(present(&elastic).await, &old.indices() | &newer.indices());
 
     // Each kind has a budget of its own; the audit goes by age.
-    let keep = ["flows", "capture", "replay", "dns", "ledger"].map(|kind| format!("{kind}:budget=1B").parse().unwrap());
+    let keep = ["flows", "capture", "replay", "dns", "ledger"];
+    let keep = keep.map(|kind| format!("{kind}:budget=1B,min-age=0s").parse().unwrap());
     let settings = RetentionSettings {
         budget: Amount::Bytes(u64::MAX),
         disk_reserve: Amount::Bytes(0),
         keep: keep.into_iter().chain(["audit:max-age=1d".parse().unwrap()]).collect(),
         ..RetentionSettings::default()
     };
-    let (done, _) = weir_retention::apply(&elastic, &log, &settings).await.unwrap();
+    let Applied { done, .. } = weir_retention::apply(&elastic, &log, &settings).await.unwrap();
     assert_eq!(done.iter().map(|action| action.index.to_string()).collect::<BTreeSet<_>>(), old.indices());
     assert_eq!(present(&elastic).await, newer.indices());
     let horizons: Vec<Horizon> = messages(&log, topics::HORIZON).await;

@@ -69,10 +69,13 @@ async fn run(context: Context<RetentionCommand>) -> Result<()> {
     if apply {
         let log = Log::kafka(&options.kafka)?;
         let applied = weir_retention::apply(&elastic, &log, &options.retention).await;
-        let (done, plan) = applied.context("retention").hint(hint)?;
+        let weir_retention::Applied { done, waiting, plan } = &applied.context("retention").hint(hint)?;
         match options.output {
-            crate::flows::Output::Json => print(&serde_json::to_string_pretty(&Applied { done: &done, plan: &plan })?),
-            crate::flows::Output::Table => print(&format!("{} indices deleted\n{plan}", done.len())),
+            crate::flows::Output::Json => print(&serde_json::to_string_pretty(&Applied { done, waiting, plan })?),
+            crate::flows::Output::Table => {
+                let waiting: String = waiting.iter().map(|w| format!("{} stays: {}\n", w.index, w.why)).collect();
+                print(&format!("{} indices deleted\n{waiting}{plan}", done.len()));
+            }
         }
     } else {
         let plan = weir_retention::plan_now(&elastic, &options.retention).await.context("retention").hint(hint)?;
@@ -87,6 +90,7 @@ async fn run(context: Context<RetentionCommand>) -> Result<()> {
 #[derive(Serialize)]
 struct Applied<'a> {
     done: &'a [weir_retention::Action],
+    waiting: &'a [weir_retention::Waiting],
     plan: &'a weir_retention::Plan,
 }
 

@@ -65,7 +65,54 @@ struct Segments {
     count: u64,
 }
 
+#[derive(Deserialize)]
+struct ShardStats {
+    #[serde(default)]
+    indices: BTreeMap<String, IndexShards>,
+}
+
+#[derive(Deserialize)]
+struct IndexShards {
+    #[serde(default)]
+    shards: BTreeMap<String, Vec<ShardCopyStats>>,
+}
+
+#[derive(Deserialize)]
+struct ShardCopyStats {
+    routing: Routing,
+    seq_no: SequenceNumbers,
+}
+
+#[derive(Deserialize)]
+struct Routing {
+    primary: bool,
+}
+
+#[derive(Deserialize)]
+struct SequenceNumbers {
+    max_seq_no: i64,
+}
+
 impl Elastic {
+    /// How many operations an index has taken, of all its shards together; while it is the same, nothing was written. Absent where
+    /// the engine does not say.
+    ///
+    /// # Errors
+    /// When the engine refuses or does not answer, or not as documented.
+    pub async fn operations(&self, index: &str) -> Result<Option<u64>, Error> {
+        let path = format!("/{index}/_stats");
+        let query =
+            [("level", "shards"), ("filter_path", "indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no")];
+        let reply = self.send(&Request::new("count operations", Method::Get, &path).query(&query)).await?;
+        let mut stats: ShardStats = parse("count operations", &reply)?;
+        let Some(found) = stats.indices.remove(index) else { return Ok(None) };
+        let primaries = found.shards.values().flatten().filter(|copy| copy.routing.primary);
+        // The first operation has the number 0, and a shard without any says -1.
+        let counts = primaries.map(|copy| u64::try_from(copy.seq_no.max_seq_no.saturating_add(1)).ok());
+        let counts: Option<Vec<u64>> = counts.collect();
+        Ok(counts.filter(|counts| !counts.is_empty()).map(|counts| counts.into_iter().fold(0, u64::saturating_add)))
+    }
+
     /// Aliases and the mapping's `_meta` of the open indices of a pattern.
     ///
     /// # Errors

@@ -42,6 +42,29 @@ fn only_the_exact_spelling_is_weirs() {
     }
 }
 
+#[test]
+fn an_index_without_the_write_alias_of_its_name_is_somebody_elses() {
+    let info = |name: &str, aliases: &[&str]| IndexInfo {
+        name: name.into(),
+        docs: Some(1),
+        bytes: Some(10),
+        created: 1,
+        open: true,
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+    };
+    let listed = [
+        info("weir-flows-l1-2026.11.20", &["weir-flows", "weir-flows-l1-2026.11.20-write"]),
+        info("weir-flows-l1-2026.11.21", &["weir-flows", "weir-flows-l1-2026.11.20-write"]),
+        info("weir-flows-l1-2026.11.22", &[]),
+        info("weir-flows-l1-2026.11.23", &["weir-flows-l1-2026.11.23-WRITE", "weir-flows"]),
+        info("weir-flows-l1-2026.11.22-copy", &["weir-flows-l1-2026.11.22-copy-write"]),
+    ];
+    let inventory = Inventory::of(&listed, &[], vec![], None);
+    let names: Vec<String> = inventory.indices.iter().map(|index| index.name.to_string()).collect();
+    let ours = ["weir-flows-l1-2026.11.20", "weir-flows-l1-2026.11.23"].map(str::to_owned);
+    assert_eq!((names, inventory.foreign, inventory.bytes()), (ours.to_vec(), 2, 20));
+}
+
 proptest! {
     #[test]
     fn every_index_that_the_indexer_names_is_recognized(window in weir_indexer::index::TIMES, level in 0u8..=3, hourly: bool, kind in 0usize..6) {

@@ -64,6 +64,9 @@ impl fmt::Display for Plan {
                 _ => writeln!(f, "{} goes next, in about {when} (--budget)", next.index)?,
             }
         }
+        if self.foreign > 0 {
+            writeln!(f, "{} indices have a name of Weir's but not its write alias: they are left alone", self.foreign)?;
+        }
         if let Some(stuck) = &self.stuck {
             writeln!(f, "still {} too many: {}", size(stuck.over), stuck.advice)?;
         }
