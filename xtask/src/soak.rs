@@ -133,6 +133,12 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "retention under pressure",
+        arguments: &["--test", "pressure"],
+        environment: &[("WEIR_TEST_STALE_SECONDS", "150"), ("WEIR_TEST_HOURS", "100")],
+        needs: Needs::Nothing,
+    },
+    Suite {
         name: "kill -9 and restarts of the agent",
         arguments: &["--test", "kills"],
         environment: &[("WEIR_TEST_AGENT_KILLS", "50"), ("WEIR_TEST_AGENT_RESTARTS", "20")],
