@@ -17,7 +17,7 @@ use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::topics;
 use weir_stream::{
-    AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Producer, ProducerSettings, TopicPartition,
+    AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Producer, ProducerSettings, Record, TopicPartition,
 };
 
 /// The most bytes of messages after which a transaction closes no further generation.
@@ -130,15 +130,20 @@ impl<'a> Work<'a> {
                 self.resume_after_loss(&partition, log_start);
                 consumer.seek(&partition, log_start).await?;
             }
-            Event::Records(records) => {
-                for record in &records {
-                    let silence = &mut self.silence;
-                    self.first.read(record, || silence.heard(record.partition, Instant::now()));
-                }
-            }
+            Event::Records(records) => records.iter().for_each(|record| self.take(record)),
             Event::Idle => {}
         }
         Ok(())
+    }
+
+    /// Takes a message, and adds it up at once if metadata allows it: all that waits first for many others has left the
+    /// processor's caches by then.
+    fn take(&mut self, record: &Record) {
+        let silence = &mut self.silence;
+        self.first.read(record, || silence.heard(record.partition, Instant::now()));
+        let known = self.table.read();
+        let (table, policies) = (&known.table, (&known.policies, &self.judge));
+        self.first.advance(record.partition, &Joined { table, places: &self.places, policies });
     }
 
     fn assign(&mut self, partitions: &[AssignedPartition]) -> Result<Vec<(TopicPartition, i64)>, Failure> {

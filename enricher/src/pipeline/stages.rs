@@ -114,6 +114,13 @@ impl First {
         }
     }
 
+    /// Joins and adds up what was read of a partition, as far as metadata allows by now.
+    pub(super) fn advance(&mut self, number: i32, join: &impl Join) {
+        if let Some(owned) = self.owned.get_mut(&number) {
+            owned.partition.advance(join);
+        }
+    }
+
     /// Closes what metadata and the log allow, as much as one transaction may.
     pub(super) fn close(&mut self, join: &impl Join, most: Most) -> anyhow::Result<FirstClosed> {
         let complete_to = join.complete_to();
