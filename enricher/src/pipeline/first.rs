@@ -17,7 +17,8 @@ use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::topics;
 use weir_stream::{
-    AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Producer, ProducerSettings, Record, TopicPartition,
+    AssignedPartition, Event, GroupMetadata, NewRecord, OffsetAndMetadata, Producer, ProducerSettings, Record,
+    TopicPartition,
 };
 
 /// The most bytes of messages after which a transaction closes no further generation.

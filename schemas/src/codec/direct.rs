@@ -55,9 +55,10 @@ pub(crate) enum Malformed {
 pub(crate) trait Put {
     fn put(&self, output: &mut Output);
 
-    /// How many bytes that may be: a large body that grows while it is written is copied again and again.
+    /// How many bytes that may be: a body that grows while it is written is copied again and again. Most flow records have
+    /// fewer than this.
     fn room(&self) -> usize {
-        512
+        1_536
     }
 }
 

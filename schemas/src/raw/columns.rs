@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use weir_flow::{Address, Millis};
 
+mod rows;
 #[cfg(test)]
 mod tests;
+
+use rows::Rows;
 
 /// A batch as it stands on the topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,19 +210,6 @@ fn place(point: Point, end: End) -> u8 {
     point * 2 + u8::from(end == End::Destination)
 }
 
-fn place_of(number: u8) -> Option<(Point, End)> {
-    let end = if number.is_multiple_of(2) { End::Source } else { End::Destination };
-    let point = match number / 2 {
-        0 => Point::Pod,
-        1 => Point::Host,
-        2 => Point::Transit,
-        3 => Point::Underlay,
-        4 => Point::Capture,
-        _ => return None,
-    };
-    Some((point, end))
-}
-
 /// Drops a column in which every element is the default.
 fn shrink<T: Default + PartialEq>(column: &mut Vec<T>) {
     if column.iter().all(|v| *v == T::default()) {
@@ -372,87 +362,6 @@ impl Columns {
     }
 }
 
-/// Reads samples back out of columns whose lengths were checked.
-struct Rows<'a, T> {
-    tick: Millis,
-    strings: &'a [T],
-    addresses: &'a [Address],
-    columns: &'a Columns,
-}
-
-impl<T: Text> Rows<'_, T> {
-    fn string(&self, name: &'static str, column: &[u32], row: usize) -> Result<Option<T>, ColumnError> {
-        let number = column.get(row).copied().unwrap_or(0);
-        let Some(index) = number.checked_sub(1) else { return Ok(None) };
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        let found = self.strings.get(index).cloned();
-        found.map(Some).ok_or(ColumnError::Range(name, i64::from(number), row))
-    }
-
-    fn address(&self, name: &'static str, column: &[u32], row: usize) -> Result<Address, ColumnError> {
-        let number = column[row];
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        self.addresses.get(index).copied().ok_or(ColumnError::Range(name, i64::from(number), row))
-    }
-
-    fn sample(&self, row: usize) -> Result<Sample<T>, ColumnError> {
-        let c = self.columns;
-        let (point, end) = place_of(c.place[row]).ok_or(ColumnError::Range("place", i64::from(c.place[row]), row))?;
-        let opened_by = match c.opened_by[row] {
-            0 => OpenedBy::Unknown,
-            1 => OpenedBy::Source,
-            2 => OpenedBy::Destination,
-            other => return Err(ColumnError::Range("opened_by", i64::from(other), row)),
-        };
-        let coarsened = match at(&c.coarsened, row) {
-            0 => Coarsening::None,
-            1 => Coarsening::SourcePort,
-            2 => Coarsening::Prefix,
-            other => return Err(ColumnError::Range("coarsened", i64::from(other), row)),
-        };
-        let first_seen = self.tick.wrapping_add(c.first_seen[row]);
-        let opened = at(&c.opened, row);
-        Ok(Sample {
-            point,
-            end,
-            interface: self.string("interface", &c.interface, row)?.unwrap_or_default(),
-            source: self.address("source", &c.source, row)?,
-            destination: self.address("destination", &c.destination, row)?,
-            source_port: c.source_port[row],
-            destination_port: c.destination_port[row],
-            protocol: c.protocol[row],
-            translated: None,
-            opened_by,
-            first_seen,
-            last_seen: first_seen.wrapping_add(c.last_seen[row]),
-            bytes: c.bytes[row],
-            packets: c.packets[row],
-            tcp_flags: at(&c.tcp_flags, row),
-            started: at(&c.started, row),
-            ended: at(&c.ended, row),
-            opened_at: (opened > 0).then(|| first_seen.saturating_sub(opened - 1)),
-            cumulative_bytes: c.bytes[row].saturating_add(at(&c.earlier_bytes, row)),
-            cumulative_packets: c.packets[row].saturating_add(at(&c.earlier_packets, row)),
-            drops: Vec::new(),
-            retransmits: at(&c.retransmits, row),
-            round_trip: None,
-            pod_uid: self.string("pod_uid", &c.pod_uid, row)?,
-            container: self.string("container", &c.container, row)?,
-            process: self.string("process", &c.process, row)?,
-            handshake: None,
-            zero_windows: at(&c.zero_windows, row),
-            resets: at(&c.resets, row),
-            sampling: at(&c.sampling, row).saturating_add(1),
-            coarsened,
-        })
-    }
-}
-
-/// An element of a column that may be left out.
-fn at<T: Copy + Default>(column: &[T], row: usize) -> T {
-    column.get(row).copied().unwrap_or_default()
-}
-
 fn sample_at<'a, T>(
     samples: &'a mut [Sample<T>],
     name: &'static str,
@@ -469,13 +378,10 @@ impl<T: Text> TryFrom<ColumnBatch> for RawBatch<T> {
         batch.columns.check(batch.count)?;
         super::bounds::check(&batch)?;
         let strings: Vec<T> = batch.strings.iter().map(|text| T::from(text)).collect();
-        let rows = Rows { tick: batch.tick, strings: &strings, addresses: &batch.addresses, columns: &batch.columns };
-        let count = batch.columns.place.len();
+        let rows = Rows::new(batch.tick, &strings, &batch.addresses, &batch.columns)?;
         // All columns have that many elements: there is no more room than bytes have come.
-        let mut samples = Vec::with_capacity(count);
-        for row in 0..count {
-            samples.push(rows.sample(row)?);
-        }
+        let count = batch.columns.place.len();
+        let mut samples: Vec<Sample<T>> = (0..count).map(|row| rows.sample(row)).collect();
         for translated in &batch.columns.translated {
             sample_at(&mut samples, "translated", translated.sample)?.translated = Some(translated.tuple);
         }
