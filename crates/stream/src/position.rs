@@ -41,14 +41,24 @@ impl Tracker {
     /// Notes that the record at `offset` is finished. Returns false when it was not taken or was
     /// finished before.
     pub fn finish(&mut self, offset: i64) -> bool {
-        let Ok(index) = self.pending.binary_search_by_key(&offset, |(taken, _)| *taken) else {
-            return false;
-        };
-        let finished = &mut self.pending[index].1;
-        if std::mem::replace(finished, true) {
-            return false;
+        self.finish_all(&[offset]) == 1
+    }
+
+    /// Notes that all of these are finished, and answers how many of them were not before. Quickest where they
+    /// stand in the order in which they were taken.
+    pub fn finish_all(&mut self, offsets: &[i64]) -> usize {
+        let (before, mut next) = (self.unfinished, 0);
+        for offset in offsets {
+            let place = match self.pending.get(next) {
+                Some((taken, _)) if taken == offset => Ok(next),
+                _ => self.pending.binary_search_by_key(offset, |(taken, _)| *taken),
+            };
+            let Some((_, finished)) = place.ok().and_then(|place| self.pending.get_mut(place)) else { continue };
+            if !std::mem::replace(finished, true) {
+                self.unfinished -= 1;
+            }
+            next = place.map_or(next, |place| place + 1);
         }
-        self.unfinished -= 1;
         while self.pending.front().is_some_and(|(_, finished)| *finished) {
             self.pending.pop_front();
         }
@@ -56,7 +66,7 @@ impl Tracker {
         if self.pending.len() > FEW + 2 * self.unfinished {
             self.pending.retain(|(_, finished)| !finished);
         }
-        true
+        before - self.unfinished
     }
 
     /// The offset that may be committed: the lowest unfinished one, else the next to read.

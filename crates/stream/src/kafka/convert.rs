@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
@@ -11,22 +11,52 @@ use rdkafka::topic_partition_list::Offset;
 
 use crate::{NewRecord, OffsetAndMetadata, Record, Result, StreamError, TopicPartition};
 
+/// Size of the pieces of memory of [`Copies`], bytes: a record that is kept for long keeps as much at most.
+const PIECE: usize = 64 * 1024;
+
 /// Gives each topic name out as one shared string.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashSet<Arc<str>>);
+pub(super) struct Names {
+    known: HashSet<Arc<str>>,
+    /// The one that was asked for last, as it mostly is again.
+    last: Option<Arc<str>>,
+}
 
 impl Names {
     pub(super) fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
+        if let Some(last) = self.last.as_ref().filter(|last| ***last == *name) {
+            return Arc::clone(last);
         }
-        let name: Arc<str> = Arc::from(name);
-        self.0.insert(Arc::clone(&name));
-        name
+        let known = self.known.get(name).cloned().unwrap_or_else(|| {
+            let name: Arc<str> = Arc::from(name);
+            self.known.insert(Arc::clone(&name));
+            name
+        });
+        self.last = Some(Arc::clone(&known));
+        known
     }
 }
 
-pub(super) fn record(message: &BorrowedMessage<'_>, names: &mut Names) -> Record {
+/// Copies that stand one behind the other in larger pieces of memory, for records that come and go together: memory of its own
+/// for each key and value, which another thread gives back, costs more than copying them.
+#[derive(Debug, Default)]
+pub(super) struct Copies(BytesMut);
+
+impl Copies {
+    pub(super) fn of(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.is_empty() {
+            return Bytes::new();
+        }
+        if self.0.capacity() < bytes.len() {
+            self.0 = BytesMut::with_capacity(PIECE.max(bytes.len()));
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+}
+
+/// A record whose key and value are copied like this.
+pub(super) fn record(message: &BorrowedMessage<'_>, names: &mut Names, mut copy: impl FnMut(&[u8]) -> Bytes) -> Record {
     let headers = message.headers().map(|headers| {
         let pairs = headers.iter().map(|header| {
             let value = header.value.unwrap_or_default();
@@ -39,8 +69,8 @@ pub(super) fn record(message: &BorrowedMessage<'_>, names: &mut Names) -> Record
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis().unwrap_or(-1),
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
+        key: message.key().map(&mut copy),
+        value: message.payload().map(&mut copy),
         headers: headers.unwrap_or_default(),
     }
 }
@@ -154,3 +184,6 @@ pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
 pub(super) fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc as channel;
 
-use super::convert::{self, Names};
+use super::convert::{self, Copies, Names};
 use super::edge::{self, Edge};
 use super::lookup;
 use crate::group::GroupMetadataInner;
@@ -27,6 +27,11 @@ use crate::{
 
 /// How long one poll waits when nothing is under way, which bounds how long a command waits.
 const POLL: Duration = Duration::from_millis(20);
+/// The same where nothing has come for a while and nothing is paused: who owns nothing but silent partitions has little to ask
+/// for, and each wait that ends for nothing costs the processor.
+const POLL_QUIET: Duration = Duration::from_millis(100);
+/// Polls in vain, one after the other, after which it is quiet.
+const QUIET: u32 = 10;
 /// The same while the owner's word is awaited.
 const POLL_WAITING: Duration = Duration::from_millis(2);
 /// One attempt to fetch committed positions.
@@ -125,6 +130,9 @@ pub(super) struct Poller {
 #[derive(Default)]
 struct PollState {
     names: Names,
+    copies: Copies,
+    /// Polls in a row that brought nothing, while nobody asked for anything.
+    in_vain: u32,
     /// What is under way; none while nothing is assigned or records are read.
     step: Option<Step>,
     assignment: u64,
@@ -137,6 +145,17 @@ struct PollState {
     out_of_range: bool,
     /// A message that ended the last batch because it did not fit.
     left_over: Option<Record>,
+}
+
+impl PollState {
+    /// How long the next poll may wait.
+    fn wait(&self) -> Duration {
+        match self.step {
+            Some(_) => POLL_WAITING,
+            None if self.in_vain >= QUIET && self.paused.is_empty() => POLL_QUIET,
+            None => POLL,
+        }
+    }
 }
 
 /// The owner is gone, or a fatal error was told.
@@ -170,14 +189,14 @@ impl Poller {
 
     fn turn(&mut self) -> Result<(), Ended> {
         while let Ok(command) = self.commands.try_recv() {
+            self.state.in_vain = 0;
             self.obey(command)?;
         }
         self.proceed()?;
         if self.state.out_of_range {
             self.find_out_of_range()?;
         }
-        let wait = if self.state.step.is_some() { POLL_WAITING } else { POLL };
-        self.poll(wait)?;
+        self.poll(self.state.wait())?;
         loop {
             let rebalances = self.consumer.context().rebalances.lock();
             let next = rebalances.unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -403,7 +422,8 @@ impl Poller {
                 }
                 Some(Ok(message)) => {
                     wait = Duration::ZERO;
-                    let record = convert::record(&message, &mut self.state.names);
+                    let PollState { names, copies, .. } = &mut self.state;
+                    let record = convert::record(&message, names, |bytes| copies.of(bytes));
                     let known = TopicPartition::new(Arc::clone(&record.topic), message.partition());
                     let Some(position) = self.state.positions.get_mut(&known) else {
                         continue;
@@ -418,6 +438,7 @@ impl Poller {
                 }
             }
         }
+        self.state.in_vain = if batch.is_empty() { self.state.in_vain.saturating_add(1) } else { 0 };
         if !batch.is_empty() {
             let numbers = &self.consumer.context().edge.numbers;
             edge::add(&numbers.records_read, batch.len());
@@ -476,3 +497,6 @@ impl Poller {
 fn fatal(what: &'static str) -> impl Fn(KafkaError) -> StreamError {
     move |error| StreamError::Fatal(format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

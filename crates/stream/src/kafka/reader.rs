@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -170,7 +171,7 @@ impl Worker {
                 if batch.is_empty() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             match self.client.poll(wait.min(SLICE)) {
                 Some(Ok(message)) => {
-                    let record = convert::record(&message, &mut self.names);
+                    let record = convert::record(&message, &mut self.names, Bytes::copy_from_slice);
                     bytes += record.size();
                     self.at_end.remove(&message.partition());
                     self.positions.insert(message.partition(), message.offset() + 1);

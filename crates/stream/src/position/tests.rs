@@ -46,6 +46,30 @@ fn one_unfinished_record_costs_no_memory_for_all_that_are_finished_behind_it() {
 }
 
 proptest! {
+    /// Finishing several at once is finishing one after the other, in whatever order they are named.
+    #[test]
+    fn finishing_several_at_once_is_finishing_each(
+        gaps in proptest::collection::vec(1_i64..3, 1..60),
+        runs in proptest::collection::vec(proptest::collection::vec(0_i64..130, 0..40), 0..6),
+        sorted in any::<bool>(),
+    ) {
+        let mut together = Tracker::new(0);
+        let mut next = 0;
+        for gap in gaps {
+            next += gap;
+            prop_assert!(together.take(next));
+        }
+        let mut alone = together.clone();
+        for mut run in runs {
+            if sorted {
+                run.sort_unstable();
+            }
+            let finished = run.iter().filter(|offset| alone.finish(**offset)).count();
+            prop_assert_eq!(together.finish_all(&run), finished);
+            prop_assert_eq!(&together, &alone);
+        }
+    }
+
     /// Against the definition: the lowest taken and unfinished offset, else one past the highest taken.
     #[test]
     fn committable_is_the_lowest_unfinished(
