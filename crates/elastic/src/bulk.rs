@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use thiserror::Error;
 
+mod plain;
 #[cfg(test)]
 mod tests;
 
@@ -327,11 +328,20 @@ pub enum AnswerError {
 /// When it is cut, is not a bulk answer, or does not hold exactly one item for each operation: then nothing is known
 /// of any document, and the whole bulk must be sent again.
 pub fn response(body: &[u8], expected: usize) -> Result<Answer, AnswerError> {
+    let answer = match plain::read(body, expected) {
+        Some(answer) => answer,
+        None => json(body)?,
+    };
+    if answer.items.len() != expected {
+        return Err(AnswerError::Count { expected, found: answer.items.len() });
+    }
+    Ok(answer)
+}
+
+/// Reads an answer however it is written.
+fn json(body: &[u8]) -> Result<Answer, AnswerError> {
     let envelope: Envelope =
         serde_json::from_slice(body).map_err(|source| AnswerError::Json { length: body.len(), source })?;
-    if envelope.items.len() != expected {
-        return Err(AnswerError::Count { expected, found: envelope.items.len() });
-    }
     let items = envelope
         .items
         .into_iter()

@@ -109,6 +109,66 @@ fn answer_text(statuses: &[u16]) -> String {
     format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","))
 }
 
+/// An answer as engines write it, or nearly so.
+fn nearly_plain() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        r#""took":7,"#,
+        r#""took":07,"#,
+        r#""took":-1,"#,
+        r#""took":99999999999999999999,"#,
+        r#""errors":false,"#,
+        r#""errors":true,"#,
+        r#""errors":1,"#,
+        r#""ingest_took":3,"#,
+        " ",
+    ]);
+    let item = prop::sample::select(vec![
+        r#"{"index":{"status":201}}"#,
+        r#"{"delete":{"status":404}}"#,
+        r#"{"create":{"status":200}}"#,
+        r#"{"update":{"status":599}}"#,
+        r#"{"index":{"status":600}}"#,
+        r#"{"index":{"status":020}}"#,
+        r#"{"index":{"status":2010}}"#,
+        r#"{"index":{"status":20.}}"#,
+        r#"{"index":{"status":201,"error":"busy"}}"#,
+        r#"{"other":{"status":201}}"#,
+        r#"{"index":{"status":201}} "#,
+        "{}",
+        "",
+    ]);
+    let end = prop::sample::select(vec!["]}", "]}", "]}", "]", "],}", r#"],"took":3}"#, "]}\n", "]}}"]);
+    // Mostly as engines do.
+    let pieces = prop_oneof![Just(vec![r#""took":7,"#, r#""errors":false,"#]), prop::collection::vec(piece, 0..4)];
+    let items = prop_oneof![
+        (1_usize..20).prop_map(|count| vec![r#"{"index":{"status":201}}"#; count]),
+        prop::collection::vec(item, 0..6)
+    ];
+    (pieces, items, end)
+        .prop_map(|(pieces, items, end)| format!(r#"{{{}"items":[{}{end}"#, pieces.concat(), items.join(",")))
+}
+
+#[test]
+fn an_answer_as_engines_write_it_is_read_at_once() {
+    for text in [r#"{"errors":false,"took":7,"items":["#, r#"{"took":7,"errors":false,"items":["#] {
+        let body = format!(r#"{text}{{"index":{{"status":201}}}},{{"delete":{{"status":404}}}}]}}"#);
+        let items = [201, 404].map(|status| Item { status, error: None }).to_vec();
+        assert_eq!(plain::read(body.as_bytes(), 2), Some(Answer { items, took: 7 }));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// An answer that is read at once says what the reader of JSON says.
+    #[test]
+    fn plain_answers_mean_what_json_means(text in nearly_plain()) {
+        if let Some(plain) = plain::read(text.as_bytes(), 3) {
+            prop_assert_eq!(plain, json(text.as_bytes()).unwrap());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_answered_is_read(statuses in prop::collection::vec(200u16..600, 0..50)) {
