@@ -83,10 +83,7 @@ impl Dataset {
         let value = value.ok_or("record without a value")?;
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let prepared = match self {
-            Self::Flows => {
-                let record = weir_schemas::decode_enriched(value).map_err(|e| words(&e))?;
-                return writer.put(record, periods, batch).map_err(|e| words(&e));
-            }
+            Self::Flows => return writer.put(value, periods, batch).map_err(|e| words(&e)),
             Self::Dns => {
                 let record: Dns = weir_schemas::decode(value).map_err(|e| words(&e))?;
                 prepare_dns(&record, periods).map_err(|e| words(&e))

@@ -92,7 +92,8 @@ impl Direct {
         documents: &[Prepared],
         batch: &[usize],
     ) -> Result<weir_elastic::bulk::Answer, weir_elastic::Error> {
-        let body = self.indices.bulk(batch.iter().map(|position| &documents[*position]), None).await?;
+        let records = batch.iter().map(|position| &documents[*position]);
+        let body = self.indices.bulk(records, |document| document.operation.clone(), None).await?;
         self.elastic.bulk(&body).await
     }
 }

@@ -76,7 +76,7 @@ impl Horizons {
 
     /// Whether what a record belongs to is gone. `written` is when it was written to its topic, ms since the epoch.
     #[must_use]
-    pub fn is_below(&self, record: &Prepared, written: Millis) -> bool {
+    pub fn is_below<O>(&self, record: &Prepared<O>, written: Millis) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let kind = record.index.kind();
         if kind.is_of_any_time() {

@@ -5,7 +5,6 @@ use crate::index::{Index, IndexKind};
 use crate::metrics::IndexerMetrics;
 use crate::template;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
@@ -146,16 +145,25 @@ impl Indices {
         self.elastic.put_mapping(name, &template::additions(&theirs, &self.template(kind)["mappings"])).await
     }
 
-    /// The body of a bulk of these records, after it has made sure of their indices. `whole` is that body, where there is one already.
+    /// The body of a bulk of these records, after it has made sure of their indices. `operation` hands out the operation of one of
+    /// them; `whole` is the body, where there is one already.
     ///
     /// # Errors
     /// When the engine refuses an index or does not answer.
-    pub async fn bulk<'a>(
+    pub async fn bulk<'a, O: 'a>(
         &self,
-        records: impl Iterator<Item = &'a Prepared> + Clone,
+        records: impl Iterator<Item = &'a Prepared<O>> + Clone,
+        operation: impl Fn(&'a Prepared<O>) -> Operation,
         whole: Option<&Body>,
     ) -> Result<Body, Error> {
-        let indices: BTreeSet<Index> = records.clone().map(|record| record.index).collect();
+        let mut indices = BTreeSet::new();
+        let mut last = None;
+        for record in records.clone() {
+            // Those that stand together are mostly of one.
+            if last.replace(record.index) != Some(record.index) {
+                indices.insert(record.index);
+            }
+        }
         let mut of_whole_ids = BTreeSet::new();
         for index in indices {
             if self.ensure(index).await? == Ids::Whole {
@@ -165,13 +173,13 @@ impl Indices {
         if let Some(whole) = whole.filter(|_| of_whole_ids.is_empty()) {
             return Ok(whole.clone());
         }
-        let operations: Vec<Cow<'_, Operation>> = records
+        let operations: Vec<Operation> = records
             .map(|record| match of_whole_ids.contains(&record.index) {
-                true => Cow::Owned(record.under_whole_id()),
-                false => Cow::Borrowed(&record.operation),
+                true => record.under_whole_id(&operation(record)),
+                false => operation(record),
             })
             .collect();
-        Ok(Body::of(operations.iter().map(AsRef::as_ref)))
+        Ok(Body::of(operations.iter()))
     }
 
     /// Whether all of these are known to exist, so that none of them would be made.

@@ -11,6 +11,8 @@ pub struct IndexerMetrics {
     pub records: Family<Label, Counter>,
     /// Ends of flow records, by whether an earlier record had the same.
     pub ends: Family<Label, Counter>,
+    /// Pairs of ends of flow records, by whether an earlier record had the same, and whether it was expected.
+    pub pairs: Family<Label, Counter>,
     /// Operations finished, by what became of them.
     pub operations: Family<Label, Counter>,
     /// Bulk requests sent.
@@ -56,6 +58,10 @@ impl IndexerMetrics {
             ends: metrics.counter_family(
                 "weir_indexer_ends",
                 "ends of flow records, by whether their text was known from an earlier record or is new",
+            ),
+            pairs: metrics.counter_family(
+                "weir_indexer_pairs",
+                "pairs of ends of flow records, by whether their text was known and expected, since it followed the one before it last time, too; only known; or is new",
             ),
             operations: metrics.counter_family(
                 "weir_indexer_operations",
@@ -106,11 +112,13 @@ impl IndexerMetrics {
         }
     }
 
-    /// Counts ends.
+    /// Counts ends and pairs of them.
     pub fn ends_met(&self, met: Met) {
-        for (text, count) in [("known", met.known), ("new", met.new)] {
-            if count > 0 {
-                self.ends.get_or_create(&[("text", text.to_owned())]).inc_by(count);
+        let pairs = [("expected", met.pairs_expected), ("known", met.pairs_known), ("new", met.pairs_new)];
+        let ends = [("known", met.known), ("new", met.new)];
+        for (family, counts) in [(&self.ends, ends.as_slice()), (&self.pairs, &pairs)] {
+            for (text, count) in counts.iter().filter(|(_, count)| *count > 0) {
+                family.get_or_create(&[("text", (*text).to_owned())]).inc_by(*count);
             }
         }
     }

@@ -5,9 +5,9 @@
 
 use crate::dataset::Dataset;
 use crate::dated::Dated;
-use crate::document::{Prepared, Writer};
+use crate::document::Writer;
 use crate::metrics::IndexerMetrics;
-use crate::sender::{Bulk, Entry, Sender};
+use crate::sender::{Bulk, Entry, Memory, Sender};
 use crate::settings::IndexerSettings;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use weir_elastic::bulk::{Batch, Place};
+use weir_elastic::bulk::Batch;
 use weir_service::{Health, rate_limited};
 use weir_stream::position::Tracker;
 use weir_stream::{
@@ -42,16 +42,21 @@ const REJOIN: Duration = Duration::from_secs(2);
 /// The most operations in one bulk, whatever their size.
 pub(crate) const BULK_OPERATIONS: usize = 20_000;
 
+/// Room that the body of a bulk has for the document that fills it, and how much it begins with at most, bytes: a body that
+/// grows while it is written is copied again and again.
+const ROOM: usize = 64 << 10;
+const MOST_ROOM: usize = (4 << 20) + ROOM;
+
 /// Memory of a record beside its bytes and its document's, roughly.
 const OVERHEAD: usize = 256;
 
 /// What one bulk's task hands back: the assignment it belongs to, its positions, and its bytes in memory.
-type Done = (u64, Vec<(TopicPartition, i64)>, usize);
+type Done = (u64, Vec<(TopicPartition, Vec<i64>)>, usize);
 
 /// A bulk that is being written, or waits to be sent.
 struct Waiting {
     batch: Batch,
-    entries: Vec<(Record, Result<Prepared<Place>, String>)>,
+    entries: Vec<Entry>,
     /// Memory that its records take, bytes.
     held: usize,
     since: Instant,
@@ -62,11 +67,16 @@ impl Waiting {
         self.batch.size() >= bytes || self.entries.len() >= BULK_OPERATIONS
     }
 
+    /// An empty one within the memory of one that was delivered, with room for so many bytes.
+    fn within(memory: Memory, room: usize) -> Self {
+        let Memory { mut body, entries } = memory;
+        body.clear();
+        body.reserve(room);
+        Self { batch: Batch::within(body), entries, held: 0, since: Instant::now() }
+    }
+
     fn finish(self) -> Bulk {
-        let body = self.batch.finish();
-        let operation = |prepared: Prepared<Place>| prepared.map(|place| body.operation(place));
-        let entry = |(record, prepared): (_, Result<_, _>)| Entry { record, prepared: prepared.map(operation) };
-        Bulk { entries: self.entries.into_iter().map(entry).collect(), body }
+        Bulk { entries: self.entries, body: self.batch.finish() }
     }
 }
 
@@ -242,24 +252,29 @@ impl Pipeline {
         let periods = self.dated.now();
         let full = self.full();
         let mut taken = 0;
-        for record in records {
-            let known = self.trackers.get_mut(&record.topic_partition()).is_some_and(|t| t.take(record.offset));
-            if !known {
-                continue;
+        let mut records = records.into_iter().peekable();
+        // Those of a partition stand together.
+        while let Some(partition) = records.peek().map(Record::topic_partition) {
+            let mut tracker = self.trackers.get_mut(&partition);
+            let same = |record: &Record| record.partition == partition.partition && record.topic == partition.topic;
+            while let Some(record) = records.next_if(same) {
+                if !tracker.as_mut().is_some_and(|tracker| tracker.take(record.offset)) {
+                    continue;
+                }
+                taken += 1;
+                if self.waiting.back().is_none_or(|waiting| waiting.is_full(full)) {
+                    self.waiting
+                        .push_back(Waiting::within(self.sender.memory(), full.saturating_add(ROOM).min(MOST_ROOM)));
+                }
+                let Some(waiting) = self.waiting.back_mut() else { continue };
+                let before = waiting.batch.size();
+                let value = record.value.as_deref();
+                let prepared = self.dataset.read(value, &periods, &mut self.writer, &mut waiting.batch);
+                let held = record.size() + waiting.batch.size() - before + OVERHEAD;
+                waiting.held += held;
+                self.held_bytes += held;
+                waiting.entries.push(Entry { record, prepared });
             }
-            taken += 1;
-            if self.waiting.back().is_none_or(|waiting| waiting.is_full(full)) {
-                let batch = Batch::within(self.sender.memory());
-                self.waiting.push_back(Waiting { batch, entries: Vec::new(), held: 0, since: Instant::now() });
-            }
-            let Some(waiting) = self.waiting.back_mut() else { continue };
-            let before = waiting.batch.size();
-            let value = record.value.as_deref();
-            let prepared = self.dataset.read(value, &periods, &mut self.writer, &mut waiting.batch);
-            let held = record.size() + waiting.batch.size() - before + OVERHEAD;
-            waiting.held += held;
-            self.held_bytes += held;
-            waiting.entries.push((record, prepared));
         }
         self.metrics.records.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).inc_by(taken);
         self.metrics.ends_met(self.writer.take_met());
@@ -306,9 +321,9 @@ impl Pipeline {
         };
         if epoch == self.epoch {
             self.held_bytes = self.held_bytes.saturating_sub(held);
-            for (partition, offset) in positions {
+            for (partition, offsets) in positions {
                 if let Some(tracker) = self.trackers.get_mut(&partition) {
-                    tracker.finish(offset);
+                    tracker.finish_all(&offsets);
                 }
             }
             self.show();

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_elastic::bulk::{Answer, Body, Cause, Item};
+use weir_elastic::bulk::{Answer, Body, Cause, Item, Place};
 use weir_elastic::{Elastic, Error, ErrorKind};
 use weir_flow::Millis;
 use weir_schemas::dead_letter::DeadLetter;
@@ -30,9 +30,11 @@ mod tests;
 pub(crate) const CONDITION: &str = "elasticsearch";
 /// The longest value that a dead letter keeps, bytes.
 const DEAD_LETTER_LIMIT: usize = 512 * 1024;
-/// Of how many bodies the memory is kept, and of which size at most, bytes.
+/// Of how many bulks the memory is kept, and of bodies of which size at most, bytes.
 const BODIES_KEPT: usize = 4;
 const MEMORY_KEPT: usize = 8 << 20;
+/// For how many records at most the list of a bulk is kept.
+const ENTRIES_KEPT: usize = 4_096;
 /// The cause of records that are no message of the topic, or can never be a document.
 const UNREADABLE: &str = "unreadable_record";
 
@@ -42,7 +44,7 @@ pub struct Entry {
     /// As it was read.
     pub record: Record,
     /// Ready to be sent, or why it can never be.
-    pub prepared: Result<Prepared, String>,
+    pub prepared: Result<Prepared<Place>, String>,
 }
 
 /// Records that are sent together.
@@ -50,8 +52,17 @@ pub struct Entry {
 pub struct Bulk {
     /// The records, in order.
     pub entries: Vec<Entry>,
-    /// The operations of all that can be sent, in the same order; they share its memory.
+    /// The operations of all that can be sent, in the same order.
     pub body: Body,
+}
+
+/// Of a bulk that was delivered, for the next one: new memory would have to be cleared by the kernel each time.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Of its body.
+    pub body: BytesMut,
+    /// An empty list of records.
+    pub entries: Vec<Entry>,
 }
 
 /// What keeps records out of the engine that it could take.
@@ -77,8 +88,8 @@ pub struct Sender {
     patience: Patience,
     refusals: Mutex<Refusals>,
     congestion: Mutex<Congestion>,
-    /// Of bodies that were sent, for the next ones: new memory would have to be cleared by the kernel each time.
-    memory: Mutex<Vec<BytesMut>>,
+    /// Of bulks that were delivered.
+    memory: Mutex<Vec<Memory>>,
     metrics: IndexerMetrics,
     health: Health,
 }
@@ -166,7 +177,7 @@ impl Sender {
         let entries = &bulk.entries;
         let unreadable: Vec<(&Entry, &String)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().err().map(|cause| (e, cause))).collect();
-        let sendable: Vec<(&Entry, &Prepared)> =
+        let sendable: Vec<(&Entry, &Prepared<Place>)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().ok().map(|prepared| (e, prepared))).collect();
         // Side by side, so that unreadable records that stand still hold no good ones.
         tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable, &bulk.body));
@@ -181,24 +192,35 @@ impl Sender {
     }
 
     /// Memory for the next bulk: that of an earlier one, if there is any.
-    pub fn memory(&self) -> BytesMut {
+    pub fn memory(&self) -> Memory {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Takes the memory of a bulk that was delivered, for the next one; hands back where its records were read.
-    pub fn recycle(&self, bulk: Bulk) -> Vec<(TopicPartition, i64)> {
-        let Bulk { entries, body } = bulk;
-        let positions = entries.into_iter().map(|e| (e.record.topic_partition(), e.record.offset)).collect();
-        if let Some(memory) = body.into_memory().filter(|memory| memory.capacity() <= MEMORY_KEPT) {
+    /// Takes the memory of a bulk that was delivered, for the next one; hands back where its records were read, those that stood
+    /// one behind the other together.
+    pub fn recycle(&self, bulk: Bulk) -> Vec<(TopicPartition, Vec<i64>)> {
+        let Bulk { mut entries, body } = bulk;
+        let together = |one: &Entry, other: &Entry| {
+            one.record.partition == other.record.partition && one.record.topic == other.record.topic
+        };
+        let positions = entries.chunk_by(together).filter_map(|run| {
+            let offsets = run.iter().map(|entry| entry.record.offset).collect();
+            run.first().map(|entry| (entry.record.topic_partition(), offsets))
+        });
+        let positions = positions.collect();
+        entries.clear();
+        if let Some(body) = body.into_memory().filter(|memory| memory.capacity() <= MEMORY_KEPT)
+            && entries.capacity() <= ENTRIES_KEPT
+        {
             let mut kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < BODIES_KEPT {
-                kept.push(memory);
+                kept.push(Memory { body, entries });
             }
         }
         positions
     }
 
-    async fn send(&self, entries: &[(&Entry, &Prepared)], whole: &Body) {
+    async fn send(&self, entries: &[(&Entry, &Prepared<Place>)], whole: &Body) {
         let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
@@ -279,7 +301,7 @@ impl Sender {
     }
 
     /// Gives up what retention has deleted the place of; hands back how many.
-    fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared)]) -> usize {
+    fn refuse_below_horizon(&self, delivery: &mut Delivery, entries: &[(&Entry, &Prepared<Place>)]) -> usize {
         let refused = delivery.give_up(|position| {
             let (entry, prepared) = entries[position];
             self.bounds.horizons.is_below(prepared, entry.record.timestamp)
@@ -297,10 +319,16 @@ impl Sender {
     }
 
     /// Makes the indices and sends one batch: at first the whole body, later what is left of it.
-    async fn attempt(&self, entries: &[(&Entry, &Prepared)], batch: &[usize], whole: &Body) -> Result<Answer, Error> {
+    async fn attempt(
+        &self,
+        entries: &[(&Entry, &Prepared<Place>)],
+        batch: &[usize],
+        whole: &Body,
+    ) -> Result<Answer, Error> {
         self.bounds.guard.pass()?;
-        let whole = Some(whole).filter(|_| batch.len() == entries.len());
-        let body = self.indices.bulk(batch.iter().map(|position| entries[*position].1), whole).await?;
+        let records = batch.iter().map(|position| entries[*position].1);
+        let at_once = Some(whole).filter(|_| batch.len() == entries.len());
+        let body = self.indices.bulk(records, |record| whole.operation(record.operation), at_once).await?;
         self.metrics.bulks.inc();
         self.metrics.bulk_bytes.inc_by(u64::try_from(body.size()).unwrap_or(u64::MAX));
         let begun = Instant::now();

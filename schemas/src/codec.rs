@@ -18,7 +18,7 @@ mod metadata;
 #[cfg(test)]
 mod tests;
 
-use direct::{Input, Output, Put, Take};
+use direct::{Input, Malformed, Output, Put, Take};
 
 /// The two bytes with which every single-object encoding begins.
 const MAGIC: [u8; 2] = [0xC3, 0x01];
@@ -116,8 +116,18 @@ fn write_direct<T: Message + Put>(message: &T) -> Result<Vec<u8>, EncodeError> {
 }
 
 fn read_direct<'de, T: Take<'de>>(name: &'static str, body: &'de [u8], limits: Limits) -> Result<T, DecodeError> {
+    read_by(name, body, limits, T::take)
+}
+
+/// A body that is read like this, whole.
+fn read_by<'de, T>(
+    name: &'static str,
+    body: &'de [u8],
+    limits: Limits,
+    take: impl FnOnce(&mut Input<'de>) -> Result<T, Malformed>,
+) -> Result<T, DecodeError> {
     let mut input = Input::new(body, limits.sequence);
-    let message = T::take(&mut input).map_err(|malformed| DecodeError::Body(name, malformed.to_string()))?;
+    let message = take(&mut input).map_err(|malformed| DecodeError::Body(name, malformed.to_string()))?;
     match u64::try_from(input.left()).unwrap_or(u64::MAX) {
         0 => Ok(message),
         left => Err(DecodeError::Trailing(name, left)),
@@ -256,18 +266,24 @@ pub fn decode_metadata(bytes: &[u8]) -> Result<ReadMetadata<'_>, DecodeError> {
     read_direct(Metadata::<String>::NAME, body, limits)
 }
 
-/// Decodes an enriched record whose ends stay in the message, within the default [`Limits`].
+/// Decodes an enriched record whose ends stay in the message, within the default [`Limits`]. Ends that are `expected` (initiator,
+/// responder; those of a record that was read before) are read over where they are there.
 ///
 /// # Errors
 /// As [`decode`]; but texts of the ends are looked at only when an end is read.
-pub fn decode_enriched(bytes: &[u8]) -> Result<enriched::ReadEnriched<'_>, DecodeError> {
+pub fn decode_enriched<'m>(
+    bytes: &'m [u8],
+    expected: [Option<enriched::EndBytes<'_>>; 2],
+) -> Result<enriched::ReadEnriched<'m>, DecodeError> {
     type Whole = enriched::Enriched<enriched::SharedSide>;
     let limits = Limits::default();
     let (fingerprint, body) = body_of(bytes, limits)?;
     if fingerprint == Whole::schema().rabin_fingerprint() {
-        return read_direct(Whole::NAME, body, limits);
+        let mut expected = expected.into_iter();
+        let mut end = |input: &mut Input<'m>| enriched::ReadSide::take(input, expected.next().flatten());
+        return read_by(Whole::NAME, body, limits, |input| enriched::Enriched::take_by(input, &mut end));
     }
-    Ok(decode::<Whole>(bytes)?.map_ends(enriched::EncodedSide::from))
+    Ok(decode::<Whole>(bytes)?.map_ends(|side| enriched::ReadSide::Other(side.into())))
 }
 
 /// The fingerprint of the writer's schema, and the body.

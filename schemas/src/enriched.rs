@@ -11,7 +11,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-pub use encoded::{EncodedSide, NoSide, ReadEnriched};
+pub use encoded::{EncodedSide, EndBytes, NoSide, ReadEnriched, ReadSide};
 pub use policy::{Explanation, Judgement, Pending, Verdict};
 pub use shared::{SharedSide, Sides};
 
@@ -435,27 +435,36 @@ pub enum Action {
 pub fn document_id(id: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let Some(bytes) = id_bytes(id) else { return id.to_owned() };
-    let mut text = String::with_capacity(16);
+    let mut text = [0; 16];
     // Three bytes are four characters.
-    for [first, second, third] in bytes.as_chunks().0.iter().take(4) {
+    for ([first, second, third], four) in bytes.as_chunks().0.iter().zip(text.as_chunks_mut::<4>().0) {
         let bits = usize::from(*first) << 16 | usize::from(*second) << 8 | usize::from(*third);
-        text.extend([18, 12, 6, 0].map(|shift| char::from(ALPHABET[bits >> shift & 0x3F])));
+        *four = [18, 12, 6, 0].map(|shift| ALPHABET[bits >> shift & 0x3F]);
     }
-    text
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The bytes of an id of 32 hexadecimal digits.
 fn id_bytes(id: &str) -> Option<[u8; 16]> {
     let digits: &[u8; 32] = id.as_bytes().try_into().ok()?;
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 16];
+    let digit = |digit: u8| DIGITS[usize::from(digit)];
+    let (mut bytes, mut all) = ([0; 16], 0);
     for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        let (high, low) = (digit(*high), digit(*low));
+        *byte = high << 4 | low;
+        all |= high | low;
     }
-    Some(bytes)
+    (all < 16).then_some(bytes)
 }
+
+/// What each hexadecimal digit means, and 255 for what is none: digits of ids are random, so that branches would guess wrong.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        digits[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};

@@ -64,9 +64,9 @@ pub(super) struct Time(pub(super) Millis);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut buffer = [0; calendar::LENGTH];
-        let time = calendar::iso(self.0, &mut buffer);
-        serializer.serialize_str(time.ok_or_else(|| serde::ser::Error::custom("a time that cannot be written"))?)
+        let time = calendar::iso(self.0);
+        let text = time.as_ref().and_then(|time| std::str::from_utf8(time).ok());
+        serializer.serialize_str(text.ok_or_else(|| serde::ser::Error::custom("a time that cannot be written"))?)
     }
 }
 

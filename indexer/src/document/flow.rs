@@ -1,20 +1,13 @@
 //! `weir-flows-*`, `weir-capture-*` and `weir-replay-*`: flows.
 
-use super::end::{End, Written};
 use super::object::Object;
-use super::{DocumentError, Orchestrator, check_id, check_times, family, policy, report, sum, tiebreak};
+use super::pair::Pair;
+use super::{DocumentError, check_id, check_times, policy, report, sum, tiebreak};
 use weir_flow::protocol;
-use weir_schemas::enriched::{Action, Arrival, Enriched, Report, direction};
+use weir_schemas::enriched::{Action, Arrival, Enriched, Report};
 
 #[cfg(test)]
 mod tests;
-
-/// An end of one record.
-#[derive(Clone, Copy)]
-pub(super) struct At<'a> {
-    pub(super) end: &'a End,
-    pub(super) port: Option<u16>,
-}
 
 /// Whether the record can be a document.
 pub(super) fn check<S>(record: &Enriched<S>) -> Result<(), DocumentError> {
@@ -31,32 +24,37 @@ pub(super) fn check<S>(record: &Enriched<S>) -> Result<(), DocumentError> {
     last_forward.into_iter().try_for_each(|time| check_times(&record.id, &[("last_forward", time)]))
 }
 
-/// Appends the document of a record with these ends: initiator, responder.
+/// Appends the document of a record with these ends and their ports.
 ///
 /// What all documents have alike stands here as text: naming and quoting it each time took more than what differs.
-pub(super) fn write<S>(line: &mut Vec<u8>, record: &Enriched<S>, ends: [At<'_>; 2]) -> Result<(), serde_json::Error> {
-    let (totals, [initiator, responder]) = (&record.totals, ends);
+pub(super) fn write<S>(
+    line: &mut Vec<u8>,
+    record: &Enriched<S>,
+    pair: &Pair,
+    ports: [Option<u16>; 2],
+) -> Result<(), serde_json::Error> {
+    let (totals, [initiator, responder]) = (&record.totals, &pair.ends);
     let sent = [(totals.forward_bytes, totals.forward_packets), (totals.reverse_bytes, totals.reverse_packets)];
     let mut document = Object::begin(line);
     document.time(r#""@timestamp":"#, record.window)?;
     document.raw(r#""ecs":"#, ECS_TEXT);
     put_event(document.object(r#""event":"#), record)?;
-    put_network(document.object(r#""network":"#), record, [initiator.end, responder.end])?;
-    put_related(&mut document, [&initiator.end.addresses, &responder.end.addresses]);
-    document.value(r#""orchestrator":"#, &Orchestrator::of(&record.cluster, record.cluster_known))?;
+    put_network(document.object(r#""network":"#), record, &pair.network)?;
+    document.more(&pair.related);
+    put_orchestrator(document.object(r#""orchestrator":"#), &record.cluster, record.cluster_known)?;
     document.raw(r#""observer":"#, OBSERVER_TEXT);
     document.optional(r#""rule":"#, policy::Rule::of(record).as_ref())?;
-    for (name, at, (bytes, packets)) in
-        [(r#""source":"#, initiator, sent[0]), (r#""destination":"#, responder, sent[1])]
+    for (name, end, port, (bytes, packets)) in
+        [(r#""source":"#, initiator, ports[0], sent[0]), (r#""destination":"#, responder, ports[1], sent[1])]
     {
         let mut object = document.object(name);
-        object.optional(r#""port":"#, at.port.as_ref())?;
+        object.optional(r#""port":"#, port.as_ref())?;
         object.number(r#""bytes":"#, bytes)?;
         object.number(r#""packets":"#, packets)?;
-        object.more(&at.end.party);
+        object.more(&end.party);
         object.end();
     }
-    put_weir(document.object(r#""weir":"#), record, ends)?;
+    put_weir(document.object(r#""weir":"#), record, pair)?;
     document.end();
     Ok(())
 }
@@ -65,6 +63,18 @@ pub(super) fn write<S>(line: &mut Vec<u8>, record: &Enriched<S>, ends: [At<'_>; 
 const ECS_TEXT: &[u8] = br#"{"version":"8.17.0"}"#;
 /// [`OBSERVER`](super::OBSERVER) as JSON.
 const OBSERVER_TEXT: &[u8] = br#"{"vendor":"Weir","product":"weir","type":"flow"}"#;
+
+/// Writes an [`Orchestrator`](super::Orchestrator).
+fn put_orchestrator(mut orchestrator: Object<'_>, cluster: &str, known: bool) -> Result<(), serde_json::Error> {
+    let mut named = orchestrator.object(r#""cluster":"#);
+    named.value(r#""name":"#, cluster)?;
+    named.end();
+    if known {
+        orchestrator.raw(r#""type":"#, br#""kubernetes""#);
+    }
+    orchestrator.end();
+    Ok(())
+}
 
 fn put_event<S>(mut event: Object<'_>, record: &Enriched<S>) -> Result<(), serde_json::Error> {
     let (action, types): (_, &[u8]) = match record.action {
@@ -86,7 +96,7 @@ fn put_event<S>(mut event: Object<'_>, record: &Enriched<S>) -> Result<(), serde
     Ok(())
 }
 
-fn put_network<S>(mut network: Object<'_>, record: &Enriched<S>, ends: [&End; 2]) -> Result<(), serde_json::Error> {
+fn put_network<S>(mut network: Object<'_>, record: &Enriched<S>, of_ends: &[u8]) -> Result<(), serde_json::Error> {
     let totals = &record.totals;
     network.number(r#""bytes":"#, sum(totals.forward_bytes, totals.reverse_bytes))?;
     network.number(r#""packets":"#, sum(totals.forward_packets, totals.reverse_packets))?;
@@ -98,9 +108,7 @@ fn put_network<S>(mut network: Object<'_>, record: &Enriched<S>, ends: [&End; 2]
             network.value(r#""iana_number":"#, &other.to_string())?;
         }
     }
-    let family = family(ends.into_iter().flat_map(|end| end.addresses.iter().map(|written| written.address)));
-    network.optional(r#""type":"#, family.as_ref())?;
-    network.value(r#""direction":"#, direction(ends[0].inside, ends[1].inside))?;
+    network.more(of_ends);
     network.optional(r#""community_id":"#, record.community_id.as_ref())?;
     network.end();
     Ok(())
@@ -109,7 +117,7 @@ fn put_network<S>(mut network: Object<'_>, record: &Enriched<S>, ends: [&End; 2]
 /// Which reports there are, as `weir.reporters`.
 const REPORTERS: [&[u8]; 3] = [br#"["initiator"]"#, br#"["responder"]"#, br#"["initiator","responder"]"#];
 
-fn put_weir<S>(mut weir: Object<'_>, record: &Enriched<S>, ends: [At<'_>; 2]) -> Result<(), serde_json::Error> {
+fn put_weir<S>(mut weir: Object<'_>, record: &Enriched<S>, pair: &Pair) -> Result<(), serde_json::Error> {
     let reports = [record.by_initiator.as_ref(), record.by_responder.as_ref()];
     weir.value(r#""level":"#, &record.level)?;
     weir.value(r#""window_length":"#, &record.window_length)?;
@@ -145,15 +153,15 @@ fn put_weir<S>(mut weir: Object<'_>, record: &Enriched<S>, ends: [At<'_>; 2]) ->
         weir.raw(r#""reporters":"#, reporters);
     }
     weir.list(r#""drop_reasons":"#, &drop_reasons(reports))?;
-    report::put_flags(&mut weir, reports)?;
+    report::put_flags(&mut weir, reports);
     for (name, report) in [(r#""initiator":"#, reports[0]), (r#""responder":"#, reports[1])] {
         if let Some(report) = report {
             report::put(weir.object(name), report, &record.totals)?;
         }
     }
     weir.optional(r#""policy":"#, policy::Policy::of(record).as_ref())?;
-    for (name, at) in [(r#""source":"#, ends[0]), (r#""destination":"#, ends[1])] {
-        weir.raw(name, &at.end.identity);
+    for (name, end) in [r#""source":"#, r#""destination":"#].into_iter().zip(&pair.ends) {
+        weir.raw(name, &end.identity);
     }
     weir.end();
     Ok(())
@@ -166,32 +174,4 @@ fn drop_reasons(reports: [Option<&Report>; 2]) -> Vec<&str> {
     reasons.sort_unstable();
     reasons.dedup();
     reasons
-}
-
-/// Writes ECS `related.ip`, all addresses of both ends, each once and in order; nothing where there are none.
-fn put_related(document: &mut Object<'_>, [mut left, mut right]: [&[Written]; 2]) {
-    let mut before: &[u8] = br#"{"ip":["#;
-    loop {
-        let next = match (left.first(), right.first()) {
-            (Some(one), Some(other)) if other.address < one.address => other,
-            (Some(one), _) => one,
-            (None, Some(other)) => other,
-            (None, None) => break,
-        };
-        for side in [&mut left, &mut right] {
-            if let Some((_, rest)) = side.split_first().filter(|(first, _)| first.address == next.address) {
-                *side = rest;
-            }
-        }
-        if before == b"," {
-            document.more(before);
-        } else {
-            document.raw(r#""related":"#, before);
-            before = b",";
-        }
-        document.more(&next.text);
-    }
-    if before == b"," {
-        document.more(b"]}");
-    }
 }

@@ -93,22 +93,16 @@ impl<'l> Object<'l> {
     }
 
     pub(super) fn time(&mut self, name: &str, time: Millis) -> Written {
-        let mut buffer = [0; calendar::LENGTH];
-        match calendar::iso(time, &mut buffer) {
+        match calendar::iso(time) {
             Some(text) => {
-                self.quoted(name, text);
+                let mut quoted = [b'"'; calendar::LENGTH + 2];
+                let [_, inside @ .., _] = &mut quoted;
+                *inside = text;
+                self.raw(name, &quoted);
                 Ok(())
             }
             // Which says why.
             None => self.value(name, &Time(time)),
         }
-    }
-
-    /// A text of which no character means anything to JSON.
-    fn quoted(&mut self, name: &str, text: &str) {
-        self.name(name);
-        self.line.push(b'"');
-        self.line.extend_from_slice(text.as_bytes());
-        self.line.push(b'"');
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Rule<'a> {
 
 impl<'a> Rule<'a> {
     pub(super) fn of<S>(record: &'a Enriched<S>) -> Option<Self> {
+        if record.judgements.is_empty() {
+            return None;
+        }
         let name = record.rules();
         (!name.is_empty()).then(|| Self { name, ruleset: record.tiers() })
     }

@@ -2,18 +2,19 @@
 
 use super::is_zero;
 use super::object::Object;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use std::sync::LazyLock;
 use weir_flow::protocol::{ACK, FIN, RST, SYN};
 use weir_schemas::enriched::{Counters, Report};
 use weir_schemas::raw::{DropClass, RoundTrip};
 
 /// TCP flags with their names (RFC 9293, RFC 3168).
-const FLAGS: [(u16, &str); 8] = [
-    (FIN, "FIN"),
-    (SYN, "SYN"),
-    (RST, "RST"),
+const FLAGS: [(u8, &str); 8] = [
+    (FIN.to_le_bytes()[0], "FIN"),
+    (SYN.to_le_bytes()[0], "SYN"),
+    (RST.to_le_bytes()[0], "RST"),
     (0x08, "PSH"),
-    (ACK, "ACK"),
+    (ACK.to_le_bytes()[0], "ACK"),
     (0x20, "URG"),
     (0x40, "ECE"),
     (0x80, "CWR"),
@@ -109,33 +110,28 @@ impl Amounts {
 }
 
 /// Writes the TCP flags that either reporter saw, by direction; nothing where there were none.
-pub(super) fn put_flags(weir: &mut Object<'_>, reports: [Option<&Report>; 2]) -> Result<(), serde_json::Error> {
+pub(super) fn put_flags(weir: &mut Object<'_>, reports: [Option<&Report>; 2]) {
     let reports = reports.into_iter().flatten();
     let (forward, reverse) =
         reports.fold((0, 0), |(f, r), report| (f | report.forward_tcp_flags, r | report.reverse_tcp_flags));
-    let some = |bits: u16| Some(Flags(bits)).filter(|flags| flags.names().next().is_some());
-    if some(forward | reverse).is_none() {
-        return Ok(());
+    // Bits that have no name are not written.
+    let [forward, reverse] = [forward, reverse].map(|bits: u16| bits.to_le_bytes()[0]);
+    if forward | reverse == 0 {
+        return;
     }
     let mut object = weir.object(r#""tcp_flags":"#);
-    object.optional(r#""forward":"#, some(forward).as_ref())?;
-    object.optional(r#""reverse":"#, some(reverse).as_ref())?;
+    for (name, bits) in [(r#""forward":"#, forward), (r#""reverse":"#, reverse)] {
+        if bits != 0 {
+            object.raw(name, &NAMES[usize::from(bits)]);
+        }
+    }
     object.end();
-    Ok(())
 }
 
-/// TCP flags as a list of their names.
-struct Flags(u16);
+/// Lists of the names of TCP flags, by their bits.
+static NAMES: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| (0..=u8::MAX).map(names).collect());
 
-impl Flags {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        let bits = self.0;
-        FLAGS.iter().filter(move |(bit, _)| bits & bit != 0).map(|(_, name)| *name)
-    }
-}
-
-impl Serialize for Flags {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.names())
-    }
+fn names(bits: u8) -> Box<[u8]> {
+    let names = FLAGS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| format!("\"{name}\""));
+    format!("[{}]", names.collect::<Vec<_>>().join(",")).into_bytes().into()
 }

@@ -111,7 +111,7 @@ fn the_operation_goes_to_the_write_alias_with_the_correction_as_version() {
     let action: Value = serde_json::from_str(action).unwrap();
     let expected = json!({"index": {"_index": "weir-flows-l2-2026.11.22-WRITE", "_id": "ASNFZ4mrze8BI0Vn", "version": 3, "version_type": "external_gte"}});
     assert_eq!(action, expected);
-    let whole = String::from_utf8(prepared.under_whole_id().as_bytes().to_vec()).unwrap();
+    let whole = String::from_utf8(prepared.under_whole_id(&prepared.operation).as_bytes().to_vec()).unwrap();
     assert_eq!(whole, text.replace("ASNFZ4mrze8BI0Vn", &maximal().id));
     assert_eq!(serde_json::from_str::<Value>(document).unwrap(), self::document(&maximal()));
 }

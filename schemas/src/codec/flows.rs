@@ -188,11 +188,44 @@ impl<'de> Take<'de> for SharedSide {
     }
 }
 
-record!(
-    Enriched<S>: id, correction, kind, origin, cluster, cluster_known, level, window, window_length, generation, semantics,
-    initiator, responder, protocol, orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator,
-    by_responder, arrival, arrival_reason, action, community_id, judgements, judgements_more, explanation, coarsened, samples
+/// An enriched record's fields: those before its ends and those behind them.
+macro_rules! enriched {
+    ($($head:ident),+; initiator, responder; $($tail:ident),+) => {
+        impl<S: Put + Element> Put for Enriched<S> {
+            fn put(&self, output: &mut Output) {
+                $(self.$head.put(output);)+
+                self.initiator.put(output);
+                self.responder.put(output);
+                $(self.$tail.put(output);)+
+            }
+        }
+
+        impl<S> Enriched<S> {
+            /// A record whose ends are read like this, the initiator first.
+            pub(crate) fn take_by<'de>(
+                input: &mut Input<'de>,
+                mut end: impl FnMut(&mut Input<'de>) -> Result<S, Malformed>,
+            ) -> Result<Self, Malformed> {
+                $(let $head = Take::take(input)?;)+
+                let (initiator, responder) = (end(input)?, end(input)?);
+                $(let $tail = Take::take(input)?;)+
+                Ok(Self { $($head,)+ initiator, responder, $($tail),+ })
+            }
+        }
+    };
+}
+
+enriched!(
+    id, correction, kind, origin, cluster, cluster_known, level, window, window_length, generation, semantics; initiator, responder; protocol, orientation_guessed, untranslated, first_seen, last_seen, totals, by_initiator, by_responder,
+    arrival, arrival_reason, action, community_id, judgements, judgements_more, explanation, coarsened, samples
 );
+
+impl<'de, S: Take<'de> + Element> Take<'de> for Enriched<S> {
+    fn take(input: &mut Input<'de>) -> Result<Self, Malformed> {
+        Self::take_by(input, S::take)
+    }
+}
+
 /// A partial record's fields: those before its ends, between them and what policies say, and behind that.
 macro_rules! partial {
     ($($head:ident),+; initiator, responder; $($middle:ident),+; judgements; $($tail:ident),+) => {

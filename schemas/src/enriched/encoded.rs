@@ -11,7 +11,45 @@ use thiserror::Error;
 mod tests;
 
 /// A record whose ends have not been read.
-pub type ReadEnriched<'m> = Enriched<EncodedSide<'m>>;
+pub type ReadEnriched<'m> = Enriched<ReadSide<'m>>;
+
+/// The fields of an end before its port and those behind it, as [`EncodedSide::bytes`] tells them.
+pub type EndBytes<'b> = (&'b [u8], &'b [u8]);
+
+/// An end of a record that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadSide<'m> {
+    /// The one that was expected, with this port.
+    Expected(Option<u16>),
+    /// Another, or none was expected.
+    Other(EncodedSide<'m>),
+}
+
+impl<'m> ReadSide<'m> {
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Expected(port) => *port,
+            Self::Other(side) => side.port,
+        }
+    }
+
+    /// Where the bytes of an end are the next ones, the end is that one: none begins as another does that is whole.
+    pub(crate) fn take(input: &mut Input<'m>, expected: Option<EndBytes<'_>>) -> Result<Self, Malformed> {
+        if let Some((before, behind)) = expected {
+            let mut ahead = input.clone();
+            if ahead.pass(before)
+                && let Ok(port) = Take::take(&mut ahead)
+                && ahead.pass(behind)
+            {
+                *input = ahead;
+                return Ok(Self::Expected(port));
+            }
+        }
+        EncodedSide::take(input).map(Self::Other)
+    }
+}
 
 /// An end as it stands in a message, of which nothing but the port has been read: ends repeat from record to record, and whoever
 /// has met one knows it again by its bytes.
