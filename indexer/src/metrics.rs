@@ -61,7 +61,7 @@ impl IndexerMetrics {
             ),
             pairs: metrics.counter_family(
                 "weir_indexer_pairs",
-                "pairs of ends of flow records, by whether their text was known and expected, since it followed the one before it last time, too; only known; or is new",
+                "pairs of ends of flow records, by whether they were expected behind the one before, only known from an earlier record, or are new",
             ),
             operations: metrics.counter_family(
                 "weir_indexer_operations",
