@@ -385,6 +385,12 @@ async fn an_outage_of_the_api_is_waited_for_and_made_up() {
     script(&["start"]);
     let back = now();
     table_at(&log, back).await;
+    let outdated = service.metrics.samples().into_iter();
+    let outdated: f64 = outdated
+        .filter(|sample| sample.name == "weir_metadata_watches_outdated_total")
+        .map(|sample| sample.value)
+        .sum();
+    assert!(outdated >= 1.0, "the API server had forgotten the versions of the service's own watches");
     assert_eq!(service.metrics.value("weir_metadata_rebuilds_total", &[]), Some(0.0));
     service.stop().await;
 }
