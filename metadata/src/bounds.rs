@@ -37,3 +37,14 @@ pub fn clip(bound: Bound, heartbeat: Millis) -> Bound {
     let first = heartbeat.saturating_add(1);
     between(first, bound.latest, BoundSource::Clipped)
 }
+
+/// As [`clip`], of what its node would have told by now had it happened up to `untold`, which is at or after the heartbeat:
+/// it happened later, so that the bound is narrower and still true. One that ends before then was told too late and is
+/// clipped.
+#[must_use]
+pub fn after(bound: Bound, heartbeat: Millis, untold: Millis) -> Bound {
+    if heartbeat == NEVER || untold < heartbeat || bound.latest <= untold {
+        return clip(bound, heartbeat);
+    }
+    Bound { earliest: bound.earliest.max(untold.saturating_add(1)), ..bound }
+}

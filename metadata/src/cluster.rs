@@ -202,6 +202,7 @@ impl Cluster {
         }
         let early = std::mem::take(&mut self.early);
         let now = early.iter().map(|event| event.arrival).max().unwrap_or_default();
+        history.believe_nodes(self.node_delay, NODES_TELL_WITHIN);
         let mut revisions: Vec<Revision> = Vec::new();
         for agent in self.agents.clone() {
             revisions.extend(history.observe(agent, now));
@@ -283,10 +284,17 @@ impl Cluster {
     }
 
     fn observe_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
-        let mut seen = observe::pod(pod, self.owners.top(&pod.metadata), arrival);
+        let owner = self.owners.top(&pod.metadata);
+        let mut revisions = Vec::new();
+        if let Some((mut former, ended)) = observe::former_pod(pod, &owner, arrival) {
+            // What is left out of it is left out again below, and counts once.
+            let _ = self.keep.apply(&mut former, &pod.metadata);
+            revisions.extend(history.observe_former(former, ended, arrival));
+        }
+        let mut seen = observe::pod(pod, owner, arrival);
         self.left_out += self.keep.apply(&mut seen, &pod.metadata);
         let uid = seen.uid.clone();
-        let mut revisions = history.observe(seen, arrival);
+        revisions.extend(history.observe(seen, arrival));
         if let Some(asked) = observe::deleted(&pod.metadata, arrival) {
             // Without time to end, nobody waits for its containers.
             if pod.metadata.deletion_grace_period_seconds.is_some_and(|grace| grace > 0) {

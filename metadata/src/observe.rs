@@ -5,7 +5,8 @@
 //! | event | not before | not after |
 //! |---|---|---|
 //! | an object exists | `creationTimestamp` | the same second |
-//! | a pod holds its addresses | condition `PodScheduled`, else creation | condition `PodReadyToStartContainers`, else the first container's start, else arrival |
+//! | a pod holds its addresses | condition `PodScheduled`, else creation | condition `PodReadyToStartContainers` or the first container's start, if none was restarted; without that condition the first container's start, else arrival |
+//! | a pod is bound to its node | condition `PodScheduled` | the same second |
 //! | a pod gives its addresses back by ending | the last container's end; the last heartbeat if one was restarted, maybe in another sandbox | arrival |
 //! | a pod gives its addresses back by losing its sandbox (`PodReadyToStartContainers` is false) | its containers' end, else the last heartbeat | arrival |
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
@@ -40,7 +41,9 @@ pub use network::{
     NETWORK_SET_LABEL, OtherPolicy, STAGED_ANNOTATION, endpoint_slice, network_policy, network_set, network_set_errors,
     other_policy,
 };
-pub use pod::{ADDRESS_ANNOTATION, Owner, agent, agent_end, containers_ended, controller, pod, pod_end, pod_uid};
+pub use pod::{
+    ADDRESS_ANNOTATION, Owner, agent, agent_end, containers_ended, controller, former_pod, pod, pod_end, pod_uid,
+};
 
 /// Milliseconds of a Kubernetes time.
 #[must_use]

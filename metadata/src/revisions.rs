@@ -5,14 +5,22 @@
 //! and opens the next, both at one bound; anything else writes nothing. What is learnt after a heartbeat is clipped to
 //! after it. After a restart the topic itself is the memory: [`History::restore`] takes what it holds.
 
-use crate::bounds::{between, clip};
+use crate::bounds::{after, between};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_flow::Millis;
 use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::metadata::{Bound, BoundSource, Heartbeat, Metadata, Object, Proof, Revision, revision_key};
 
+mod changes;
+mod holds;
+
 #[cfg(test)]
 mod tests;
+
+use changes::{
+    addresses, arrived, change, is_open, keep_workload, kept_earliest, not_before, same_content, sooner, take_status,
+};
+use holds::{Holds, Next};
 
 /// How long after its announcement another source may hold at the earliest where "for ever" was promised, ms: until whoever
 /// follows the topic has read that the promise ends. Flows of a time are joined only after that time, by the broker's clock.
@@ -140,10 +148,14 @@ struct Line {
     last: u64,
     open: Option<Revision>,
     closed: Vec<(u64, Millis)>,
+    /// Whether a closed one had addresses.
+    held: bool,
 }
 
 impl Line {
-    fn close(&mut self, revision: u64, ended: Millis) {
+    fn close(&mut self, closed: &Revision, ended: Millis) {
+        self.held |= !addresses(&closed.object).is_empty();
+        let revision = closed.revision;
         match self.closed.binary_search_by_key(&revision, |(known, _)| *known) {
             Ok(place) => {
                 if let Some(closed) = self.closed.get_mut(place) {
@@ -155,16 +167,44 @@ impl Line {
     }
 }
 
+/// How late nodes tell what happens on them at most, and by how much heartbeats stay behind what is known, ms.
+#[derive(Clone, Copy, Debug)]
+struct Belief {
+    behind: Millis,
+    within: Millis,
+}
+
+impl Belief {
+    /// What is known when a heartbeat for a time is written.
+    fn known(self, complete_to: Millis) -> Known {
+        let everything = complete_to.saturating_add(self.behind);
+        Known { everything, of_nodes: everything.saturating_sub(self.within) }
+    }
+}
+
+/// Up to when everything is known that the API server held, and everything that happened on nodes.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    everything: Millis,
+    of_nodes: Millis,
+}
+
 /// All objects of one cluster.
 #[derive(Debug)]
 pub struct History {
     cluster: String,
     heartbeat: Millis,
+    /// How far nodes are believed, if they are.
+    belief: Option<Belief>,
+    /// What was known when the last heartbeat was written, if nodes were believed.
+    known: Option<Known>,
     /// Whether the last source had names; nothing before the first heartbeat.
     named: Option<bool>,
     /// The same after which times, if the source ever changed.
     sources: BTreeMap<Millis, bool>,
     lines: BTreeMap<(Kind, String), Line>,
+    /// Who holds which addresses, where nodes are believed.
+    holds: Holds,
 }
 
 impl History {
@@ -174,9 +214,12 @@ impl History {
         Self {
             cluster: cluster.to_owned(),
             heartbeat: NEVER,
+            belief: None,
+            known: None,
             named: None,
             sources: BTreeMap::new(),
             lines: BTreeMap::new(),
+            holds: Holds::default(),
         }
     }
 
@@ -203,7 +246,7 @@ impl History {
                 let place = (Kind::of(&revision.object), revision.uid.clone());
                 let line = self.lines.entry(place).or_default();
                 if let Some(to) = revision.valid_to.filter(|_| !is_open(revision)) {
-                    line.close(revision.revision, to.latest);
+                    line.close(revision, to.latest);
                 }
                 if revision.revision >= line.last {
                     line.last = revision.revision;
@@ -248,7 +291,43 @@ impl History {
     pub fn promise(&mut self, complete_to: Millis) {
         if complete_to > self.heartbeat || self.heartbeat == FOR_EVER {
             self.heartbeat = complete_to;
+            self.known = self.belief.map(|belief| belief.known(complete_to));
+            self.holds.promise(complete_to);
         }
+    }
+
+    /// What is to be written before a heartbeat for a time: revisions of pods whose bounds are narrower because another
+    /// certainly holds their address by then. Nothing where nodes are not believed.
+    #[must_use]
+    pub fn settle(&mut self, complete_to: Millis) -> Vec<Revision> {
+        let Some(belief) = self.belief.filter(|_| self.heartbeat != NEVER) else { return Vec::new() };
+        let told = belief.known(complete_to).of_nodes.saturating_add(1);
+        let mut written = Vec::new();
+        for narrowed in self.holds.narrowed(Next { heartbeat: self.heartbeat, told }) {
+            let line = self.lines.get_mut(&(Kind::Pod, narrowed.uid.clone()));
+            let open = line.and_then(|line| line.open.as_mut()).filter(|open| open.revision == narrowed.revision);
+            let Some(revision) = open.or_else(|| self.holds.closed(&narrowed.uid, narrowed.revision)) else { continue };
+            (revision.valid_from, revision.valid_to) = (narrowed.from, narrowed.to);
+            written.push(revision.clone());
+        }
+        written.iter().for_each(|revision| self.holds.note(revision, false));
+        written
+    }
+
+    /// Takes that nodes are believed to tell what happens on them `within` so many ms, and that heartbeats stay `behind` what
+    /// is known by as many or more. It counts from the next heartbeat on.
+    pub fn believe_nodes(&mut self, behind: Millis, within: Millis) {
+        self.belief = (behind >= within).then_some(Belief { behind, within });
+        let open = self.lines.values().filter_map(|line| line.open.as_ref()).filter(|_| self.belief.is_some());
+        open.for_each(|open| self.holds.note(open, false));
+    }
+
+    /// What may enter of a bound of an object that is told at `arrival`, after the last heartbeat. What was told before
+    /// that and waited is no later for it.
+    fn enter(&self, kind: Kind, arrival: Millis) -> impl Fn(Bound) -> Bound + use<> {
+        let known = self.known.filter(|known| kind == Kind::Pod && arrival > known.everything);
+        let (heartbeat, untold) = (self.heartbeat, known.map_or(NEVER, |known| known.of_nodes));
+        move |bound| after(bound, heartbeat, untold)
     }
 
     /// Takes what the source was after a time, as the topic holds it under
@@ -301,7 +380,7 @@ impl History {
     #[must_use]
     pub fn observe(&mut self, observed: Observed, arrival: Millis) -> Vec<Revision> {
         let place = (Kind::of(&observed.object), observed.uid.clone());
-        let heartbeat = self.heartbeat;
+        let (heartbeat, enter) = (self.heartbeat, self.enter(place.0, arrival));
         let line = self.lines.entry(place).or_default();
         let mut next = Revision {
             labels_dropped: observed.about.labels_dropped,
@@ -319,47 +398,85 @@ impl History {
             object: observed.object,
         };
         let mut written = Vec::with_capacity(2);
+        let held = line.open.as_ref().map_or(&[][..], |open| addresses(&open.object));
+        let first = !addresses(&next.object).iter().any(|address| held.contains(address));
         if let Some(open) = &mut line.open {
             if !observed.owner_known {
                 keep_workload(open, &mut next);
             }
             if same_content(open, &next) {
                 take_status(open, next);
+                if let Some(begun) =
+                    observed.changed.filter(|_| !line.held).and_then(|held| sooner(open, held, heartbeat))
+                {
+                    open.valid_from = begun;
+                    written.push(open.clone());
+                }
+                self.note(&written, false);
                 return written;
             }
-            let bound = clip(change(open, &next, observed.changed, heartbeat, arrival), heartbeat);
+            let bound = enter(change(open, &next, observed.changed, heartbeat, arrival));
             let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();
             closed.valid_to = Some(kept_earliest(end, open.valid_to, heartbeat));
             next.valid_from = end;
             // An end that was foreseen is still to come.
             next.valid_to = open.valid_to.map(|foreseen| between(end.earliest, FOR_EVER, foreseen.source));
-            line.close(closed.revision, end.latest);
+            line.close(&closed, end.latest);
             written.push(closed);
         } else {
             // An object that comes back under its UID (a manifest) holds from its return, not from its beginning.
             let known = |bound: &Bound| bound.source != BoundSource::Always || heartbeat == NEVER;
             let since = observed.since.filter(known).filter(|_| line.last == 0);
             let bound = since.unwrap_or_else(|| arrived(heartbeat, arrival));
-            next.valid_from = clip(bound, heartbeat);
+            next.valid_from = enter(bound);
         }
         line.last = next.revision;
         line.open = Some(next.clone());
         written.push(next);
+        self.note(&written, first);
         written
+    }
+
+    /// Keeps in mind who holds which addresses, if nodes are believed.
+    fn note(&mut self, written: &[Revision], first: bool) {
+        if self.belief.is_some() {
+            written.iter().for_each(|revision| self.holds.note(revision, first));
+        }
+    }
+
+    /// Takes a pod as it was while it held its addresses, which is told with its end: the revisions to write. Where it was
+    /// known to hold them, that is since when; where it held others, or a heartbeat has passed when its containers `ended`, none.
+    #[must_use]
+    pub fn observe_former(&mut self, observed: Observed, ended: Millis, arrival: Millis) -> Vec<Revision> {
+        let line = self.lines.get(&(Kind::of(&observed.object), observed.uid.clone()));
+        let open = line.and_then(|line| line.open.as_ref());
+        let has_held = line.is_some_and(|line| line.held || (line.last > 0 && open.is_none()));
+        let holds_others = open.is_some_and(|open| {
+            let held = addresses(&open.object);
+            !held.is_empty() && held != addresses(&observed.object)
+        });
+        if has_held || holds_others || self.heartbeat == NEVER || ended <= self.heartbeat {
+            return Vec::new();
+        }
+        self.observe(observed, arrival)
     }
 
     /// Takes that an object is gone, as learnt at `arrival`; `ended` is what its own times tell.
     #[must_use]
     pub fn vanish(&mut self, kind: Kind, uid: &str, ended: Option<Bound>, arrival: Millis) -> Option<Revision> {
-        let heartbeat = self.heartbeat;
+        let (heartbeat, enter) = (self.heartbeat, self.enter(kind, arrival));
         let line = self.lines.get_mut(&(kind, uid.to_owned()))?;
         let mut closed = line.open.take()?;
         let known = heartbeat.max(closed.valid_from.earliest);
-        let bound = clip(ended.unwrap_or_else(|| arrived(known, arrival)), heartbeat);
+        let mut bound = enter(ended.unwrap_or_else(|| arrived(known, arrival)));
+        if let Some(foreseen) = closed.valid_to.filter(|_| self.belief.is_some()) {
+            bound.earliest = bound.earliest.max(foreseen.earliest).min(bound.latest);
+        }
         let end = not_before(bound, closed.valid_from);
         closed.valid_to = Some(kept_earliest(end, closed.valid_to, heartbeat));
-        line.close(closed.revision, end.latest);
+        line.close(&closed, end.latest);
+        self.note(std::slice::from_ref(&closed), false);
         Some(closed)
     }
 
@@ -367,14 +484,16 @@ impl History {
     /// is written once with an end that is open above, so that from then on it is possible but not certain.
     #[must_use]
     pub fn foresee_end(&mut self, kind: Kind, uid: &str, asked: Bound) -> Option<Revision> {
-        let heartbeat = self.heartbeat;
+        let enter = self.enter(kind, asked.latest);
         let open = self.lines.get_mut(&(kind, uid.to_owned()))?.open.as_mut()?;
         if open.valid_to.is_some() {
             return None;
         }
-        let end = not_before(clip(asked, heartbeat), open.valid_from);
+        let end = not_before(enter(asked), open.valid_from);
         open.valid_to = Some(Bound { latest: FOR_EVER, ..end });
-        Some(open.clone())
+        let open = open.clone();
+        self.note(std::slice::from_ref(&open), false);
+        Some(open)
     }
 
     /// Takes that only these objects of a kind exist, as after a new list: the others are gone since some time after the
@@ -404,89 +523,5 @@ impl History {
     /// UIDs of a kind that are valid now, with the open revision.
     pub fn open_of(&self, kind: Kind) -> impl Iterator<Item = &Revision> {
         self.lines.iter().filter(move |((of, _), _)| *of == kind).filter_map(|(_, line)| line.open.as_ref())
-    }
-}
-
-/// Between the last heartbeat, which promised the former state, and the arrival.
-fn arrived(heartbeat: Millis, arrival: Millis) -> Bound {
-    let earliest = if heartbeat == NEVER { arrival } else { heartbeat.saturating_add(1) };
-    between(earliest, arrival, BoundSource::Arrival)
-}
-
-/// When the content changed: other addresses are dated by the pod's own status, a policy or network set by what the API server noted,
-/// anything else by the watch.
-fn change(open: &Revision, next: &Revision, changed: Option<Bound>, heartbeat: Millis, arrival: Millis) -> Bound {
-    match changed {
-        Some(bound) if matches!(next.object, Object::Policy(_) | Object::NetworkSet(_)) => bound,
-        Some(bound) if addresses(&open.object) != addresses(&next.object) => bound,
-        _ => arrived(heartbeat.max(open.valid_from.earliest), arrival),
-    }
-}
-
-/// A revision cannot end before it can have begun.
-fn not_before(end: Bound, begin: Bound) -> Bound {
-    if end.earliest >= begin.earliest && end.latest >= begin.latest {
-        return end;
-    }
-    between(end.earliest.max(begin.earliest), end.latest.max(begin.latest), end.source)
-}
-
-/// Whether a revision still holds, be its end foreseen or not.
-fn is_open(revision: &Revision) -> bool {
-    revision.valid_to.is_none_or(|to| to.latest == FOR_EVER)
-}
-
-/// What was said to be the earliest end stays so where a heartbeat has passed it: the answers since then rest on it.
-fn kept_earliest(end: Bound, foreseen: Option<Bound>, heartbeat: Millis) -> Bound {
-    let promised = foreseen.filter(|foreseen| foreseen.earliest <= heartbeat);
-    promised.map_or(end, |foreseen| Bound { earliest: foreseen.earliest.min(end.earliest), ..end })
-}
-
-fn addresses(object: &Object) -> &[weir_flow::Address] {
-    match object {
-        Object::Pod(pod) => &pod.addresses,
-        Object::Node(node) => &node.addresses,
-        Object::Service(service) => &service.addresses,
-        Object::EndpointSlice(slice) => &slice.addresses,
-        Object::Namespace(_) | Object::Agent(_) | Object::Policy(_) | Object::NetworkSet(_) => &[],
-    }
-}
-
-fn same_content(a: &Revision, b: &Revision) -> bool {
-    a.namespace == b.namespace
-        && a.name == b.name
-        && a.labels == b.labels
-        && a.annotations == b.annotations
-        && match (&a.object, &b.object) {
-            (Object::Pod(a), Object::Pod(b)) => {
-                a.addresses == b.addresses
-                    && a.host_network == b.host_network
-                    && a.node == b.node
-                    && a.service_account == b.service_account
-                    && a.workload_kind == b.workload_kind
-                    && a.workload == b.workload
-            }
-            (Object::Namespace(_), Object::Namespace(_)) => true,
-            (a, b) => a == b,
-        }
-}
-
-/// Status rides along with the next writing of the revision.
-fn take_status(open: &mut Revision, seen: Revision) {
-    match (&mut open.object, seen.object) {
-        (Object::Pod(open), Object::Pod(seen)) => {
-            open.phase = seen.phase;
-            open.containers = seen.containers;
-        }
-        (Object::Namespace(open), Object::Namespace(seen)) => open.phase = seen.phase,
-        _ => {}
-    }
-}
-
-fn keep_workload(open: &Revision, next: &mut Revision) {
-    if let (Object::Pod(open), Object::Pod(next)) = (&open.object, &mut next.object) {
-        next.owners.clone_from(&open.owners);
-        next.workload_kind.clone_from(&open.workload_kind);
-        next.workload.clone_from(&open.workload);
     }
 }

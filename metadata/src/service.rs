@@ -418,6 +418,7 @@ impl Session<'_> {
                 self.check_age(history.heartbeat());
                 continue;
             }
+            revisions.extend(proven.iter().flat_map(|(to, _)| history.settle(*to)));
             self.meters.left_out(&cluster.left_out());
             self.meters.waiting.set(i64::try_from(cluster.waiting()).unwrap_or(i64::MAX));
             self.write(&mut writer, &mut history, &revisions, proven, true).await?;

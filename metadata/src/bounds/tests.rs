@@ -20,6 +20,16 @@ fn clipping_moves_to_after_the_heartbeat_and_says_so() {
 }
 
 #[test]
+fn what_a_node_would_have_told_before_happened_later() {
+    let bound = Bound { earliest: 5_000, latest: 9_000, source: BoundSource::Status };
+    assert_eq!(after(bound, 6_000, 7_000), Bound { earliest: 7_001, ..bound });
+    assert_eq!(after(bound, 3_000, 4_000), bound);
+    assert_eq!(after(bound, 9_500, 9_600), clip(bound, 9_500), "it was told too late");
+    assert_eq!(after(bound, 6_000, NEVER), clip(bound, 6_000), "nodes are not believed");
+    assert_eq!(after(bound, NEVER, NEVER), bound);
+}
+
+#[test]
 fn clocks_that_disagree_make_no_inverted_bound() {
     assert_eq!(between(10, 5, BoundSource::Arrival).latest, 10);
 }

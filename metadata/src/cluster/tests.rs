@@ -244,6 +244,26 @@ fn a_pod_that_is_asked_to_end_is_in_doubt_as_soon_as_its_end_may_be_untold() {
 }
 
 #[test]
+fn a_pod_that_is_first_shown_when_it_has_ended_held_its_address_until_then_and_once() {
+    let ended = json!({"metadata": {"name": "a", "namespace": "shop", "uid": "a", "creationTimestamp": "1970-01-01T00:00:01Z"},
+        "status": {"phase": "Succeeded", "podIP": "10.0.0.1", "containerStatuses": [{"name": "c", "image": "",
+        "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0,
+        "startedAt": "1970-01-01T00:00:03Z", "finishedAt": "1970-01-01T00:00:08Z"}}}]}});
+    for (heartbeat, holds) in [(2_000, 1), (8_000, 0)] {
+        let (mut cluster, mut history, _) = listed(vec![]);
+        history.promise(heartbeat);
+        let mut topic = cluster.take(event(Watched::Pod, 9, Change::Applied(pod_of("a", 9, &ended))), &mut history);
+        topic.extend(cluster.take(event(Watched::Pod, 10, Change::Applied(pod_of("a", 10, &ended))), &mut history));
+        topic
+            .extend(cluster.take(event(Watched::Pod, 11, Change::Listed(vec![pod_of("a", 10, &ended)])), &mut history));
+        let held =
+            topic.iter().filter(|revision| matches!(&revision.object, Object::Pod(pod) if !pod.addresses.is_empty()));
+        let held: Vec<_> = held.filter_map(|revision| revision.valid_to).map(|to| (to.earliest, to.latest)).collect();
+        assert_eq!(held, vec![(8_000, 9_000); holds], "after a heartbeat of {heartbeat}");
+    }
+}
+
+#[test]
 fn agents_of_a_setting_are_in_no_list_and_stay() {
     let (mut cluster, mut history, first) = listed(vec![crate::host::agent("n", &[])]);
     assert_eq!(first.len(), 1);

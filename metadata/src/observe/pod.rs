@@ -45,8 +45,24 @@ pub fn controller(meta: &ObjectMeta) -> Option<(&str, &str, &str)> {
 /// A pod, with the top of its owner chain, as it arrived.
 #[must_use]
 pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
+    observed_pod(pod, owner, arrival, has_given_back(pod))
+}
+
+/// A pod as it was while it held the addresses that its status still shows though it has given them back, and when its
+/// containers ended; nothing where it may hold them, or where it is not told when it began or ended.
+#[must_use]
+pub fn former_pod(pod: &Pod, owner: &Owner, arrival: Millis) -> Option<(Observed, Millis)> {
+    let ended = last_end(pod).filter(|ended| *ended > NEVER && has_given_back(pod))?;
+    let is_dated = pod.metadata.creation_timestamp.is_some() && first_start(pod).is_some();
+    (is_dated && !addresses(pod).is_empty()).then(|| (observed_pod(pod, owner.clone(), arrival, false), ended))
+}
+
+fn has_given_back(pod: &Pod) -> bool {
+    has_ended(pod) || has_lost_sandbox(pod)
+}
+
+fn observed_pod(pod: &Pod, owner: Owner, arrival: Millis, ended: bool) -> Observed {
     let spec = pod.spec.as_ref();
-    let ended = has_ended(pod) || has_lost_sandbox(pod);
     let addresses = if ended { Vec::new() } else { addresses(pod) };
     let object = metadata::Pod {
         owners: owner.chain,
@@ -71,6 +87,8 @@ pub fn pod(pod: &Pod, owner: Owner, arrival: Millis) -> Observed {
             seen.changed = Some(held);
         } else if ended {
             seen.changed = last_end(pod).map(|end| between(end, arrival, BoundSource::Status));
+        } else {
+            seen.changed = condition_time(pod, "PodScheduled").map(|time| written(time, BoundSource::Status));
         }
     }
     seen
@@ -97,7 +115,10 @@ pub fn pod_end(pod: &Pod, arrival: Millis, awaited: bool) -> Option<Bound> {
 /// From when on a pod can have given its addresses back because all its containers have ended, if they have.
 #[must_use]
 pub fn containers_ended(pod: &Pod, arrival: Millis) -> Option<Bound> {
-    last_end(pod).map(|end| between(end, arrival, BoundSource::Status))
+    let is_terminated =
+        |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let all = pod.status.as_ref()?.container_statuses.iter().flatten().all(is_terminated);
+    last_end(pod).filter(|_| all).map(|end| between(end, arrival, BoundSource::Status))
 }
 
 /// The agent that a pod is while it is ready.
@@ -213,7 +234,10 @@ fn holds_addresses(pod: &Pod, arrival: Millis) -> Bound {
     let created = created(&pod.metadata).earliest;
     let earliest = condition_time(pod, "PodScheduled").unwrap_or(created).max(created);
     let sandbox = condition_time(pod, "PodReadyToStartContainers").map(|time| time.saturating_add(SECOND_ROUNDED));
-    match sandbox.or_else(|| first_start(pod)) {
+    // The kubelet notices a sandbox after it is there, maybe after its first container has started. A container that was
+    // restarted may have begun in another sandbox.
+    let started = first_start(pod).filter(|_| sandbox.is_none() || !statuses(pod).any(was_restarted));
+    match [sandbox, started].into_iter().flatten().min().map(|latest| latest.min(arrival)) {
         Some(latest) if latest >= earliest => between(earliest, latest, BoundSource::Status),
         _ => between(earliest, arrival, BoundSource::Arrival),
     }
@@ -230,12 +254,15 @@ fn first_start(pod: &Pod) -> Option<Millis> {
     first.map(|time| time.saturating_add(SECOND_ROUNDED))
 }
 
+fn was_restarted(status: &ContainerStatus) -> bool {
+    status.restart_count > 0 || status.last_state.as_ref().is_some_and(|last| last.terminated.is_some())
+}
+
 /// From when on the addresses can have been given back, if all containers have ended: when the last of them did; since
 /// an unknown time if one was restarted, for that may have been in another sandbox with other addresses.
 fn last_end(pod: &Pod) -> Option<Millis> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref().filter(|statuses| !statuses.is_empty())?;
-    let restarted = |status: &ContainerStatus| status.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
-    if containers.iter().any(restarted) {
+    if containers.iter().any(was_restarted) {
         return Some(NEVER);
     }
     containers.iter().try_fold(NEVER, |last, status| {

@@ -66,6 +66,45 @@ fn without_that_condition_the_first_start_counts_and_else_the_arrival() {
     assert_eq!(arrived.since, Some(Bound { earliest: T, latest: T + 90_000, source: BoundSource::Arrival }));
 }
 
+#[test]
+fn a_container_that_started_before_the_kubelet_noticed_the_sandbox_dates_the_address() {
+    let started = |restarts: u32| {
+        seen(&json!({"podIP": "10.0.0.1", "conditions": [{"type": "PodReadyToStartContainers", "status": "True",
+            "lastTransitionTime": "2026-01-01T00:00:07Z"}], "containerStatuses": [{"name": "a", "ready": true,
+            "restartCount": restarts, "image": "i", "imageID": "",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}}]}))
+    };
+    assert_eq!(started(0).since.map(|since| since.latest), Some(T + 5_999));
+    assert_eq!(started(1).since.map(|since| since.latest), Some(T + 7_999), "maybe in another sandbox");
+}
+
+#[test]
+fn a_pod_that_is_first_shown_when_it_has_ended_held_its_address_before() {
+    let owner = Owner { kind: String::new(), name: "web-1".to_owned(), known: true, chain: Vec::new() };
+    let former = |status: &serde_json::Value| former_pod(&pod_of(status, &json!({})), &owner, T + 90_000);
+    let mut shown = ended();
+    assert_eq!(former(&shown), None, "nobody told when it began");
+    shown["containerStatuses"][0]["state"]["terminated"]["startedAt"] = json!("2026-01-01T00:00:05Z");
+    let (before, ended) = former(&shown).unwrap();
+    assert_eq!((object(&before).addresses.len(), ended), (1, T + 30_000));
+    assert_eq!(before.since, Some(Bound { earliest: T, latest: T + 5_999, source: BoundSource::Status }));
+    shown["containerStatuses"][0]["restartCount"] = json!(1);
+    assert_eq!(former(&shown), None, "maybe in another sandbox");
+    shown["phase"] = json!("Running");
+    assert_eq!(former(&shown), None, "it has it still");
+}
+
+#[test]
+fn containers_that_run_again_have_not_ended() {
+    let restarted = |state: serde_json::Value| {
+        let status = json!({"containerStatuses": [{"name": "a", "ready": true, "restartCount": 1, "image": "i",
+            "imageID": "", "state": state}]});
+        containers_ended(&pod_of(&status, &json!({})), T)
+    };
+    assert_eq!(restarted(json!({"running": {"startedAt": "2026-01-01T00:01:00Z"}})), None);
+    assert!(restarted(json!({"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:01:00Z"}})).is_some());
+}
+
 fn ended() -> serde_json::Value {
     json!({"phase": "Succeeded", "podIP": "10.0.0.1", "containerStatuses": [{"name": "a", "ready": false,
         "restartCount": 0, "image": "i", "imageID": "", "state": {"terminated": {"exitCode": 0,

@@ -73,6 +73,38 @@ fn what_is_learnt_after_a_heartbeat_is_clipped_to_after_it() {
 }
 
 #[test]
+fn where_nodes_are_believed_what_is_told_happened_after_what_had_been_told() {
+    let bound = |earliest, source| Bound { earliest, latest: 20_000, source };
+    let told = |uid| Observed { since: Some(bound(5_000, BoundSource::Status)), ..seen(uid, &["10.0.0.1"], "x") };
+    let mut history = History::new("c");
+    history.believe_nodes(31_000, 30_000);
+    history.promise(10_000);
+    let waited = history.observe(told("a"), 40_000);
+    assert_eq!(waited[0].valid_from, bound(10_001, BoundSource::Clipped), "it was told before, and waited");
+    let untold = history.observe(told("b"), 42_000);
+    assert_eq!(untold[0].valid_from, bound(11_001, BoundSource::Status));
+    let mut unbelieved = History::new("c");
+    unbelieved.believe_nodes(2_000, 30_000);
+    unbelieved.promise(10_000);
+    assert_eq!(unbelieved.observe(told("a"), 42_000)[0].valid_from, bound(10_001, BoundSource::Clipped));
+    assert_eq!(unbelieved.settle(12_000), vec![]);
+}
+
+#[test]
+fn an_earlier_start_that_is_told_later_counts_after_the_heartbeat() {
+    let since = |earliest, latest| Some(Bound { earliest, latest, source: BoundSource::Status });
+    let told = |held| Observed { since: held, changed: held, ..seen("a", &["10.0.0.1"], "x") };
+    let mut history = History::new("c");
+    let _ = history.observe(told(since(1_000, 9_000)), 9_500);
+    history.promise(5_000);
+    let sooner = history.observe(told(since(1_000, 7_000)), 9_700);
+    assert_eq!((sooner.len(), sooner[0].revision, Some(sooner[0].valid_from)), (1, 1, since(1_000, 7_000)));
+    let sooner = history.observe(told(since(1_000, 4_000)), 9_800);
+    assert_eq!(sooner[0].valid_from.latest, 5_001, "up to the heartbeat it may not have begun");
+    assert_eq!(history.observe(told(since(1_000, 8_000)), 9_900), vec![]);
+}
+
+#[test]
 fn the_history_begins_when_everything_had_been_seen_once() {
     let mut history = History::new("c");
     assert!(!history.may_promise(8_999, 9_000), "labels of then were never seen");
@@ -225,8 +257,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn nothing_before_a_heartbeat_ever_changes(steps in prop::collection::vec(step(), 1..40)) {
-        let mut history = History::new("c");
+    fn nothing_before_a_heartbeat_ever_changes(steps in prop::collection::vec(step(), 1..40), behind in 0i64..4_000) {
+        // Nodes are believed in half of the cases.
+        let begin = || {
+            let mut history = History::new("c");
+            history.believe_nodes(behind, 2_000);
+            history
+        };
+        let mut history = begin();
         let mut topic: Vec<Metadata> = Vec::new();
         let mut promised: Vec<(Millis, Vec<Side>)> = Vec::new();
         let table = |topic: &[Metadata]| {
@@ -256,12 +294,17 @@ proptest! {
                     topic.extend(gone.map(Metadata::Revision));
                 }
                 Step::Heartbeat => {
+                    let time = time - behind;
+                    if time <= history.heartbeat() {
+                        continue;
+                    }
+                    topic.extend(history.settle(time).into_iter().map(Metadata::Revision));
                     topic.push(Metadata::Heartbeat(history.heartbeat_message(time, Proof::Probed, true)));
                     history.promise(time);
                     promised.push((time, sides(&table(&topic), time)));
                 }
                 Step::Restart => {
-                    let mut again = History::new("c");
+                    let mut again = begin();
                     topic.iter().for_each(|message| again.restore(message));
                     prop_assert_eq!(again.open(), history.open());
                     history = again;
@@ -279,7 +322,9 @@ proptest! {
     fn nobody_is_misnamed_whatever_the_delays(
         lives in prop::collection::vec((0i64..4_000, 0i64..4_000, 0i64..30_000, 1i64..9_000, 0i64..5_000, 0i64..5_000), 1..6),
         beats in prop::collection::vec(500i64..20_000, 1..20),
+        believes in any::<bool>(),
     ) {
+        let behind = if believes { 31_000 } else { 0 };
         let truth = lives.iter().fold((100_000, Vec::new()), |(time, mut truth), life| {
             let (gap, setting_up, status_delay, length, notice, aftermath) = *life;
             let created = time + gap;
@@ -304,6 +349,7 @@ proptest! {
         }
         events.sort_unstable();
         let (mut history, mut table) = (History::new("c"), Table::new("c", 1));
+        history.believe_nodes(behind, 30_000);
         let first = history.heartbeat_message(0, Proof::Manifests, true);
         table.apply(0, &Metadata::Heartbeat(first));
         for (time, uid, what) in events {
@@ -327,8 +373,11 @@ proptest! {
                     revisions
                 }
                 _ => {
-                    let heartbeat = history.heartbeat_message(time, Proof::Probed, true);
-                    history.promise(time);
+                    let to = time - behind;
+                    let settled = history.settle(to);
+                    let heartbeat = history.heartbeat_message(to, Proof::Probed, true);
+                    history.promise(to);
+                    settled.iter().for_each(|revision| table.apply(0, &Metadata::Revision(revision.clone())));
                     table.apply(0, &Metadata::Heartbeat(heartbeat));
                     Vec::new()
                 }

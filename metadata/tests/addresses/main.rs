@@ -9,7 +9,7 @@ mod random;
 mod replay;
 
 use pods::{Ending, Truth};
-use possible::Decided;
+use possible::{Decided, Fact};
 use random::Random;
 use replay::{Answer, Replay};
 use std::collections::BTreeMap;
@@ -45,12 +45,12 @@ struct Counts {
     forced: ByEnding,
     alone: ByEnding,
     /// What was known decides who held it, and one was named as possible, several were, or nobody.
-    undecided: [ByEnding; 3],
+    undecided: [BTreeMap<(Ending, Fact), u32>; 3],
     /// By UID: right, and not yet reported.
     by_uid: (u32, u32),
 }
 
-fn sum(counts: &ByEnding) -> u32 {
+fn sum<K>(counts: &BTreeMap<K, u32>) -> u32 {
     counts.values().sum()
 }
 
@@ -78,14 +78,14 @@ impl Counts {
         match (holder, decided) {
             (Some(holder), Decided::Forced) => count(&mut self.forced, holder.ending_at(slot)),
             (Some(holder), Decided::Alone(_)) => count(&mut self.alone, holder.ending_at(slot)),
-            (Some(holder), Decided::Certain(_)) if answer.side.attribution != Attribution::Exact => {
+            (Some(holder), Decided::Certain(_, fact)) if answer.side.attribution != Attribution::Exact => {
                 let [one, several, none] = &mut self.undecided;
                 let which = match answer.side.candidates.len() {
                     0 => none,
                     1 => one,
                     _ => several,
                 };
-                count(which, holder.ending_at(slot));
+                *which.entry((holder.ending_at(slot), fact)).or_default() += 1;
             }
             _ => {}
         }
@@ -118,7 +118,9 @@ impl Counts {
         line("the delays force several candidates or none", &self.forced);
         line("the delays force one candidate, not certain", &self.alone);
         for (undecided, name) in self.undecided.iter().zip(["one candidate", "several candidates", "none"]) {
-            line(&format!("open though what was known decides, {name}"), undecided);
+            let count = sum(undecided);
+            let what = format!("{what}: open though what was known decides, {name}");
+            eprintln!("{what} {count} ({:.2} %) {undecided:?}", share(count));
         }
         line("nobody held it and the former holder was named", &self.stale);
         let (right, unknown) = self.by_uid;
@@ -177,8 +179,10 @@ fn no_flow_is_named_after_another_than_who_held_its_address() {
     edges.print("node delay 31 s, times at the bounds");
     for counts in [&even, &edges] {
         assert_eq!((&counts.wrong, &counts.stale), (&ByEnding::new(), &ByEnding::new()));
+        let undecided: u32 = counts.undecided.iter().map(sum).sum();
+        assert!(undecided < counts.held() / 333, "what was known decides is decided: {counts:?}");
     }
-    assert!(even.right > even.held() / 100 * 72, "most of the time is named: {even:?}");
+    assert!(even.right > even.held() / 100 * 75, "most of the time is named: {even:?}");
     assert!(even.by_uid.0 > even.by_uid.1 * 100, "{even:?}");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::kubelet::Write;
 use crate::pods::{Ending, Truth};
-use crate::replay::{ALL, Question};
+use crate::replay::{ALL, Question, WATCH, known_before};
 use weir_flow::Millis;
 
 /// How many holders of an address before and after a time are looked at: each takes a third of a second at least, and
@@ -10,7 +10,7 @@ use weir_flow::Millis;
 const NEAR: usize = 30;
 
 /// What tells of one hold, and when it was known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     pod: usize,
     dual: bool,
@@ -18,7 +18,11 @@ struct Told {
     scheduled: Millis,
     /// When a report first showed the address, and the latest begin that it allows.
     shown: Millis,
+    /// When it was known that none had shown it.
+    unshown: Millis,
     begun_by: Millis,
+    /// The latest begin that each report allows, and when that was known.
+    begun: Vec<(Millis, Millis)>,
     /// When a report first showed the end of its container, and when that was.
     ended_shown: Millis,
     ended: Millis,
@@ -38,15 +42,27 @@ pub(crate) struct Known {
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     pod: usize,
+    fact: Fact,
     begin: (Millis, Millis),
     end: (Millis, Millis),
+}
+
+/// From what it follows that a pod still held its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fact {
+    /// Its end was told, and is later.
+    End,
+    /// It is gone or has another address, and an earlier end would have been told before.
+    Gone,
+    /// An end would have been told by now.
+    Silence,
 }
 
 /// What a decider can know that has the API's facts, and knows how late they can be and that an address has one holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decided {
-    /// This pod held it throughout the bounds.
-    Certain(usize),
+    /// This pod held it throughout the bounds: by what follows from this.
+    Certain(usize, Fact),
     /// This pod alone can have held it, if anybody did.
     Alone(usize),
     /// Several can have, or one that nothing is known of: the delays force an open answer.
@@ -61,20 +77,30 @@ impl Known {
     pub(crate) fn new(truth: &Truth, writes: &[(usize, Write)], outages: &[(Millis, Millis)], late: Millis) -> Self {
         let arrival =
             |at: Millis| outages.iter().find(|(from, to)| (*from..*to).contains(&at)).map_or(at, |(_, to)| *to);
-        let unseen_since =
-            |at: Millis| outages.iter().find(|(from, to)| (*from..*to).contains(&at)).map_or(at, |(from, _)| *from);
+        let unseen_since = |at: Millis| {
+            known_before(outages.iter().find(|(from, to)| (*from..*to).contains(&at)).map_or(at, |(from, _)| *from))
+        };
         let mut slots: Vec<Vec<Told>> = vec![Vec::new(); ALL];
         let mut of_pod: Vec<Vec<&Write>> = vec![Vec::new(); truth.pods.len()];
         writes.iter().for_each(|(pod, write)| of_pod[*pod].push(write));
         for (number, pod) in truth.pods.iter().enumerate() {
             let gone = of_pod[number].iter().find(|write| write.gone).map_or(Millis::MAX, |write| write.at);
             for (place, hold) in pod.holds.iter().enumerate() {
+                // Another address shows that this one was given back, and so does that the pod is gone.
+                let next = pod.holds.get(place + 1).and_then(|next| {
+                    let shows =
+                        |write: &&&Write| write.shown.report.is_some_and(|report| report.hold.begin == next.begin);
+                    of_pod[number].iter().find(shows).map(|write| write.at)
+                });
+                let until = next.unwrap_or(Millis::MAX).min(gone);
                 let mut told = Told {
                     pod: number,
                     dual: pod.dual,
                     scheduled: second(pod.scheduled),
                     shown: Millis::MAX,
+                    unshown: Millis::MAX,
                     begun_by: Millis::MAX,
+                    begun: Vec::new(),
                     ended_shown: Millis::MAX,
                     ended: Millis::MIN,
                     gone: Millis::MAX,
@@ -85,27 +111,27 @@ impl Known {
                 for (at, report) in mine.filter(|(_, report)| report.hold.begin == hold.begin) {
                     // What was shown and gone while nobody looked was never known.
                     let seen = arrival(at);
-                    if seen > gone {
+                    if seen > until {
                         continue;
                     }
-                    told.shown = told.shown.min(seen);
+                    if seen < told.shown {
+                        told.shown = seen;
+                        told.unshown = unseen_since(at);
+                    }
                     let ready =
                         report.ready.filter(|(ready, _)| *ready).map_or(Millis::MAX, |(_, ready)| second(ready) + 999);
-                    let start =
-                        if report.running || report.terminated { second(hold.started) + 999 } else { Millis::MAX };
-                    told.begun_by = told.begun_by.min(at).min(ready).min(start);
-                    if report.terminated {
-                        told.ended_shown = told.ended_shown.min(seen);
-                        told.ended = second(hold.finished);
+                    // A container that was restarted may have begun, and ended, in another sandbox.
+                    let restarted = report.before.is_some();
+                    let has_begun = (report.running || report.terminated) && !restarted;
+                    let start = if has_begun { second(hold.started) + 999 } else { Millis::MAX };
+                    told.begun.push((seen, seen.min(ready).min(start)));
+                    if report.terminated && seen < told.ended_shown {
+                        told.ended_shown = seen;
+                        let finished = if restarted { Millis::MIN } else { second(hold.finished) };
+                        told.ended = finished.max(unseen_since(at) - late);
                     }
                 }
-                // Another address shows that this one was given back, and so does that the pod is gone.
-                let next = pod.holds.get(place + 1).and_then(|next| {
-                    let shows =
-                        |write: &&&Write| write.shown.report.is_some_and(|report| report.hold.begin == next.begin);
-                    of_pod[number].iter().find(shows).map(|write| write.at)
-                });
-                let until = next.unwrap_or(Millis::MAX).min(gone);
+                told.begun_by = told.begun.iter().map(|(_, begun)| *begun).min().unwrap_or(Millis::MAX);
                 told.gone = arrival(until);
                 told.last_there = unseen_since(until);
                 told.given_back_by = match pod.ending {
@@ -125,7 +151,7 @@ impl Known {
         let all = &self.slots[question.slot];
         let place = all.partition_point(|told| told.begun_by <= at);
         let near = &all[place.saturating_sub(NEAR)..all.len().min(place + NEAR)];
-        let near = near.iter().filter(|told| told.shown <= known_to && (told.dual || !question.six));
+        let near = near.iter().filter(|told| told.shown <= known_to + WATCH && (told.dual || !question.six));
         let mut bounds: Vec<Bounds> = near.map(|told| self.bounds(told, known_to)).collect();
         let before = bounds.clone();
         for bound in &mut bounds {
@@ -139,7 +165,7 @@ impl Known {
             }
         }
         if let Some(certain) = bounds.iter().find(|bound| bound.begin.1 <= at && at < bound.end.0) {
-            return Decided::Certain(certain.pod);
+            return Decided::Certain(certain.pod, certain.fact);
         }
         let mut possible = bounds.iter().filter(|bound| bound.begin.0 <= at && at < bound.end.1);
         match (possible.next(), possible.next()) {
@@ -149,11 +175,18 @@ impl Known {
     }
 
     fn bounds(&self, told: &Told, known_to: Millis) -> Bounds {
-        let begin = (told.scheduled.max(told.shown.saturating_sub(self.late)).min(told.begun_by), told.begun_by);
+        let known = told.begun.iter().filter(|(seen, _)| *seen <= known_to + WATCH);
+        let begun_by = known.map(|(_, begun)| *begun).min().unwrap_or(Millis::MAX);
+        let begin = (told.scheduled.max(told.unshown.saturating_sub(self.late)).min(begun_by), begun_by);
         // What is not told of a pod that is gone will never be.
         let lasted = known_to.min(told.last_there).saturating_sub(self.late);
-        let earliest = if told.ended_shown <= known_to { told.ended } else { lasted };
-        let latest = if told.gone <= known_to { told.given_back_by } else { Millis::MAX };
-        Bounds { pod: told.pod, begin, end: (earliest.max(begin.0), latest.max(earliest)) }
+        let earliest = if told.ended_shown <= known_to + WATCH { told.ended } else { lasted };
+        let latest = if told.gone <= known_to + WATCH { told.given_back_by } else { Millis::MAX };
+        let fact = match (told.ended_shown <= known_to + WATCH, told.gone <= known_to + WATCH) {
+            (true, _) => Fact::End,
+            (false, true) => Fact::Gone,
+            (false, false) => Fact::Silence,
+        };
+        Bounds { pod: told.pod, fact, begin, end: (earliest.max(begin.0), latest.max(earliest)) }
     }
 }

@@ -19,7 +19,9 @@ use weir_schemas::{decode, encode};
 
 const CLUSTER: &str = "test";
 /// Time from a change at the API server to its arrival at the service, at most.
-const WATCH: Millis = 300;
+pub(crate) const WATCH: Millis = 300;
+/// Time between two heartbeats.
+const TICK: Millis = 1_000;
 /// One question for so much of the time that an address is held.
 const EVERY: Millis = 10_000;
 pub(crate) const SERVICE: &str = "10.96.0.1";
@@ -76,12 +78,19 @@ pub(crate) fn writes(random: &mut Random, truth: &Truth, late: Millis) -> Vec<(u
     all
 }
 
+/// The last time before another of which everything at the API server was known then: that of the heartbeat before.
+pub(crate) fn known_before(at: Millis) -> Millis {
+    BEGIN + (at - 1 - WATCH - BEGIN).div_euclid(TICK) * TICK
+}
+
 /// Times at which the watch of pods was away: what happened then is learnt from a new list.
 pub(crate) fn outages(random: &mut Random, truth: &Truth) -> Vec<(Millis, Millis)> {
     let mut all = Vec::new();
     let mut at = BEGIN + 60_000;
     while at < truth.end {
         let back = at + random.between(1_000, 45_000);
+        // The list is made at the next tick.
+        let back = BEGIN + (back - BEGIN).div_euclid(TICK) * TICK + TICK + WATCH;
         all.push((at, back));
         at = back + random.between(60_000, 400_000);
     }
@@ -131,7 +140,7 @@ impl<'a> Replay<'a> {
         let mut number = 0;
         let mut now = BEGIN;
         while questions.peek().is_some() {
-            now += 1_000;
+            now += TICK;
             let away = outages.peek().filter(|(from, _)| *from <= now + WATCH).copied();
             while let Some((pod, write)) = writes.next_if(|(_, write)| write.at <= now + WATCH) {
                 if write.gone {
@@ -144,7 +153,7 @@ impl<'a> Replay<'a> {
                 }
             }
             if let Some((_, back)) = away {
-                if now < *back {
+                if now + WATCH < *back {
                     continue;
                 }
                 outages.next();
@@ -218,6 +227,9 @@ impl<'a> Replay<'a> {
 
     /// What is pending, and then the heartbeat, as the writer writes them.
     fn promise(&mut self, to: Millis) {
+        if to > self.history.heartbeat() {
+            self.pending.extend(self.history.settle(to));
+        }
         for revision in std::mem::take(&mut self.pending) {
             self.put(key(&revision), &Metadata::Revision(revision));
         }
