@@ -96,7 +96,7 @@ impl Holds {
             match holds.iter_mut().find(|hold| hold.name == name) {
                 Some(known) => (known.from, known.to) = (revision.valid_from, revision.valid_to),
                 None => {
-                    holds.push(Hold { name: name.clone(), from: revision.valid_from, to: revision.valid_to, first })
+                    holds.push(Hold { name: name.clone(), from: revision.valid_from, to: revision.valid_to, first });
                 }
             }
             if holds.iter().any(|hold| hold.name.0 != name.0) {
