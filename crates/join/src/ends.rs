@@ -1,11 +1,15 @@
-//! Who had an address over time. All holders stand in one long list, those of an address side by side: a look-up reads
-//! the entry of the address, which says who has it for long, and only for other times the holders.
+//! Who had an address over time. A look-up reads the entry of the address, which says who has it for long; for other times
+//! a line that says who had it before; and only what that leaves open is searched in the holders. All of those stand in one
+//! long list, those of an address side by side.
 
-use crate::addresses::key;
+use crate::addresses::{change_entry, key};
 use crate::holders::{AtNode, Holder, View, find, is_nested, nested_after, place_of};
 use crate::index::{Found, Home, Index, Latest};
 use crate::since::{Moment, Since};
 use crate::span::Span;
+use crate::timeline::{LOOKED_AT, Part, Said, Timeline};
+use foldhash::HashMap;
+use weir_flow::time::{FOR_EVER, NEVER};
 use weir_flow::{Address, Millis};
 
 #[cfg(test)]
@@ -13,27 +17,41 @@ mod tests;
 
 /// The bit that says that holders are nested.
 const NESTED: u32 = 1 << 31;
+/// The bit that says that a service has the address.
+const SERVED: u32 = 1 << 30;
 
-/// How many holders an address has, and what else is seldom asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rest {
-    /// Number of the holders, with [`NESTED`].
+/// Who had an address over time, and where all its holders are: a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Known {
+    /// Silent of a service's address.
+    past: Timeline<5>,
+    /// Where the holders begin.
+    begin: u32,
+    /// Number of the holders, with [`NESTED`] and [`SERVED`].
     length: u32,
-    /// How many entries of services have this address.
-    services: u32,
 }
 
-impl Rest {
+impl Known {
     fn length(self) -> u32 {
-        self.length & !NESTED
+        self.length & !(NESTED | SERVED)
     }
 
-    fn nested(self) -> bool {
+    fn is_nested(self) -> bool {
         self.length & NESTED != 0
     }
 
-    fn set(&mut self, length: u32, nested: bool) {
-        self.length = length | if nested { NESTED } else { 0 };
+    fn is_served(self) -> bool {
+        self.length & SERVED != 0
+    }
+
+    fn is_empty(self) -> bool {
+        self.length & !NESTED == 0
+    }
+
+    fn set_holders(&mut self, begin: u32, length: u32, nested: bool) {
+        self.begin = begin;
+        self.length = length | if nested { NESTED } else { 0 } | self.length & SERVED;
     }
 }
 
@@ -52,11 +70,16 @@ impl Place {
 /// Pods and nodes by address over time, and which addresses are services'.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// With where the holders begin.
-    index: Index<Rest>,
+    /// With numbers in `known`.
+    index: Index<()>,
+    known: Vec<Known>,
+    /// Places in `known` that nobody uses.
+    vacant: Vec<u32>,
     holders: Vec<Holder<AtNode>>,
     /// Blocks of holders that nobody uses, by [`class`].
     free: Vec<Vec<u32>>,
+    /// How many entries of services have an address, of those that any has.
+    served: HashMap<Address, u32>,
 }
 
 /// The number of a block's size and the size: 1, 2, 3, 4, 6, 8, 12, 16 and so on.
@@ -101,81 +124,110 @@ impl Ends {
     /// The holders at a place.
     #[inline]
     pub(crate) fn at(&self, place: Place) -> View<'_, AtNode> {
-        self.view(place.0.number, self.rest(place))
+        self.view(self.known(place))
     }
 
     #[inline]
-    fn view(&self, begin: u32, rest: Rest) -> View<'_, AtNode> {
-        let first = index(begin);
-        let list = self.holders.get(first..first.saturating_add(index(rest.length()))).unwrap_or_default();
-        View { list, nested: rest.nested() }
+    fn view(&self, known: Known) -> View<'_, AtNode> {
+        let first = index(known.begin);
+        let list = self.holders.get(first..first.saturating_add(index(known.length()))).unwrap_or_default();
+        View { list, nested: known.is_nested() }
     }
 
-    /// Reads how many holders a place has and the first of them, neither of which waits for the other.
+    /// Reads what is known at a place: who had the address, and where its holders are.
     #[inline]
-    pub(crate) fn touch_holders(&self, place: Place) -> Millis {
-        let first = self.holders.get(index(place.0.number)).map_or(0, |holder| holder.span.earliest_start());
-        first ^ i64::from(self.rest(place).length)
+    pub(crate) fn touch_known(&self, place: Place) -> u32 {
+        self.known.get(index(place.0.number)).map_or(0, |known| known.length)
+    }
+
+    /// Who alone and certainly had the address at a place.
+    #[inline]
+    pub(crate) fn past(&self, place: Place, moment: Moment) -> Said {
+        self.known.get(index(place.0.number)).map_or(Said::Nothing, |known| known.past.at(moment))
     }
 
     /// Whether a service has this address.
     #[inline]
     pub(crate) fn is_service(&self, place: Place) -> bool {
-        self.rest(place).services > 0
+        self.known(place).is_served()
     }
 
     #[inline]
-    fn rest(&self, place: Place) -> Rest {
-        self.index.rest(place.0.slot).copied().unwrap_or_default()
+    fn known(&self, place: Place) -> Known {
+        self.known.get(index(place.0.number)).copied().unwrap_or_default()
     }
 
     /// Enters a holder of an address.
     pub(crate) fn insert(&mut self, address: Address, span: Span, who: AtNode) {
         let place = self.place(address);
-        let (mut rest, mut begin) = place.map_or((Rest::default(), 0), |place| (self.rest(place), place.0.number));
-        let length = rest.length();
+        let mut known = place.map_or(Known::default(), |place| self.known(place));
+        let length = known.length();
         let grown = length.saturating_add(1);
-        begin = move_to(&mut self.holders, &mut self.free, (begin, length), grown);
+        let begin = move_to(&mut self.holders, &mut self.free, (known.begin, length), grown);
         let list = block(&mut self.holders, begin, grown);
         let at = place_of(list.get(..index(length)).unwrap_or_default(), span);
         list.copy_within(at..index(length), at + 1);
         if let Some(new) = list.get_mut(at) {
             *new = Holder { span, who };
         }
-        rest.set(grown, nested_after(list, at, rest.nested()));
-        self.keep(address, place, begin, rest);
+        known.set_holders(begin, grown, nested_after(list, at, known.is_nested()));
+        self.keep(address, place, known);
     }
 
     /// Takes out a holder of an address.
     pub(crate) fn remove(&mut self, address: Address, span: Span, who: AtNode) {
         let Some(place) = self.place(address) else { return };
-        let (mut rest, begin) = (self.rest(place), place.0.number);
-        let length = rest.length();
-        let list = block(&mut self.holders, begin, length);
+        let mut known = self.known(place);
+        let length = known.length();
+        let list = block(&mut self.holders, known.begin, length);
         let Some(at) = find(list, span, &who) else { return };
         list.copy_within(at + 1.., at);
         let shrunk = length.saturating_sub(1);
-        rest.set(shrunk, rest.nested() && is_nested(list.get(..index(shrunk)).unwrap_or_default()));
-        let begin = move_to(&mut self.holders, &mut self.free, (begin, length), shrunk);
-        self.keep(address, Some(place), begin, rest);
+        let nested = known.is_nested() && is_nested(list.get(..index(shrunk)).unwrap_or_default());
+        let begin = move_to(&mut self.holders, &mut self.free, (known.begin, length), shrunk);
+        known.set_holders(begin, shrunk, nested);
+        self.keep(address, Some(place), known);
     }
 
     /// Notes that an entry of a service has this address, or no longer.
     pub(crate) fn serve(&mut self, address: Address, enter: bool) {
+        let change = |entries: &mut u32| {
+            *entries = if enter { entries.saturating_add(1) } else { entries.saturating_sub(1) };
+        };
+        change_entry(&mut self.served, address, change, |entries| *entries == 0);
         let place = self.place(address);
-        let (mut rest, begin) = place.map_or((Rest::default(), 0), |place| (self.rest(place), place.0.number));
-        rest.services = if enter { rest.services.saturating_add(1) } else { rest.services.saturating_sub(1) };
-        self.keep(address, place, begin, rest);
+        let mut known = place.map_or(Known::default(), |place| self.known(place));
+        known.length &= !SERVED;
+        if self.served.contains_key(&address) {
+            known.length |= SERVED;
+        }
+        self.keep(address, place, known);
     }
 
     /// Notes what an address has; of one that has nothing there is no entry.
-    fn keep(&mut self, address: Address, place: Option<Place>, begin: u32, rest: Rest) {
-        let latest = if rest.services > 0 { Latest::NOBODY } else { latest(self.view(begin, rest)) };
+    fn keep(&mut self, address: Address, place: Option<Place>, mut known: Known) {
+        let holders = self.view(known);
+        let (latest, past) =
+            if known.is_served() { (Latest::NOBODY, Timeline::SILENT) } else { (latest(holders), past(holders)) };
+        known.past = past;
         match place {
-            Some(place) if rest.length() == 0 && rest.services == 0 => self.index.remove(place.0.slot),
-            Some(place) => self.index.set(place.0.slot, latest, begin, rest),
-            None if rest.length() == 0 && rest.services == 0 => {}
-            None => self.index.insert(key(address), latest, begin, rest),
+            Some(place) if known.is_empty() => {
+                self.index.remove(place.0.slot);
+                self.vacant.push(place.0.number);
+            }
+            Some(place) => {
+                self.index.set(place.0.slot, latest, place.0.number, ());
+                self.known.get_mut(index(place.0.number)).into_iter().for_each(|old| *old = known);
+            }
+            None if known.is_empty() => {}
+            None => {
+                let number = self.vacant.pop().unwrap_or_else(|| {
+                    self.known.push(Known::default());
+                    end_of(&self.known) - 1
+                });
+                self.known.get_mut(index(number)).into_iter().for_each(|old| *old = known);
+                self.index.insert(key(address), latest, number, ());
+            }
         }
     }
 }
@@ -188,6 +240,28 @@ fn latest(holders: View<'_, AtNode>) -> Latest {
         who: last.who,
     };
     holders.latest_open().map_or(Latest::NOBODY, latest)
+}
+
+/// Who had an address alone and for certain, one after the other, and when nobody can have had it. Where one may have
+/// held longer than a later one, what is between their ends is not said.
+fn past<const N: usize>(holders: View<'_, AtNode>) -> Timeline<N> {
+    let skipped = holders.list.len().saturating_sub(LOOKED_AT);
+    let (Some(list), Some(first)) = (holders.list.get(skipped..), holders.list.first()) else {
+        return Timeline::SILENT;
+    };
+    if skipped > 0 && holders.nested {
+        return Timeline::SILENT;
+    }
+    let end = |holder: &Holder<AtNode>| holder.span.latest_end();
+    let mut ended = skipped.checked_sub(1).and_then(|last| holders.list.get(last)).map_or(NEVER, end);
+    let followers = list.iter().skip(1).map(|next| next.span.earliest_start()).chain([FOR_EVER]);
+    let parts = list.iter().zip(followers).flat_map(|(holder, next)| {
+        let from = holder.span.latest_start().max(ended);
+        let held = Part { from, until: holder.span.earliest_end().min(next), said: Said::Who(holder.who) };
+        ended = ended.max(holder.span.latest_end());
+        [held, Part { from: ended, until: next, said: Said::Nobody }]
+    });
+    Timeline::of((skipped == 0).then(|| first.span.earliest_start()), parts)
 }
 
 /// So many holders from a place on.
@@ -225,8 +299,8 @@ fn move_to(holders: &mut Vec<Holder<AtNode>>, free: &mut Vec<Vec<u32>>, (begin, 
     first
 }
 
-fn end_of(holders: &[Holder<AtNode>]) -> u32 {
-    u32::try_from(holders.len()).unwrap_or(u32::MAX)
+fn end_of<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
 /// Notes that nobody uses a block.

@@ -1,7 +1,7 @@
 //! Who ends are, by number: what is indexed holds a number of four bytes, and an answer points at an identity without
 //! reading it.
 
-use crate::identity::{Entity, Identity, IdentityKind};
+use crate::identity::{Entity, Identity, IdentityKind, NOWHERE};
 use std::sync::Arc;
 
 /// Where an identity is in its table.
@@ -12,6 +12,8 @@ pub(crate) type IdentityNumber = u32;
 pub(crate) struct Identities {
     /// A free place holds nobody, so that a place need not be read to point at it.
     list: Vec<Identity>,
+    /// The number of each one's node, side by side, because answers need it and nothing else of an identity.
+    nodes: Vec<u32>,
     users: Vec<u32>,
     free: Vec<IdentityNumber>,
     nobody: Identity,
@@ -32,7 +34,7 @@ impl Default for Identities {
             always_valid: false,
         };
         let nobody = Identity::new(entity, Arc::default());
-        Self { list: Vec::new(), users: Vec::new(), free: Vec::new(), nobody }
+        Self { list: Vec::new(), nodes: Vec::new(), users: Vec::new(), free: Vec::new(), nobody }
     }
 }
 
@@ -42,15 +44,24 @@ impl Identities {
         usize::try_from(number).ok().and_then(|place| self.list.get(place)).unwrap_or(&self.nobody)
     }
 
+    /// The number of an identity's node.
+    #[inline]
+    pub(crate) fn node(&self, number: IdentityNumber) -> u32 {
+        usize::try_from(number).ok().and_then(|place| self.nodes.get(place)).copied().unwrap_or(NOWHERE)
+    }
+
     /// Takes in an identity with one user.
     pub(crate) fn insert(&mut self, identity: Identity) -> IdentityNumber {
         if let Some(number) = self.free.pop() {
-            if let Some(place) = usize::try_from(number).ok().and_then(|place| self.list.get_mut(place)) {
-                *place = identity;
+            let place = usize::try_from(number).unwrap_or(usize::MAX);
+            if let (Some(known), Some(node)) = (self.list.get_mut(place), self.nodes.get_mut(place)) {
+                *node = identity.node_number;
+                *known = identity;
             }
             self.count(number, |users| *users = 1);
             return number;
         }
+        self.nodes.push(identity.node_number);
         self.list.push(identity);
         self.users.push(1);
         u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)

@@ -125,6 +125,12 @@ impl<V: Copy + Default> Index<V> {
         self.lines.get(home.0).map_or(0, |line| line.0[0].key.1)
     }
 
+    /// Reads what is seldom asked of both keys of a line, so that it need not be waited for after the line.
+    #[inline]
+    pub(crate) fn touch_rest<R>(&self, home: Home, read: impl Fn(&V) -> R) -> [Option<R>; 2] {
+        [Slot::new(home.0, false), Slot::new(home.0, true)].map(|slot| self.rest(slot).map(&read))
+    }
+
     /// Where a key is whose home is known.
     #[inline]
     pub(crate) fn find(&self, home: Home, key: Key) -> Option<Found> {

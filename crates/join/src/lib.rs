@@ -10,6 +10,7 @@
 //! An address that nobody held may still have a name: of the network set that it lies in, which the table knows as of
 //! any time, and of its country and autonomous system, which a user's [`Geography`] knows.
 
+mod address_lists;
 mod addresses;
 mod ask;
 mod ends;
@@ -24,6 +25,7 @@ mod resolution;
 mod since;
 mod span;
 mod table;
+mod timeline;
 mod uids;
 
 pub use ask::Ask;

@@ -24,6 +24,28 @@ impl Moment {
                 .unwrap_or(0),
         )
     }
+
+    /// The first moment that is not wholly before a time; 0 of one before 1970, and the last one of one after 2109.
+    pub(crate) fn end(until: Millis) -> Self {
+        if until < 0 {
+            return Self(0);
+        }
+        Self(u32::try_from(until >> STEP).ok().and_then(|steps| steps.checked_add(1)).unwrap_or(u32::MAX))
+    }
+
+    /// Whether it is one at which something may be said to hold.
+    pub(crate) fn is_said(self) -> bool {
+        self.0 > 0
+    }
+
+    pub(crate) fn later(self, steps: u8) -> Self {
+        Self(self.0.saturating_add(u32::from(steps)))
+    }
+
+    /// From this moment on.
+    pub(crate) fn as_since(self) -> Since {
+        Since(self.0)
+    }
 }
 
 /// From when on something holds for as long as nothing else is told; rounded up to a step, so that it never says too much.
@@ -39,7 +61,18 @@ impl Since {
         Self(u32::try_from(steps).ok().and_then(|steps| steps.checked_add(1)).unwrap_or(u32::MAX))
     }
 
+    #[inline]
     pub(crate) fn holds(self, moment: Moment) -> bool {
         self.0 <= moment.0
+    }
+
+    /// Whether there is a moment from this one on that is before an end.
+    pub(crate) fn is_before(self, end: Moment) -> bool {
+        self.0 < end.0
+    }
+
+    /// How many moments it begins after an end.
+    pub(crate) fn after(self, end: Moment) -> u32 {
+        self.0.saturating_sub(end.0)
     }
 }

@@ -1,5 +1,6 @@
 //! The temporal table.
 
+use crate::address_lists::{AddressLists, ListNumber};
 use crate::ask::Ask;
 use crate::ends::Ends;
 use crate::holders::{Described, Holders, ObjectNumber, Whose};
@@ -24,6 +25,8 @@ mod several;
 
 #[cfg(test)]
 mod network_sets;
+#[cfg(test)]
+mod past;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -55,12 +58,7 @@ fn kind_of<T, R>(object: &Object<T, R>) -> usize {
 /// What a revision is indexed by. Of pods there are many: their part is kept small, the others' are boxed.
 #[derive(Debug)]
 enum Body {
-    /// With the number of the pod's node, so that a look-up need not read the identity.
-    Pod {
-        identity: IdentityNumber,
-        node: u32,
-        addresses: Arc<[Address]>,
-    },
+    Pod { identity: IdentityNumber, addresses: ListNumber },
     Node(Box<NodeBody>),
     Service(Box<ServiceBody>),
     Agent(Box<AgentBody>),
@@ -159,6 +157,8 @@ pub struct Table {
     /// Of which times nothing is known, in order: after the first of each pair, up to the second.
     gaps: Vec<(Millis, Millis)>,
     history_start: Millis,
+    /// The latest time at which anything that is known may have begun.
+    newest: Millis,
     foreign: u64,
     malformed: u64,
     texts: Interner,
@@ -167,6 +167,8 @@ pub struct Table {
     revisions: usize,
     by_uid: [Uids; KINDS],
     identities: Identities,
+    /// Those of pods' revisions.
+    address_lists: AddressLists,
     /// Pods and nodes by address.
     ends: Ends,
     services: HashMap<ServiceEntry, Holders<Described<IdentityNumber>>>,
@@ -189,6 +191,7 @@ impl Table {
             sources: Vec::new(),
             gaps: Vec::new(),
             history_start: NEVER,
+            newest: NEVER,
             foreign: 0,
             malformed: 0,
             texts: Interner::default(),
@@ -197,6 +200,7 @@ impl Table {
             revisions: 0,
             by_uid: Default::default(),
             identities: Identities::default(),
+            address_lists: AddressLists::default(),
             ends: Ends::default(),
             services: HashMap::default(),
             node_numbers: HashMap::default(),
@@ -237,7 +241,7 @@ impl Table {
             self.by_uid.get_mut(kind).into_iter().for_each(|uids| uids.remove(uid));
             self.free.push(object);
         } else {
-            self.note_latest(kind, uid, object);
+            self.note(kind, uid, object);
         }
     }
 

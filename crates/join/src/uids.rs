@@ -1,16 +1,26 @@
 //! Objects by UID. Nearly every UID is a UUID, and as one it takes 16 bytes of a key.
 
-use crate::index::{Home, Index, Latest};
+use crate::index::{Home, Index, Latest, Slot};
+use crate::since::Moment;
+use crate::timeline::{Said, Timeline};
 use foldhash::HashMap;
 use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
 
-/// Objects of one kind by UID, and who each is for long.
+/// Who an object was over time, in a cache line.
+pub(crate) type PastOfUid = Timeline<6>;
+
+/// Beside an entry.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Rest(PastOfUid);
+
+/// Objects of one kind by UID, and who each was over time.
 #[derive(Debug, Default)]
 pub(crate) struct Uids {
-    uuids: Index<()>,
+    uuids: Index<Rest>,
     others: HashMap<Arc<str>, u32>,
 }
 
@@ -33,6 +43,7 @@ pub(crate) struct Known {
     pub(crate) object: u32,
     /// Of another UID than a UUID nothing is said.
     pub(crate) latest: Latest,
+    slot: Option<Slot>,
 }
 
 impl Uids {
@@ -49,14 +60,33 @@ impl Uids {
         self.uuids.touch(home)
     }
 
+    /// Reads what is said of the past of whatever is looked for there.
+    pub(crate) fn touch_past(&self, home: Home) -> u64 {
+        let read = |rest: &Rest| u64::from(rest.0.is_whole());
+        self.uuids.touch_rest(home, read).iter().flatten().fold(0, |all, one| all ^ one)
+    }
+
+    /// Reads what is said of an object's past.
+    pub(crate) fn touch_past_of(&self, known: Known) -> u64 {
+        known.slot.and_then(|slot| self.uuids.rest(slot)).map_or(0, |rest| u64::from(rest.0.is_whole()))
+    }
+
+    /// Who an object was at a moment; nothing is said of another UID than a UUID.
+    pub(crate) fn at(&self, known: Known, moment: Moment) -> Said {
+        known.slot.and_then(|slot| self.uuids.rest(slot)).map_or(Said::Nothing, |rest| rest.0.at(moment))
+    }
+
     /// The object with a UID that is looked for there.
     pub(crate) fn get_from(&self, home: Home, key: UidKey<'_>) -> Option<Known> {
         match key {
             UidKey::Uuid(uuid) => {
                 let found = self.uuids.find(home, uuid)?;
-                Some(Known { object: found.number, latest: found.latest })
+                Some(Known { object: found.number, latest: found.latest, slot: Some(found.slot) })
             }
-            UidKey::Other(uid) => self.others.get(uid).map(|object| Known { object: *object, latest: Latest::NOBODY }),
+            UidKey::Other(uid) => {
+                let known = |object: &u32| Known { object: *object, latest: Latest::NOBODY, slot: None };
+                self.others.get(uid).map(known)
+            }
         }
     }
 
@@ -67,19 +97,19 @@ impl Uids {
     /// Enters an object that is not there.
     pub(crate) fn insert(&mut self, key: UidKey<'_>, object: u32) {
         match key {
-            UidKey::Uuid(uuid) => self.uuids.insert(uuid, Latest::NOBODY, object, ()),
+            UidKey::Uuid(uuid) => self.uuids.insert(uuid, Latest::NOBODY, object, Rest::default()),
             UidKey::Other(uid) => {
                 self.others.insert(Arc::from(uid), object);
             }
         }
     }
 
-    /// Says who an object is for long.
-    pub(crate) fn set_latest(&mut self, key: UidKey<'_>, latest: Latest) {
+    /// Says who an object is for long, and who it was.
+    pub(crate) fn note(&mut self, key: UidKey<'_>, latest: Latest, past: PastOfUid) {
         if let UidKey::Uuid(uuid) = key
             && let Some(found) = self.uuids.find(self.uuids.home(uuid), uuid)
         {
-            self.uuids.set(found.slot, latest, found.number, ());
+            self.uuids.set(found.slot, latest, found.number, Rest(past));
         }
     }
 

@@ -90,6 +90,14 @@ impl Cluster {
         START + millis(REVISIONS) * STEP + 3_600_000 - millis(random % 12) * 5_000
     }
 
+    /// What a replay reads as its n-th batch: a tick and a node. Of a partition's nodes, of which there are sixteen times as
+    /// many, one follows the other, then their next tick comes.
+    pub(crate) fn replayed(self, batch: u64) -> (Millis, u64) {
+        let nodes = self.nodes().div_ceil(16);
+        let ticks = (REVISIONS - 2) * 3_600_000 / 5_000;
+        (START + 2 * STEP + millis(batch / nodes % ticks) * 5_000, batch % nodes * 16)
+    }
+
     /// The address that a pod has by then.
     pub(crate) fn address_now(self, pod: u64, six: bool) -> Address {
         self.address(pod, (REVISIONS - 2) / 2, six)

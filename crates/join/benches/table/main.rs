@@ -225,6 +225,23 @@ fn asks_of_tick(cluster: Cluster, batch: u64, uids: &[Option<String>]) -> Vec<As
     both.map(|(random, uid)| Ask { at, pod_uid: uid.as_deref(), ..asking(cluster, random, far(random)) }).collect()
 }
 
+/// UIDs and questions of a replay's batch, likewise.
+fn uids_of_replay(cluster: Cluster, batch: u64) -> Vec<Option<String>> {
+    let (_, node) = cluster.replayed(batch);
+    let own = |random: u64| cluster.uid(cluster.pod_of_node(node, random >> 16));
+    seeds(batch).enumerate().map(|(n, random)| (n % 2 == 0).then(|| own(random))).collect()
+}
+
+fn asks_of_replay(cluster: Cluster, batch: u64, uids: &[Option<String>]) -> Vec<Ask<'_>> {
+    let (at, _) = cluster.replayed(batch);
+    let far = |random: u64| {
+        let mut randoms = std::iter::successors(Some(random), |random| Some(mix(*random)));
+        randoms.find_map(|random| cluster.address_at(cluster.popular_pod(random >> 16), at, random & 2 == 0)).unwrap()
+    };
+    let both = seeds(batch).zip(uids);
+    both.map(|(random, uid)| Ask { at, pod_uid: uid.as_deref(), ..asking(cluster, random, far(random)) }).collect()
+}
+
 fn asking(cluster: Cluster, random: u64, address: Address) -> Ask<'static> {
     let ask = Ask::address(cluster.time(mix(random ^ 7)), address);
     Ask { port: Some(443), protocol: 6, responder: random & 1 == 1, ..ask }
@@ -258,6 +275,12 @@ fn look_ups(cluster: Cluster, table: &Table) {
         measure(cluster, what, |seed| {
             let asks: Vec<Ask<'_>> = seeds(seed).map(|random| ask_stream(cluster, seed, random)).collect();
             if together { timed_together(table, &asks) } else { timed(|| asks.iter().map(|ask| table.resolve(ask))) }
+        });
+    }
+    for (what, together) in [("both ends of a node's ticks of a replay", false), ("a replay, 64 at once", true)] {
+        measure(cluster, what, |seed| {
+            let uids = uids_of_replay(cluster, seed);
+            time_of(table, &asks_of_replay(cluster, seed, &uids), together)
         });
     }
     measure(cluster, "look-up by address, kept, 64 at once", |seed| {

@@ -5,18 +5,21 @@ use super::{
     element_mut, kind_of,
 };
 use crate::addresses::{address_of, change_entry, number};
+use crate::ends::Ends;
 use crate::holders::{AtNode, Described, Holders, ObjectNumber, Whose};
-use crate::identities::IdentityNumber;
+use crate::identities::{Identities, IdentityNumber};
 use crate::identity::{Entity, Identity, IdentityKind, NOWHERE, qualified};
 use crate::index::Latest;
 use crate::intern::is_same;
 use crate::networks::canonical;
 use crate::since::Since;
 use crate::span::{Span, is_always};
-use crate::uids::UidKey;
+use crate::timeline::{LOOKED_AT, Part, Said, Timeline};
+use crate::uids::{PastOfUid, UidKey};
 use ipnet::IpNet;
 use std::sync::Arc;
 use weir_flow::Address;
+use weir_flow::time::{FOR_EVER, NEVER};
 use weir_schemas::metadata::{Agent, NetworkSet, Node, Object, Pod, Revision, Service};
 
 /// A revision's place while it is entered into the indices or taken out of them.
@@ -54,17 +57,18 @@ impl Table {
         let body = self.body(object, revision);
         let stored = Stored { revision: revision.revision, span: Span::of(revision), body };
         self.index(object, &stored, true);
+        self.newest = self.newest.max(stored.span.earliest_start());
         if let Some(revisions) = element_mut(&mut self.objects, object) {
             revisions.insert(stored);
             self.revisions += 1;
         }
-        self.note_latest(kind, uid, object);
+        self.note(kind, uid, object);
     }
 
-    /// Notes beside a UID who its object is for long.
-    pub(super) fn note_latest(&mut self, kind: usize, uid: UidKey<'_>, object: ObjectNumber) {
+    /// Notes beside a UID who its object is for long, and who it was.
+    pub(super) fn note(&mut self, kind: usize, uid: UidKey<'_>, object: ObjectNumber) {
         if let (Some(uids), Some(revisions)) = (self.by_uid.get_mut(kind), element(&self.objects, object)) {
-            uids.set_latest(uid, revisions.latest());
+            uids.note(uid, revisions.latest(&self.identities), revisions.past(&self.identities));
         }
     }
 
@@ -72,6 +76,9 @@ impl Table {
         if let Some(stored) = element_mut(&mut self.objects, object).and_then(|revisions| revisions.remove(revision)) {
             self.index(object, &stored, false);
             stored.identity().into_iter().for_each(|identity| self.identities.release(identity));
+            if let Body::Pod { addresses, .. } = stored.body {
+                self.address_lists.release(addresses);
+            }
             self.revisions -= 1;
         }
     }
@@ -103,14 +110,14 @@ impl Table {
     /// What a pod's latest revision says and this one repeats is shared with it.
     fn pod<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, pod: &Pod<T, R>) -> Body {
         let latest = element(&self.objects, object).and_then(|revisions| revisions.list.last());
-        let latest = latest.and_then(|stored| match &stored.body {
-            Body::Pod { identity, node, addresses } => Some((*identity, *node, addresses)),
+        let latest = latest.and_then(|stored| match stored.body {
+            Body::Pod { identity, addresses } => Some((identity, addresses)),
             _ => None,
         });
         // The addresses of a pod on the node's network are the node's: no flow is the pod's by address.
         let own = if pod.host_network { &[] } else { pod.addresses.as_slice() };
-        let same = latest.filter(|(number, ..)| is_entity(self.identities.get(*number), revision, pod));
-        let Some((number, node, addresses)) = same else {
+        let same = latest.filter(|(number, _)| is_entity(self.identities.get(*number), revision, pod));
+        let Some((number, addresses)) = same else {
             let entity = Entity {
                 node: self.texts.text(pod.node.as_ref()),
                 workload_kind: self.texts.text(pod.workload_kind.as_ref()),
@@ -119,10 +126,13 @@ impl Table {
                 ..self.entity(IdentityKind::Pod, revision)
             };
             let identity = self.identity(object, entity, &revision.labels);
-            let node = self.identities.get(identity).node_number;
-            return Body::Pod { identity, node, addresses: distinct(own).into() };
+            return Body::Pod { identity, addresses: self.address_lists.insert(&distinct(own)) };
         };
-        let addresses = if **addresses == *own { addresses.clone() } else { distinct(own).into() };
+        let addresses = if self.address_lists.get(addresses) == own {
+            self.address_lists.share(addresses)
+        } else {
+            self.address_lists.insert(&distinct(own))
+        };
         let known = self.identities.get(number);
         let identity = if is_same(&known.labels, &revision.labels) {
             self.identities.share(number)
@@ -130,7 +140,7 @@ impl Table {
             let known = known.clone();
             self.identities.insert(Identity { labels: self.texts.set(&revision.labels), ..known })
         };
-        Body::Pod { identity, node, addresses }
+        Body::Pod { identity, addresses }
     }
 
     fn node<T: AsRef<str>, R>(&mut self, object: ObjectNumber, revision: &Revision<T, R>, node: &Node<T>) -> Body {
@@ -229,12 +239,13 @@ impl Table {
     fn index(&mut self, object: ObjectNumber, stored: &Stored, enter: bool) {
         let entry = Entry { span: stored.span, object, revision: stored.revision, enter };
         match &stored.body {
-            Body::Pod { identity, node, addresses } => {
-                self.index_end(entry, addresses, AtNode { identity: *identity, node: *node });
+            Body::Pod { identity, addresses } => {
+                let who = AtNode { identity: *identity, node: self.identities.node(*identity) };
+                index_end(&mut self.ends, entry, self.address_lists.get(*addresses), who);
             }
             Body::Node(node) => {
                 let number = self.identities.get(node.identity).node_number;
-                self.index_end(entry, &node.addresses, AtNode { identity: node.identity, node: number });
+                index_end(&mut self.ends, entry, &node.addresses, AtNode { identity: node.identity, node: number });
                 for network in &node.networks {
                     self.pod_networks.change(network, |holders| entry.change(holders, entry.whose()));
                 }
@@ -272,14 +283,14 @@ impl Table {
             Body::Other => {}
         }
     }
+}
 
-    fn index_end(&mut self, entry: Entry, addresses: &[Address], who: AtNode) {
-        for address in addresses {
-            if entry.enter {
-                self.ends.insert(*address, entry.span, who);
-            } else {
-                self.ends.remove(*address, entry.span, who);
-            }
+fn index_end(ends: &mut Ends, entry: Entry, addresses: &[Address], who: AtNode) {
+    for address in addresses {
+        if entry.enter {
+            ends.insert(*address, entry.span, who);
+        } else {
+            ends.remove(*address, entry.span, who);
         }
     }
 }
@@ -301,22 +312,44 @@ impl NamedNode {
 impl Revisions {
     /// Who the object is for long, if it is a pod: its last revision, from when no other one is possible. That holds when
     /// it has ended, too, because who still sends then is the same pod.
-    fn latest(&self) -> Latest {
+    fn latest(&self, identities: &Identities) -> Latest {
         let Some((last, others)) = self.list.split_last() else { return Latest::NOBODY };
-        let Some((identity, node)) = last.pod() else { return Latest::NOBODY };
+        let Some(identity) = last.pod() else { return Latest::NOBODY };
         let end = |stored: &Stored| stored.span.latest_end();
         let others = if self.ordered { others.last().map(end) } else { others.iter().map(end).max() };
         let from = others.map_or(last.span.earliest_start(), |end| end.max(last.span.earliest_start()));
-        Latest { since: Since::of(from), who: AtNode { identity, node } }
+        Latest { since: Since::of(from), who: AtNode { identity, node: identities.node(identity) } }
+    }
+
+    /// Who the object was, if it is a pod: after a revision has ended and until the next one may have begun it is still what
+    /// it was. Where times go back from one revision to the next nothing is said.
+    fn past(&self, identities: &Identities) -> PastOfUid {
+        let skipped = self.list.len().saturating_sub(LOOKED_AT);
+        let (Some(list), true) = (self.list.get(skipped..), self.ordered) else { return PastOfUid::SILENT };
+        let Some(first) = list.first() else { return PastOfUid::SILENT };
+        let end = |stored: &Stored| stored.span.latest_end();
+        let mut ended = skipped.checked_sub(1).and_then(|last| self.list.get(last)).map_or(NEVER, end);
+        let mut runs = list.chunk_by(|a, b| a.identity() == b.identity()).peekable();
+        let parts = std::iter::from_fn(|| {
+            let run = runs.next()?;
+            let next = runs.peek().and_then(|next| next.first()).map_or(FOR_EVER, |next| next.span.earliest_start());
+            let (first, last) = (run.first()?, run.last()?);
+            let who = first.pod().map(|identity| AtNode { identity, node: identities.node(identity) });
+            let said = who.map_or(Said::Nothing, Said::Who);
+            let part = Part { from: first.span.earliest_start().max(ended), until: next, said };
+            ended = last.span.latest_end();
+            Some(part)
+        });
+        Timeline::of((skipped == 0).then(|| first.span.earliest_start()), parts)
     }
 
     fn insert(&mut self, stored: Stored) {
         let is_last = self.list.last().is_none_or(|last| last.revision < stored.revision);
         let place =
             if is_last { self.list.len() } else { self.list.partition_point(|known| known.revision < stored.revision) };
-        // Room for half as many more, where a vector would double: there are very many short lists.
+        // Room for a third as many more, where a vector would double: there are very many short lists.
         if self.list.len() == self.list.capacity() {
-            self.list.reserve_exact(self.list.len() / 2 + 1);
+            self.list.reserve_exact(self.list.len() / 3 + 1);
         }
         self.list.insert(place, stored);
         let around =

@@ -10,6 +10,7 @@ use crate::holders::AtNode;
 use crate::index::Home;
 use crate::resolution::Resolution;
 use crate::since::Moment;
+use crate::timeline::Said;
 use crate::uids::{Known, UidKey};
 use std::hint::black_box;
 use weir_flow::Address;
@@ -39,6 +40,8 @@ enum Where<'a> {
 enum Found {
     /// Beside what was asked.
     Latest(AtNode, IdentifiedBy),
+    /// Nobody for certain.
+    Nobody(IdentifiedBy),
     Address(Option<Place>),
     Pod(Option<Known>),
     Otherwise,
@@ -62,10 +65,12 @@ impl Table {
                 is_history |= !matches!(found, Found::Latest(..));
             }
             if is_history {
-                self.fetch(group, &found);
+                self.look_back(group, &mut found);
             }
             answers.extend(group.iter().zip(&found).map(|(ask, found)| match *found {
                 Found::Latest(who, by) => self.latest(who, by, ask.at),
+                Found::Nobody(IdentifiedBy::Uid) => self.by_pod_uid(None, ask.at),
+                Found::Nobody(_) => self.outside(ask, self.nobody(ask.address, ask.at)),
                 Found::Address(place) => self.by_address(ask, place),
                 Found::Pod(known) => self.by_pod_uid(self.revisions_of(known), ask.at),
                 Found::Otherwise => self.resolve(ask),
@@ -112,22 +117,47 @@ impl Table {
         }
     }
 
+    /// Finds what is said of the past, and fetches what must be searched.
+    fn look_back(&self, asks: &[Ask<'_>], found: &mut [Found]) {
+        let past = |found: &Found| match found {
+            Found::Address(Some(place)) => u64::from(self.ends.touch_known(*place)),
+            Found::Pod(Some(known)) => self.pods().map_or(0, |pods| pods.touch_past_of(*known)),
+            _ => 0,
+        };
+        black_box(found.iter().map(past).fold(0, |all, one| all ^ one));
+        let mut is_searched = false;
+        for (ask, found) in asks.iter().zip(found.iter_mut()) {
+            let (said, by) = match *found {
+                Found::Address(place) => (self.past_of_address(place, ask.at), IdentifiedBy::Address),
+                Found::Pod(known) => (self.past_of_pod(known, ask.at), IdentifiedBy::Uid),
+                Found::Latest(..) | Found::Nobody(_) | Found::Otherwise => continue,
+            };
+            match said {
+                Said::Who(who) => *found = Found::Latest(self.said(who), by),
+                Said::Nobody => *found = Found::Nobody(by),
+                Said::Nothing => is_searched = true,
+            }
+        }
+        if is_searched {
+            self.fetch(asks, found);
+        }
+    }
+
     /// Reads what answers from history need, without a look at what is read.
     fn fetch(&self, asks: &[Ask<'_>], found: &[Found]) {
         let first = |found: &Found| match found {
-            Found::Address(Some(place)) => self.ends.touch_holders(*place),
-            Found::Pod(known) => self.revisions_of(*known).map_or(0, |revisions| i64::from(revisions.list.is_empty())),
-            Found::Address(None) | Found::Latest(..) | Found::Otherwise => 0,
+            Found::Pod(known) => self.revisions_of(*known).is_some_and(|revisions| revisions.list.is_empty()),
+            _ => false,
         };
-        black_box(found.iter().map(first).fold(0, |all, one| all ^ one));
+        black_box(found.iter().map(first).fold(false, |all, one| all ^ one));
         let second = |(ask, found): (&Ask<'_>, &Found)| match found {
             Found::Address(Some(place)) => self.ends.at(*place).touch(),
             // Of a pod's revisions only those that are compared are read.
             Found::Pod(known) => {
                 let last = self.revisions_of(*known).and_then(|revisions| revisions.begun(ask.at).last());
-                last.and_then(Stored::pod).map_or(0, |(_, node)| i64::from(node))
+                last.and_then(Stored::pod).map_or(0, i64::from)
             }
-            Found::Address(None) | Found::Latest(..) | Found::Otherwise => 0,
+            Found::Address(None) | Found::Latest(..) | Found::Nobody(_) | Found::Otherwise => 0,
         };
         black_box(asks.iter().zip(found).map(second).fold(0, |all, one| all ^ one));
     }
@@ -163,11 +193,13 @@ impl Table {
         });
         let places =
             homes.map(|homes| homes.map(|home| home.and_then(|(home, address)| self.ends.place_from(home, address))));
-        let holders = places.iter().flatten().flatten().map(|place| self.ends.touch_holders(*place));
-        black_box(holders.fold(0, |all, one| all ^ one));
+        let known = places.iter().flatten().flatten().map(|place| self.ends.touch_known(*place));
+        black_box(known.fold(0, |all, one| all ^ one));
         let stored = last.map(|revisions| revisions.and_then(|revisions| revisions.list.last()));
         let known = stored.map(|stored| match &stored?.body {
-            Body::Pod { identity, addresses, .. } => Some((self.identities.get(*identity), addresses)),
+            Body::Pod { identity, addresses, .. } => {
+                Some((self.identities.get(*identity), self.address_lists.get(*addresses)))
+            }
             _ => None,
         });
         black_box(known.iter().flatten().map(|(_, addresses)| addresses.len()).fold(0, usize::max));

@@ -10,12 +10,17 @@ use crate::identity::{Identity, IdentityKind, NOWHERE};
 use crate::resolution::Resolution;
 use crate::since::Moment;
 use crate::span::Span;
+use crate::timeline::{ELSEWHERE, Said};
 use crate::uids::{Known, UidKey, Uids};
 use std::borrow::Cow;
+use std::hint::black_box;
 use std::sync::Arc;
 use weir_flow::time::NEVER;
 use weir_flow::{Address, Millis};
 use weir_schemas::enriched::{Attribution, IdentifiedBy, NoneReason};
+
+/// How long before the newest change questions are about now, ms.
+const RECENT: Millis = 600_000;
 
 /// Who may have held something at a time.
 pub(super) enum Held<'t, T> {
@@ -59,18 +64,22 @@ impl Table {
         } else if self.known_before(ask.at).is_some() {
             Resolution::none(Some(self.reason_or(NoneReason::NotYetReported, ask.at)))
         } else if let Some(uid) = ask.pod_uid {
-            let known = self.pods().and_then(|pods| pods.get(UidKey::of(uid)));
-            match known.and_then(|known| known.latest.at(Moment::of(ask.at))) {
-                Some(pod) => self.latest(pod, IdentifiedBy::Uid, ask.at),
-                None => self.by_pod_uid(self.revisions_of(known), ask.at),
-            }
+            let uid = UidKey::of(uid);
+            let known = self.pods().and_then(|pods| {
+                let home = pods.home(uid);
+                if self.is_past(ask.at) {
+                    black_box(pods.touch_past(home));
+                }
+                pods.get_from(home, uid)
+            });
+            self.by_known_pod(known, ask.at)
         } else if let Some(node) = ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
             Resolution { zone: self.zone(node.node_number, ask.at), ..exact(node) }
         } else {
             let place = self.ends.place(ask.address);
             match place.and_then(|place| place.latest(Moment::of(ask.at))) {
                 Some(end) => self.latest(end, IdentifiedBy::Address, ask.at),
-                None => self.by_address(ask, place),
+                None => self.by_address_said(ask, place, self.past_of_address(place, ask.at)),
             }
         }
     }
@@ -163,6 +172,56 @@ impl Table {
         }
     }
 
+    /// What is said of who had an address, which is at this place.
+    #[inline]
+    pub(super) fn past_of_address(&self, place: Option<Place>, at: Millis) -> Said {
+        place.map_or(Said::Nothing, |place| self.ends.past(place, Moment::of(at)))
+    }
+
+    /// What is said of who a pod was.
+    #[inline]
+    pub(super) fn past_of_pod(&self, known: Option<Known>, at: Millis) -> Said {
+        let known = self.pods().zip(known);
+        known.map_or(Said::Nothing, |(pods, known)| pods.at(known, Moment::of(at)))
+    }
+
+    /// Somebody of whom that is said.
+    #[inline]
+    pub(super) fn said(&self, who: AtNode) -> AtNode {
+        let node = if who.node == ELSEWHERE { self.identities.node(who.identity) } else { who.node };
+        AtNode { node, ..who }
+    }
+
+    /// Who had an address, after what is said of its past.
+    pub(super) fn by_address_said(&self, ask: &Ask<'_>, place: Option<Place>, said: Said) -> Resolution<'_> {
+        match said {
+            Said::Who(who) => self.latest(self.said(who), IdentifiedBy::Address, ask.at),
+            Said::Nobody => self.outside(ask, self.nobody(ask.address, ask.at)),
+            Said::Nothing => self.by_address(ask, place),
+        }
+    }
+
+    /// Whether a question is probably about somebody's past, so that reading it is begun before it is known whose.
+    fn is_past(&self, at: Millis) -> bool {
+        at < self.newest.saturating_sub(RECENT)
+    }
+
+    fn by_known_pod(&self, known: Option<Known>, at: Millis) -> Resolution<'_> {
+        match known.and_then(|known| known.latest.at(Moment::of(at))) {
+            Some(pod) => self.latest(pod, IdentifiedBy::Uid, at),
+            None => self.by_pod_said(known, at, self.past_of_pod(known, at)),
+        }
+    }
+
+    /// Who a pod was, after what is said of its past.
+    pub(super) fn by_pod_said(&self, known: Option<Known>, at: Millis, said: Said) -> Resolution<'_> {
+        match said {
+            Said::Who(who) => self.latest(self.said(who), IdentifiedBy::Uid, at),
+            Said::Nobody => self.by_pod_uid(None, at),
+            Said::Nothing => self.by_pod_uid(self.revisions_of(known), at),
+        }
+    }
+
     /// Pods by UID.
     pub(super) fn pods(&self) -> Option<&Uids> {
         self.by_uid.first()
@@ -207,12 +266,12 @@ impl Table {
     }
 
     /// An address that nobody held, for a reason.
-    fn outside(&self, ask: &Ask<'_>, reason: NoneReason) -> Resolution<'_> {
+    pub(super) fn outside(&self, ask: &Ask<'_>, reason: NoneReason) -> Resolution<'_> {
         let network_set = self.network_set(ask.address, ask.at).map(Cow::Borrowed);
         Resolution { network_set, ..Resolution::none(Some(reason)) }
     }
 
-    fn nobody(&self, address: Address, at: Millis) -> NoneReason {
+    pub(super) fn nobody(&self, address: Address, at: Millis) -> NoneReason {
         // Any node's pod network will do, so that neither the longest prefix nor a bound in doubt matters.
         let in_pod_network = self.pod_networks.any_possible(address, at);
         self.reason_or(if in_pod_network { NoneReason::UnknownPodAddress } else { NoneReason::Outside }, at)
@@ -296,7 +355,7 @@ impl Table {
 
     /// Who a pod was, and the number of its node: what its possible revisions have in common, or its last one before.
     fn pod_at(&self, revisions: &Revisions, at: Millis) -> Option<(Cow<'_, Identity>, u32)> {
-        let pod = |(number, node)| (Cow::Borrowed(self.identities.get(number)), node);
+        let pod = |number| (Cow::Borrowed(self.identities.get(number)), self.identities.node(number));
         let possible = revisions.possible(at).filter_map(Stored::pod).map(pod);
         let possible = possible.reduce(|(a, node), (b, other)| {
             let node = if node == other { node } else { NOWHERE };
@@ -325,10 +384,10 @@ impl NodeHistory {
 }
 
 impl Stored {
-    /// Of a pod its identity and the number of its node.
-    pub(super) fn pod(&self) -> Option<(IdentityNumber, u32)> {
+    /// Of a pod its identity.
+    pub(super) fn pod(&self) -> Option<IdentityNumber> {
         match &self.body {
-            Body::Pod { identity, node, .. } => Some((*identity, *node)),
+            Body::Pod { identity, .. } => Some(*identity),
             _ => None,
         }
     }
