@@ -81,7 +81,7 @@ impl Lease {
             by: self.by.clone(),
         };
         let records = vec![
-            NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?).at(now),
+            NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?),
             NewRecord::new(topics::HORIZON, key.clone(), encode(&horizon)?),
         ];
         self.write(records).await?;
@@ -100,7 +100,7 @@ impl Lease {
             documents: 0,
             by: self.by.clone(),
         };
-        let record = NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?).at(now);
+        let record = NewRecord::new(topics::AUDIT, entry.target.clone(), encode(&entry)?);
         Ok(self.write(vec![record]).await?)
     }
 

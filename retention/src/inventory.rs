@@ -217,12 +217,7 @@ impl Inventory {
         watermarks: Option<Watermarks>,
     ) -> Self {
         let index = |info: &IndexInfo| {
-            Some(Index {
-                name: ours(info)?,
-                bytes: info.bytes,
-                documents: info.docs,
-                created: info.created,
-            })
+            Some(Index { name: ours(info)?, bytes: info.bytes, documents: info.docs, created: info.created })
         };
         let indices: Vec<Index> = listed.iter().filter_map(index).collect();
         let foreign = listed.iter().filter(|info| Name::parse(&info.name).is_some() && ours(info).is_none()).count();

@@ -135,7 +135,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "retention under pressure",
         arguments: &["--test", "pressure"],
-        environment: &[("WEIR_TEST_STALE_SECONDS", "150"), ("WEIR_TEST_HOURS", "100")],
+        environment: &[("WEIR_TEST_HOURS", "100")],
         needs: Needs::Nothing,
     },
     Suite {

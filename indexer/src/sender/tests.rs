@@ -63,7 +63,7 @@ impl World {
         let body = batch.finish();
         let prepared = prepared.map(|operation| {
             assert_eq!(body.operation(place), operation);
-            operation
+            place
         });
         let record = Record {
             topic: topics::ENRICHED.into(),

@@ -138,7 +138,14 @@ where
     loop {
         let began = tokio::time::Instant::now();
         match watch(api, run, &mut version, item).await {
-            End::Rotation if began.elapsed() >= SHORT => pauses.worked(),
+            End::Rotation if began.elapsed() >= SHORT => {
+                pauses.worked();
+                // The server was there until now, though it may have had nothing to tell, not even a bookmark.
+                let passed = Told::event(run.watched, number(&version), Change::Passed);
+                if run.sender.send(passed).await.is_err() {
+                    return true;
+                }
+            }
             End::Rotation => {
                 let lasted = began.elapsed().as_millis();
                 fail(run, format!("a watch that was asked for {ROTATION} s ended after {lasted} ms")).await;

@@ -139,7 +139,8 @@ async fn manifests_name_flows_and_what_changes_holds_from_then_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_no_record_could_hold_ends_nothing() {
     let (log, dir) = (Log::memory(), tempfile::tempdir().unwrap());
-    let domains: Vec<String> = (0..10_000).map(|number| format!("    d{number}.{}.example", "x".repeat(63))).collect();
+    let domains: Vec<String> =
+        (0..10_000).map(|number| format!("    d{number}.{0}.{0}.example", "x".repeat(63))).collect();
     let domains = domains.iter().flat_map(|domain| [domain.clone(), domain.replace(".example", ".test")]);
     let set = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big, namespace: weir, labels: {{weir.dev/network-set: 'true'}}}}\n\

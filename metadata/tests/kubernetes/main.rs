@@ -23,6 +23,7 @@ use weir_schemas::{decode, topics};
 use weir_service::{Health, Metrics};
 use weir_stream::{Log, Partitions, Start};
 
+mod gates;
 mod policies;
 mod rights;
 mod writers;

@@ -22,8 +22,11 @@ fn held(uid: usize, from: (Millis, Millis), to: Option<(Millis, Millis)>) -> Rev
     }
 }
 
+/// Whose bounds, the first and the last time of the begin, and of the end if there is one.
+type Narrow = (String, (Millis, Millis), Option<(Millis, Millis)>);
+
 /// What follows for each, where the last heartbeat is 100.
-fn narrowed(all: &[Revision], told: Millis) -> Vec<(String, (Millis, Millis), Option<(Millis, Millis)>)> {
+fn narrowed(all: &[Revision], told: Millis) -> Vec<Narrow> {
     let mut holds = Holds::default();
     all.iter().for_each(|revision| holds.note(revision, true));
     let ends = |bound: Bound| (bound.earliest, bound.latest);

@@ -92,7 +92,8 @@ fn a_number_that_names_nothing_is_refused() {
     let good = ColumnBatch::from(batch(vec![one.clone(), one]));
     let (strings, addresses) =
         (u32::try_from(good.strings.len()).unwrap(), u32::try_from(good.addresses.len()).unwrap());
-    let spoilt: [(&'static str, i64, &dyn Fn(&mut Columns)); 9] = [
+    type Spoil<'a> = (&'static str, i64, &'a dyn Fn(&mut Columns));
+    let spoilt: [Spoil<'_>; 9] = [
         ("source", addresses.into(), &|c| c.source[1] = addresses),
         ("destination", addresses.into(), &|c| c.destination[1] = addresses),
         ("interface", i64::from(strings) + 1, &|c| c.interface[1] = strings + 1),
