@@ -24,8 +24,11 @@ use weir_stream::{
     AssignedPartition, Event, GroupConsumer, GroupSettings, Log, OffsetAndMetadata, Record, TopicPartition,
 };
 
+mod pace;
 #[cfg(test)]
 mod tests;
+
+use pace::{Load, Pace, Share};
 
 /// The condition that says whether the topic of flows is read; those of other data sets end in their name.
 pub(crate) const CONDITION: &str = "kafka";
@@ -33,8 +36,6 @@ pub(crate) const CONDITION: &str = "kafka";
 const POLL: Duration = Duration::from_millis(200);
 /// How often positions are committed at most.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How long what comes may be left where it is before partitions are paused: others wait so long for a rebalance at most.
-const LONGEST_HOLD: Duration = Duration::from_secs(2);
 /// How long records in hand may take to be stored when the process stops.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait before joining the group anew after an error.
@@ -421,71 +422,6 @@ impl Pipeline {
     fn show(&self) {
         let held = i64::try_from(self.held_bytes).unwrap_or(i64::MAX);
         self.metrics.held_bytes.get_or_create(&[("dataset", self.dataset.as_str().to_owned())]).set(held);
-    }
-}
-
-/// How much there is of what may be there.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    is: u64,
-    limit: u64,
-}
-
-/// What holds reading back.
-#[derive(Clone, Copy, Debug)]
-struct Load {
-    /// Bytes in hand.
-    held: Share,
-    /// Offsets read beyond the position that can be committed.
-    ahead: Share,
-}
-
-impl Load {
-    /// Which limit is reached, if one is.
-    fn full(&self) -> Option<&'static str> {
-        let reached = |share: Share| share.is >= share.limit;
-        match (reached(self.held), reached(self.ahead)) {
-            (true, _) => Some("memory"),
-            (false, true) => Some("ahead"),
-            (false, false) => None,
-        }
-    }
-
-    /// Whether both are below half of their limits.
-    fn has_room(&self) -> bool {
-        [self.held, self.ahead].iter().all(|share| share.is < share.limit / 2)
-    }
-}
-
-/// Whether the topic is read, as too much is in hand or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// It is read.
-    Read,
-    /// What comes is left where it is for the moment, until then at most: the member is not heard meanwhile.
-    Wait(Instant),
-    /// Its partitions are paused, and the member is heard. What was fetched ahead is thrown away and fetched again later, which
-    /// takes as much of the processor as documents do: so not for each moment in which the engine is slower than the topic.
-    Paused,
-}
-
-impl Pace {
-    fn next(self, load: Load, now: Instant) -> Self {
-        let full = load.full().is_some();
-        match self {
-            Self::Read if full => Self::Wait(now + LONGEST_HOLD),
-            Self::Wait(_) if !full => Self::Read,
-            Self::Wait(until) if now >= until => Self::Paused,
-            Self::Paused if load.has_room() => Self::Read,
-            same => same,
-        }
-    }
-
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Wait(until) => Some(until),
-            Self::Read | Self::Paused => None,
-        }
     }
 }
 

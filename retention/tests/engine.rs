@@ -5,18 +5,20 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::json;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_elastic::bulk::{Body, Operation, Target};
 use weir_elastic::{Elastic, ElasticSettings, Method, Snapshot};
+use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_retention::{Amount, Applied, Reason, RetentionSettings};
 use weir_schemas::audit::Audit;
 use weir_schemas::horizon::Horizon;
 use weir_schemas::{Message, encode, topics};
 use weir_service::{Health, Metrics};
-use weir_stream::{Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
+use weir_stream::{KafkaSettings, Log, NewRecord, Partitions, ProducerSettings, Start, TopicSpec};
 
 const OLD: [&str; 4] =
     ["weir-flows-l1-2020.01.01", "weir-flows-l2-2020.01.01", "weir-flows-l1-2020.01.02", "weir-flows-l2-2020.01.02"];
@@ -26,17 +28,20 @@ const FOREIGN: [&str; 2] = ["weir-flows-l1-2020.01.01-copy", "someone-else-2019.
 static REAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(Elastic) -> F) {
+    on_addresses(async |url| scenario(prepared(&url).await).await).await;
+}
+
+async fn on_addresses(scenario: impl AsyncFn(String)) {
     let data = TempDir::new().unwrap();
     let server = SearchServer::start(SearchSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
-    scenario(prepared(&format!("http://{}", server.address())).await).await;
+    scenario(format!("http://{}", server.address())).await;
     server.shutdown().await;
     match std::env::var("WEIR_TEST_ELASTICSEARCH") {
         Ok(url) => {
             // One after the other: they delete each other's indices.
             let _alone = REAL.lock().await;
-            let elastic = prepared(&url).await;
-            scenario(elastic.clone()).await;
-            clean(&elastic).await;
+            scenario(url.clone()).await;
+            clean(&Elastic::new(&ElasticSettings::of(&[url.as_str()])).unwrap()).await;
         }
         Err(_) => eprintln!("skipped on a real engine: WEIR_TEST_ELASTICSEARCH is not set"),
     }
@@ -220,6 +225,52 @@ async fn several_at_once(round: u64) {
     .await;
 }
 
+/// Two processes over a broker, whose producers fence each other, and each of which is killed at any moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_that_are_killed_midway_delete_no_more_than_one_would() {
+    let kills = std::env::var("WEIR_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(3);
+    on_addresses(async |url| {
+        for kill in 0..kills {
+            two_processes(&url, Duration::from_millis(120 + 173 * kill % 1_100)).await;
+        }
+    })
+    .await;
+    eprintln!("fault retention: {kills} times two processes at once, both killed; what may stay stayed");
+}
+
+async fn two_processes(url: &str, wait: Duration) {
+    let elastic = prepared(url).await;
+    let all = weir_retention::plan_now(&elastic, &settings(1)).await.unwrap();
+    let two: u64 = all.actions[..2].iter().filter_map(|a| a.bytes).sum();
+    let budget = all.bytes - two;
+    let data = TempDir::new().unwrap();
+    let broker = Broker::start(BrokerSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let kafka = broker.address().to_string();
+    let start = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir-retention"));
+        command.args(["--kafka", &kafka, "--elasticsearch", url, "--budget", &format!("{budget}B")]);
+        command.args(["--disk-reserve", "0%", "--retention-interval", "100ms", "--retention-instance", name]);
+        command.args(["--admin-listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut processes = [start("first"), start("second")];
+    for process in &mut processes {
+        tokio::time::sleep(wait).await;
+        assert!(process.try_wait().unwrap().is_none(), "it ended by itself");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    // Whatever they left to do is done by one that nobody kills.
+    let log = Log::kafka(&KafkaSettings::at(kafka)).unwrap();
+    weir_retention::apply(&elastic, &log, &settings(budget)).await.unwrap();
+    let mut left = present(&elastic).await;
+    left.retain(|name| !OLD[..2].contains(&name.as_str()));
+    assert_eq!(left, sorted(&[&OLD[2..], &NEWEST, &FOREIGN]));
+    let audit: Vec<Audit> = messages(&log, topics::AUDIT).await;
+    let announced: std::collections::BTreeSet<&str> = audit.iter().map(|entry| entry.target.as_str()).collect();
+    assert_eq!(announced.into_iter().collect::<Vec<_>>(), OLD[..2], "{audit:?}");
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn finished_indices_are_merged_and_policies_of_others_are_told() {
     on_engines(|elastic| async move {
@@ -251,11 +302,18 @@ async fn finished_indices_are_merged_and_policies_of_others_are_told() {
         }
         let after = elastic.segments("weir-flows-l*").await.unwrap();
         assert!(after.iter().filter(|(name, _)| !name.ends_with("copy")).all(|(_, count)| *count == 1), "{after:?}");
-        token.cancel();
-        task.await.unwrap().unwrap();
         // An engine without lifecycles refuses the setting.
         let told = if told.is_ok() { 1.0 } else { 0.0 };
+        // The engine may have merged by itself before the service has looked at all.
+        for _ in 0..600 {
+            if metrics.value("weir_retention_foreign_policies", &[]) == Some(told) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         assert_eq!(metrics.value("weir_retention_foreign_policies", &[]), Some(told));
+        token.cancel();
+        task.await.unwrap().unwrap();
     })
     .await;
 }

@@ -133,6 +133,12 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "two processes of retention, killed",
+        arguments: &["--test", "engine", "two_processes"],
+        environment: &[("WEIR_TEST_KILLS", "50")],
+        needs: Needs::Nothing,
+    },
+    Suite {
         name: "retention under pressure",
         arguments: &["--test", "pressure"],
         environment: &[("WEIR_TEST_HOURS", "100")],
