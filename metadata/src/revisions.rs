@@ -150,11 +150,14 @@ struct Line {
     closed: Vec<(u64, Millis)>,
     /// Whether a closed one had addresses.
     held: bool,
+    /// When the closed ones have all begun, at the latest.
+    begun: Option<Millis>,
 }
 
 impl Line {
     fn close(&mut self, closed: &Revision, ended: Millis) {
         self.held |= !addresses(&closed.object).is_empty();
+        self.begun = self.begun.max(Some(closed.valid_from.latest));
         let revision = closed.revision;
         match self.closed.binary_search_by_key(&revision, |(known, _)| *known) {
             Ok(place) => {
@@ -406,9 +409,9 @@ impl History {
             }
             if same_content(open, &next) {
                 take_status(open, next);
-                if let Some(begun) =
-                    observed.changed.filter(|_| !line.held).and_then(|held| sooner(open, held, heartbeat))
-                {
+                let passed = line.begun.map_or(heartbeat, |begun| begun.max(heartbeat));
+                let held = observed.changed.filter(|_| !line.held);
+                if let Some(begun) = held.and_then(|held| sooner(open, held, passed)) {
                     open.valid_from = begun;
                     written.push(open.clone());
                 }

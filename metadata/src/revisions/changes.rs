@@ -40,10 +40,10 @@ pub(super) fn was_bound_to_node(open: &Revision, next: &Revision) -> bool {
 }
 
 /// The bound from which a revision's addresses are held, where it was the later one that dates them and an earlier time
-/// is told, which no heartbeat has passed.
-pub(super) fn sooner(open: &Revision, held: Bound, heartbeat: Millis) -> Option<Bound> {
+/// is told, which is after `passed`: the last heartbeat, and when the revisions before it have begun.
+pub(super) fn sooner(open: &Revision, held: Bound, passed: Millis) -> Option<Bound> {
     let (of, both) = (open.valid_from, BoundSource::Status);
-    let latest = held.latest.max(heartbeat.saturating_add(1)).max(of.earliest);
+    let latest = held.latest.max(passed.saturating_add(1)).max(of.earliest);
     let is_sooner = !addresses(&open.object).is_empty() && latest < of.latest;
     (is_sooner && of.source == both && held.source == both).then_some(Bound { latest, ..of })
 }

@@ -105,6 +105,25 @@ fn an_earlier_start_that_is_told_later_counts_after_the_heartbeat() {
 }
 
 #[test]
+fn addresses_are_held_no_sooner_than_the_revision_before_has_begun() {
+    let within = |earliest, latest| Some(Bound { earliest, latest, source: BoundSource::Status });
+    let told = |addresses: &[&str], changed| Observed { changed, ..seen("a", addresses, "x") };
+    let mut history = History::new("c");
+    let _ = history.observe(told(&[], None), 900);
+    let on_node = |mut told: Observed| {
+        if let Object::Pod(pod) = &mut told.object {
+            "node-a".clone_into(&mut pod.node);
+        }
+        told
+    };
+    let bound = history.observe(on_node(told(&[], within(1_000, 1_999))), 1_200);
+    assert_eq!(bound[1].valid_from, within(1_000, 1_999).unwrap());
+    let held = || on_node(told(&["10.0.0.1"], within(1_000, 1_500)));
+    assert_eq!(history.observe(held(), 1_500)[1].valid_from.latest, 1_999);
+    assert_eq!(history.observe(held(), 1_600), vec![], "its revision before may still begin");
+}
+
+#[test]
 fn the_history_begins_when_everything_had_been_seen_once() {
     let mut history = History::new("c");
     assert!(!history.may_promise(8_999, 9_000), "labels of then were never seen");

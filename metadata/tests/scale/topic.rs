@@ -98,8 +98,11 @@ fn take(line: &mut Vec<Revision>, revision: Revision, promised: Millis, faults: 
     };
     faults.check(!is_closed(known), || format!("{}: written again after it was closed", name()));
     faults.check(same(known, &revision), || format!("{}: other content under the same ordinal", name()));
-    faults.check(known.valid_from == revision.valid_from, || {
-        format!("{}: began at {:?}, now at {:?}", name(), known.valid_from, revision.valid_from)
+    // Only the last time of a begin may turn out to be sooner, and only while nothing was promised of it.
+    let (begun, begins) = (known.valid_from, revision.valid_from);
+    let is_sooner = begins.latest < begun.latest && begins.latest > promised;
+    faults.check(begins == begun || (is_sooner && begins == Bound { latest: begins.latest, ..begun }), || {
+        format!("{}: began at {begun:?}, now at {begins:?}, after the promise of {promised}", name())
     });
     let (old, new) = (end_of(known), end_of(&revision));
     let settled = |old: Millis, new: Millis| old == new || old.min(new) > promised;
