@@ -228,9 +228,11 @@ fn two_enrichers_one_killed_count_every_byte_once() {
             "{stored:?} stored, {published} published: counted twice"
         );
         if stored.iter().all(|(bytes, _)| *bytes == published) {
-            // One record per window and key: 50 flows of 4 nodes at level 1.
+            // One record per window and key: 50 flows of 4 nodes at level 1. Agents that are two minutes behind do not hold windows
+            // open, so that the second half is late: of a window that came while a generation ended there are two of each.
+            let keys = FLOWS * u64::try_from(NODES).unwrap();
             let windows = u64::try_from(TICKS).unwrap() / 5;
-            assert_eq!(stored[0].1, windows * FLOWS * u64::try_from(NODES).unwrap());
+            assert!((windows * keys..=(windows + 2) * keys).contains(&stored[0].1), "{stored:?}");
             break;
         }
         assert!(Instant::now() < deadline, "{stored:?} stored, {published} published");
