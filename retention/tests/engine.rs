@@ -275,7 +275,7 @@ async fn two_processes(url: &str, wait: Duration) {
 async fn finished_indices_are_merged_and_policies_of_others_are_told() {
     on_engines(|elastic| async move {
         for index in OLD {
-            let alias = format!("{index}-write");
+            let alias = format!("{index}-WRITE");
             let operation =
                 Operation::index(Target { index: &alias, id: "later", version: 1 }, br#"{"text":"later"}"#).unwrap();
             elastic.bulk(&Body::of([operation].iter())).await.unwrap();
@@ -369,7 +369,7 @@ async fn forget(elastic: &Elastic) {
 }
 
 async fn write_one(elastic: &Elastic, index: &str, id: &str) {
-    let alias = format!("{index}-write");
+    let alias = format!("{index}-WRITE");
     let target = Target { index: &alias, id, version: 1 };
     let operation = Operation::index(target, br#"{"text":"later"}"#).unwrap();
     let answer = elastic.bulk(&Body::of([operation].iter())).await.unwrap();
@@ -443,7 +443,7 @@ async fn a_snapshot_of_what_an_index_was_before_does_not_count() {
         assert!(round().await.is_empty(), "a document came after the snapshot");
         // Made anew under the same name, with as many documents.
         elastic.delete_index(OLD[0]).await.unwrap();
-        let body = json!({"aliases": { format!("{}-write", OLD[0]): {} }});
+        let body = json!({"aliases": { format!("{}-WRITE", OLD[0]): {} }});
         elastic.create_index(OLD[0], &body).await.unwrap();
         for id in ["a", "b", "c"] {
             write_one(&elastic, OLD[0], id).await;
