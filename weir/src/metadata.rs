@@ -1,11 +1,11 @@
 //! `weir metadata give-up`: windows that wait for metadata that nobody will write.
 
 use crate::audit::Act;
+use crate::clock::text as time;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
-use weir_flow::Millis;
 use weir_metadata::gap::{self, Gap};
 use weir_schemas::topics;
 use weir_service::settings::Loaded;
@@ -86,10 +86,6 @@ fn words(cluster: &str, Gap { after, to }: Gap, done: bool) -> String {
     } else {
         format!("would give up {what}: flows of then would never have names; nothing was done, --yes does it")
     }
-}
-
-fn time(millis: Millis) -> String {
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| time.to_string())
 }
 
 async fn note(log: &Log, cluster: &str, gap: Gap) -> Result<()> {

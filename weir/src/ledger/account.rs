@@ -29,21 +29,16 @@ pub(super) struct Lines {
     contradictory: u64,
 }
 
-/// What became of what one start of an agent saw.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Agent {
-    pub(super) node: String,
-    pub(super) boot: String,
-    pub(super) partition: i32,
-    /// How many generations have something of it.
-    pub(super) generations: usize,
-    /// What reached its programs.
+/// What became of what agents saw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Amounts {
+    /// What reached their programs.
     pub(super) seen: Totals,
-    /// What it lost itself.
+    /// What they lost themselves.
     pub(super) agent_lost: ByReason,
-    /// What it published and the enricher did not get: batches that never arrived, or that nobody could read.
+    /// What they published and the enricher did not get: batches that never arrived, or that nobody could read.
     pub(super) missing: Totals,
-    /// What is more than it saw: packets or bytes that were counted twice.
+    /// What is more than they saw: packets or bytes that were counted twice.
     pub(super) too_much: Totals,
     /// What the enricher did not take.
     pub(super) lost: ByReason,
@@ -53,6 +48,17 @@ pub(super) struct Agent {
     pub(super) counted: Totals,
     /// Batches whose time the broker's clock bounded.
     pub(super) clamped: u64,
+}
+
+/// One start of an agent.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Agent {
+    pub(super) node: String,
+    pub(super) boot: String,
+    pub(super) partition: i32,
+    /// How many generations have something of it.
+    pub(super) generations: usize,
+    pub(super) amounts: Amounts,
 }
 
 /// How what was received compares with records of one level.
@@ -163,7 +169,7 @@ impl Lines {
 
     fn levels(&self, dated: &Dated, generations: &BTreeSet<Millis>) -> Vec<AtLevel> {
         let mut counted: BTreeMap<Millis, Totals> = BTreeMap::new();
-        let mut untold = BTreeSet::new();
+        let (mut untold, mut sampled) = (BTreeSet::new(), BTreeSet::new());
         let mut stored: BTreeMap<(Millis, u8), Totals> = BTreeMap::new();
         for line in self.lines.values().filter(|line| generations.contains(&line.generation())) {
             match line {
@@ -174,6 +180,9 @@ impl Lines {
                     if !is_told {
                         untold.insert(line.generation);
                     }
+                    if is_sampled(line) {
+                        sampled.insert(line.generation);
+                    }
                 }
                 Ledger::Stored(line) => add(stored.entry((line.generation, line.level)).or_default(), line.stored),
                 Ledger::Questions(_) => {}
@@ -182,14 +191,14 @@ impl Lines {
         let mut levels: BTreeMap<u8, AtLevel> = BTreeMap::new();
         for generation in generations {
             let Some(settings) = dated.at(*generation) else { continue };
-            let sampled = settings.filters.iter().any(|rule| matches!(rule.action, FilterAction::Sample(_)));
+            let samples = settings.filters.iter().any(|rule| matches!(rule.action, FilterAction::Sample(_)));
+            let untold = untold.contains(generation) && (samples || sampled.contains(generation));
             let both = settings.levels_allowed.iter().chain(&settings.levels_denied);
             for level in both.collect::<BTreeSet<_>>() {
                 let of_all = settings.levels_allowed.contains(level) && settings.levels_denied.contains(level);
                 let number = level.number();
                 let counted = counted.get(generation).copied().unwrap_or_default();
                 let stored = stored.get(&(*generation, number)).copied().unwrap_or_default();
-                let untold = untold.contains(generation) && (sampled || self.is_sampled(*generation));
                 let comparison = compare(counted, stored, of_all, untold);
                 let at = levels.entry(number).or_insert(AtLevel {
                     level: number,
@@ -203,18 +212,6 @@ impl Lines {
             }
         }
         levels.into_values().collect()
-    }
-
-    /// Whether flows were passed over by a rule, for which others stand.
-    fn is_sampled(&self, generation: Millis) -> bool {
-        self.lines.values().any(|line| match line {
-            Ledger::Received(line) if line.generation == generation => line
-                .agent_lost
-                .iter()
-                .chain(&line.lost)
-                .any(|loss| loss.reason == SAMPLED_OUT && !is_nothing(loss.lost)),
-            _ => false,
-        })
     }
 
     fn questions(&self, generations: &BTreeSet<Millis>) -> Questions {
@@ -249,14 +246,40 @@ impl Comparison {
     }
 }
 
+impl Amounts {
+    fn add(&mut self, other: &Self) {
+        add(&mut self.seen, other.seen);
+        add(&mut self.missing, other.missing);
+        add(&mut self.too_much, other.too_much);
+        add(&mut self.received, other.received);
+        add(&mut self.counted, other.counted);
+        self.clamped = self.clamped.saturating_add(other.clamped);
+        for (to, from) in [(&mut self.agent_lost, &other.agent_lost), (&mut self.lost, &other.lost)] {
+            from.iter().for_each(|(reason, lost)| add(to.entry(reason.clone()).or_default(), *lost));
+        }
+    }
+}
+
 impl Account {
+    /// What all agents' amounts come to.
+    pub(super) fn whole(&self) -> Amounts {
+        let mut whole = Amounts::default();
+        self.agents.iter().for_each(|agent| whole.add(&agent.amounts));
+        whole
+    }
+
     /// Whether all that was seen is in records, or lost for a reason that has a name.
     pub(super) fn adds_up(&self) -> bool {
         self.contradictory == 0
-            && self.agents.iter().all(|agent| is_nothing(agent.too_much))
+            && self.agents.iter().all(|agent| is_nothing(agent.amounts.too_much))
             && self.levels.iter().all(|level| level.comparison != Comparison::Wrong)
             && self.questions.counted == self.questions.stored
     }
+}
+
+/// Whether flows were passed over by a rule, for which others stand.
+fn is_sampled(line: &Received) -> bool {
+    line.agent_lost.iter().chain(&line.lost).any(|loss| loss.reason == SAMPLED_OUT && !is_nothing(loss.lost))
 }
 
 fn compare(counted: Totals, stored: Totals, of_all: bool, untold: bool) -> Comparison {
@@ -285,12 +308,13 @@ fn agent(lines: &[&Received], generations: &BTreeSet<Millis>) -> Option<Agent> {
     let first = lines.first()?;
     let (node, boot) = (first.node.clone(), first.boot.clone());
     let mut agent = Agent { node, boot, partition: first.partition, ..Agent::default() };
+    let amounts = &mut agent.amounts;
     for line in lines.iter().filter(|line| generations.contains(&line.generation)) {
         agent.generations += 1;
-        agent.clamped = agent.clamped.saturating_add(line.clamped);
-        add(&mut agent.received, line.received);
-        add(&mut agent.counted, line.counted);
-        add_all(&mut agent.lost, &line.lost);
+        amounts.clamped = amounts.clamped.saturating_add(line.clamped);
+        add(&mut amounts.received, line.received);
+        add(&mut amounts.counted, line.counted);
+        add_all(&mut amounts.lost, &line.lost);
     }
     if agent.generations == 0 {
         return None;
@@ -302,7 +326,7 @@ fn agent(lines: &[&Received], generations: &BTreeSet<Millis>) -> Option<Agent> {
     for (before, run) in before.chain(runs.iter().map(Some)).zip(&runs).filter(|(_, run)| run.is_counted) {
         let taken = sum(run.received, run.lost);
         let Some(before) = before else {
-            add(&mut agent.seen, taken);
+            add(&mut amounts.seen, taken);
             continue;
         };
         let seen = minus(run.seen, before.seen);
@@ -311,12 +335,12 @@ fn agent(lines: &[&Received], generations: &BTreeSet<Millis>) -> Option<Agent> {
             let lost = minus(*lost, before.agent_lost.get(reason).copied().unwrap_or_default());
             add(&mut accounted, lost);
             if !is_nothing(lost) {
-                add(agent.agent_lost.entry(reason.clone()).or_default(), lost);
+                add(amounts.agent_lost.entry(reason.clone()).or_default(), lost);
             }
         }
-        add(&mut agent.seen, seen);
-        add(&mut agent.missing, minus(seen, accounted));
-        add(&mut agent.too_much, minus(accounted, seen));
+        add(&mut amounts.seen, seen);
+        add(&mut amounts.missing, minus(seen, accounted));
+        add(&mut amounts.too_much, minus(accounted, seen));
     }
     Some(agent)
 }
@@ -364,7 +388,7 @@ fn runs(lines: &[&Received], generations: &BTreeSet<Millis>) -> Vec<Run> {
 }
 
 /// Adds amounts.
-pub(super) fn add(to: &mut Totals, amount: Totals) {
+fn add(to: &mut Totals, amount: Totals) {
     *to = sum(*to, amount);
 }
 

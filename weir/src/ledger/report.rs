@@ -1,7 +1,8 @@
 //! The account, for people and for programs.
 
 use super::LedgerSettings;
-use super::account::{Account, Agent, AtLevel, ByReason, Comparison, add, is_nothing};
+use super::account::{Account, Agent, AtLevel, ByReason, Comparison, is_nothing};
+use crate::clock::text as time;
 use crate::flows::{Output, size};
 use crate::policy::table;
 use anyhow::Result;
@@ -10,45 +11,12 @@ use std::fmt::Write as _;
 use weir_flow::Millis;
 use weir_schemas::raw::Totals;
 
-/// What all agents' accounts come to.
-#[derive(Debug, Default)]
-struct Whole {
-    seen: Totals,
-    agent_lost: ByReason,
-    missing: Totals,
-    too_much: Totals,
-    lost: ByReason,
-    received: Totals,
-    counted: Totals,
-    clamped: u64,
-}
-
-impl Whole {
-    fn of(agents: &[Agent]) -> Self {
-        let mut whole = Self::default();
-        for agent in agents {
-            add(&mut whole.seen, agent.seen);
-            add(&mut whole.missing, agent.missing);
-            add(&mut whole.too_much, agent.too_much);
-            add(&mut whole.received, agent.received);
-            add(&mut whole.counted, agent.counted);
-            whole.clamped = whole.clamped.saturating_add(agent.clamped);
-            for (to, from) in [(&mut whole.agent_lost, &agent.agent_lost), (&mut whole.lost, &agent.lost)] {
-                for (reason, lost) in from {
-                    add(to.entry(reason.clone()).or_default(), *lost);
-                }
-            }
-        }
-        whole
-    }
-}
-
 /// The agents that are listed: those first that lost most.
 fn listed<'a>(settings: &LedgerSettings, account: &'a Account) -> Vec<&'a Agent> {
     let is_asked = |agent: &&Agent| settings.node.as_ref().is_none_or(|node| *node == agent.node);
     let mut agents: Vec<&Agent> = account.agents.iter().filter(is_asked).collect();
-    agents.sort_by_key(|agent| {
-        std::cmp::Reverse((agent.too_much.packets, all(&agent.agent_lost) + agent.missing.packets))
+    agents.sort_by_key(|Agent { amounts, .. }| {
+        std::cmp::Reverse((amounts.too_much.packets, all(&amounts.agent_lost) + amounts.missing.packets))
     });
     agents.truncate(settings.limit);
     agents
@@ -68,17 +36,18 @@ pub(super) fn text(settings: &LedgerSettings, account: &Account) -> Result<Strin
 }
 
 fn document(settings: &LedgerSettings, account: &Account) -> Value {
-    let whole = Whole::of(&account.agents);
+    let whole = account.whole();
     let levels = account.levels.iter().map(
         |at| json!({"level": at.level, "counted": at.counted, "stored": at.stored, "comparison": name(at.comparison)}),
     );
     let agents = listed(settings, account).into_iter().map(|agent| {
+        let amounts = &agent.amounts;
         json!({
             "node": agent.node, "boot": agent.boot, "partition": agent.partition, "windows": agent.generations,
-            "seen": agent.seen, "lost_by_agent": agent.agent_lost, "missing": agent.missing,
-            "too_much": agent.too_much, "not_taken": agent.lost, "received": agent.received,
-            "counted": agent.counted,
-            "clamped_batches": agent.clamped,
+            "seen": amounts.seen, "lost_by_agent": amounts.agent_lost, "missing": amounts.missing,
+            "too_much": amounts.too_much, "not_taken": amounts.lost, "received": amounts.received,
+            "counted": amounts.counted,
+            "clamped_batches": amounts.clamped,
         })
     });
     let times = |times: &std::collections::BTreeSet<Millis>| times.iter().map(|at| time(*at)).collect::<Vec<_>>();
@@ -110,10 +79,6 @@ const fn name(comparison: Comparison) -> &'static str {
         Comparison::Part => "part",
         Comparison::Wrong => "wrong",
     }
-}
-
-fn time(millis: Millis) -> String {
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| time.to_string())
 }
 
 fn in_words(settings: &LedgerSettings, account: &Account) -> String {
@@ -155,7 +120,7 @@ fn row(what: &str, amount: Totals, note: &str) -> Vec<String> {
 }
 
 fn sums(account: &Account) -> String {
-    let whole = Whole::of(&account.agents);
+    let whole = account.whole();
     let mut rows = vec![row("seen by agents", whole.seen, "")];
     rows.extend(whole.agent_lost.iter().map(|(reason, lost)| row(&format!("  lost by agents: {reason}"), *lost, "")));
     if !is_nothing(whole.missing) {
@@ -199,12 +164,13 @@ fn agents(settings: &LedgerSettings, account: &Account) -> String {
     let agents = listed(settings, account);
     let rows = agents.iter().map(|agent| {
         let boot = agent.boot.get(..8).filter(|_| agent.boot.len() > 30).unwrap_or(&agent.boot).to_owned();
+        let amounts = &agent.amounts;
         let numbers = [
-            agent.seen.packets,
-            all(&agent.agent_lost),
-            agent.missing.packets,
-            all(&agent.lost),
-            agent.received.packets,
+            amounts.seen.packets,
+            all(&amounts.agent_lost),
+            amounts.missing.packets,
+            all(&amounts.lost),
+            amounts.received.packets,
         ];
         let texts = numbers.iter().map(ToString::to_string);
         [agent.node.clone(), boot, agent.generations.to_string()].into_iter().chain(texts).collect()

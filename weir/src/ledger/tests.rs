@@ -77,7 +77,7 @@ fn what_was_seen_is_received_or_lost_by_name() {
         stored(2, 2, 50),
     ]);
     assert!(account.adds_up(), "{account:?}");
-    let agent = &account.agents[0];
+    let agent = &account.agents[0].amounts;
     assert_eq!(
         (agent.seen, agent.received, agent.missing),
         (totals(162), totals(150), Totals { samples: 1, ..totals(0) })
@@ -95,7 +95,7 @@ fn batches_that_never_arrived_are_missing_by_the_packet() {
         stored(1, 2, 100),
         stored(2, 2, 50),
     ]);
-    assert_eq!(gap.agents[0].missing, totals(40));
+    assert_eq!(gap.agents[0].amounts.missing, totals(40));
     assert!(gap.adds_up(), "a loss that has a name is no error: {gap:?}");
 }
 
@@ -107,7 +107,7 @@ fn more_than_was_seen_does_not_add_up() {
         stored(1, 2, 100),
         stored(2, 2, 60),
     ]);
-    assert_eq!(twice.agents[0].too_much, totals(10));
+    assert_eq!(twice.agents[0].amounts.too_much, totals(10));
     assert!(!twice.adds_up());
 }
 
@@ -163,7 +163,7 @@ fn windows_that_are_not_written_wait() {
     let account = account_of(lines.clone(), settings(), 0..9, Some(1));
     assert_eq!((account.generations.len(), account.open.len()), (1, 1));
     assert!(account.adds_up());
-    assert_eq!(account.agents[0].received, totals(100));
+    assert_eq!(account.agents[0].amounts.received, totals(100));
     let nothing = account_of(lines, settings(), 0..9, None);
     assert!(nothing.generations.is_empty() && nothing.agents.is_empty() && nothing.adds_up());
 }
@@ -179,11 +179,11 @@ fn a_time_in_the_middle_begins_where_the_window_before_ended() {
         ]
     };
     let account = account_of(lines(170), settings(), 2..9, Some(9));
-    assert_eq!((account.agents[0].seen, account.agents[0].missing), (totals(70), totals(20)));
+    assert_eq!((account.agents[0].amounts.seen, account.agents[0].amounts.missing), (totals(70), totals(20)));
     assert!(account.adds_up(), "what is not asked about does not count: {account:?}");
     // Of an agent that is met in the middle it is not known what came before.
     let middle = account_of(lines(170).split_off(2), settings(), 2..9, Some(9));
-    assert_eq!((middle.agents[0].seen, middle.agents[0].missing), (totals(50), totals(0)));
+    assert_eq!((middle.agents[0].amounts.seen, middle.agents[0].amounts.missing), (totals(50), totals(0)));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn whatever_is_lost_on_the_way_is_missing_exactly() {
         prop_assume!(batches.first().is_some_and(|first| !first.3));
         let records: Vec<Ledger> = lines.values().map(|line| stored(line.generation / WINDOW, 2, line.received.packets)).collect();
         let account = account(lines.into_values().map(Ledger::Received).chain(records).collect());
-        let agent = &account.agents[0];
+        let agent = &account.agents[0].amounts;
         prop_assert_eq!((agent.received.packets, agent.missing.packets, agent.too_much.packets), (got, missing, 0));
         prop_assert!(account.adds_up());
     });

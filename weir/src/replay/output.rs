@@ -1,9 +1,9 @@
 //! Where replayed records go: standard output, a file, a topic, or as corrections onto the topic that the enricher writes.
 
 use super::kind::Replayed;
-use super::report::time;
 use super::standing::{Standing, read_one};
 use crate::audit::Act;
+use crate::clock::text as time;
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write as _};

@@ -4,23 +4,18 @@ use super::compare::{Comparison, Counts};
 use super::kind::Replayed;
 use super::standing::{Standing, read_one};
 use super::{ReplaySettings, line};
+use crate::clock::text as time;
 use crate::flows::Output;
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use weir_enricher::replay::{Replay, Windows};
-use weir_flow::Millis;
 use weir_service::HintExt as _;
 use weir_stream::Log;
 
 /// The most fields of one difference that are listed.
 const FIELDS: usize = 8;
-
-/// A time as people write it.
-pub(super) fn time(millis: Millis) -> String {
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |time| time.to_string())
-}
 
 fn span(windows: Windows) -> String {
     format!("windows {} to {}", time(windows.first), time(windows.last))
