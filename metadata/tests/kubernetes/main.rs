@@ -30,6 +30,9 @@ mod writers;
 
 const SPACE: &str = "weir-metadata-test";
 
+/// Held by what makes and takes away kinds of the whole cluster, and by what expects that no watch of a kind ends so.
+static KINDS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn now() -> Millis {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

@@ -15,6 +15,7 @@ fn definition(group: &str, version: &str, plural: &str, kind: &str) -> serde_jso
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_of_other_makers_come_and_go_with_their_definitions() {
     let Some((path, client)) = control_plane().await else { return };
+    let _kinds = KINDS.lock().await;
     let log = Log::memory();
     let settings =
         MetadataSettings { cluster: "test".to_owned(), kubeconfig: Some(path), ..MetadataSettings::default() };

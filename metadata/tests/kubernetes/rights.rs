@@ -41,6 +41,7 @@ async fn kubeconfig_of(client: &Client, kubeconfig: &std::path::Path, space: &st
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_of_its_role_suffice_and_without_them_it_says_what_is_missing() {
     let Some((path, client)) = control_plane().await else { return };
+    let _kinds = KINDS.lock().await;
     let space = format!("weir-rights-{}", now());
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": space}}))).await.unwrap();
