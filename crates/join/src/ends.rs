@@ -1,6 +1,6 @@
 //! Who had an address over time. A look-up reads the entry of the address, which says who has it for long; for other times
-//! a line that says who had it before; and only what that leaves open is searched in the holders. All of those stand in one
-//! long list, those of an address side by side.
+//! a line beside it that says who had it before; and only what that leaves open is searched in the holders. All of those
+//! stand in one long list, those of an address side by side.
 
 use crate::addresses::{change_entry, key};
 use crate::holders::{AtNode, Holder, View, find, is_nested, nested_after, place_of};
@@ -20,14 +20,12 @@ const NESTED: u32 = 1 << 31;
 /// The bit that says that a service has the address.
 const SERVED: u32 = 1 << 30;
 
-/// Who had an address over time, and where all its holders are: a cache line.
+/// Who had an address over time, and how many holders it has in all: a cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Known {
     /// Silent of a service's address.
-    past: Timeline<5>,
-    /// Where the holders begin.
-    begin: u32,
+    past: Timeline<6>,
     /// Number of the holders, with [`NESTED`] and [`SERVED`].
     length: u32,
 }
@@ -49,8 +47,7 @@ impl Known {
         self.length & !NESTED == 0
     }
 
-    fn set_holders(&mut self, begin: u32, length: u32, nested: bool) {
-        self.begin = begin;
+    fn set_holders(&mut self, length: u32, nested: bool) {
         self.length = length | if nested { NESTED } else { 0 } | self.length & SERVED;
     }
 }
@@ -65,16 +62,18 @@ impl Place {
     pub(crate) fn latest(self, moment: Moment) -> Option<AtNode> {
         self.0.latest.at(moment)
     }
+
+    /// Where its holders begin.
+    fn begin(self) -> u32 {
+        self.0.number
+    }
 }
 
 /// Pods and nodes by address over time, and which addresses are services'.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// With numbers in `known`.
-    index: Index<()>,
-    known: Vec<Known>,
-    /// Places in `known` that nobody uses.
-    vacant: Vec<u32>,
+    /// With where the holders of each begin.
+    index: Index<Known>,
     holders: Vec<Holder<AtNode>>,
     /// Blocks of holders that nobody uses, by [`class`].
     free: Vec<Vec<u32>>,
@@ -109,6 +108,12 @@ impl Ends {
         self.index.touch(home)
     }
 
+    /// Reads what is said of the past of whatever is looked for there.
+    #[inline]
+    pub(crate) fn touch_past(&self, home: Home) -> u32 {
+        self.index.touch_rest(home, |known| known.length).iter().flatten().fold(0, |all, one| all ^ one)
+    }
+
     /// Where an address is that is looked for there.
     #[inline]
     pub(crate) fn place_from(&self, home: Home, address: Address) -> Option<Place> {
@@ -124,12 +129,12 @@ impl Ends {
     /// The holders at a place.
     #[inline]
     pub(crate) fn at(&self, place: Place) -> View<'_, AtNode> {
-        self.view(self.known(place))
+        self.view(place.begin(), self.known(place))
     }
 
     #[inline]
-    fn view(&self, known: Known) -> View<'_, AtNode> {
-        let first = index(known.begin);
+    fn view(&self, begin: u32, known: Known) -> View<'_, AtNode> {
+        let first = index(begin);
         let list = self.holders.get(first..first.saturating_add(index(known.length()))).unwrap_or_default();
         View { list, nested: known.is_nested() }
     }
@@ -137,13 +142,13 @@ impl Ends {
     /// Reads what is known at a place: who had the address, and where its holders are.
     #[inline]
     pub(crate) fn touch_known(&self, place: Place) -> u32 {
-        self.known.get(index(place.0.number)).map_or(0, |known| known.length)
+        self.index.rest(place.0.slot).map_or(0, |known| known.length)
     }
 
     /// Who alone and certainly had the address at a place.
     #[inline]
     pub(crate) fn past(&self, place: Place, moment: Moment) -> Said {
-        self.known.get(index(place.0.number)).map_or(Said::Nothing, |known| known.past.at(moment))
+        self.index.rest(place.0.slot).map_or(Said::Nothing, |known| known.past.at(moment))
     }
 
     /// Whether a service has this address.
@@ -154,24 +159,24 @@ impl Ends {
 
     #[inline]
     fn known(&self, place: Place) -> Known {
-        self.known.get(index(place.0.number)).copied().unwrap_or_default()
+        self.index.rest(place.0.slot).copied().unwrap_or_default()
     }
 
     /// Enters a holder of an address.
     pub(crate) fn insert(&mut self, address: Address, span: Span, who: AtNode) {
         let place = self.place(address);
         let mut known = place.map_or(Known::default(), |place| self.known(place));
-        let length = known.length();
+        let (begin, length) = (place.map_or(0, Place::begin), known.length());
         let grown = length.saturating_add(1);
-        let begin = move_to(&mut self.holders, &mut self.free, (known.begin, length), grown);
+        let begin = move_to(&mut self.holders, &mut self.free, (begin, length), grown);
         let list = block(&mut self.holders, begin, grown);
         let at = place_of(list.get(..index(length)).unwrap_or_default(), span);
         list.copy_within(at..index(length), at + 1);
         if let Some(new) = list.get_mut(at) {
             *new = Holder { span, who };
         }
-        known.set_holders(begin, grown, nested_after(list, at, known.is_nested()));
-        self.keep(address, place, known);
+        known.set_holders(grown, nested_after(list, at, known.is_nested()));
+        self.keep(address, place, begin, known);
     }
 
     /// Takes out a holder of an address.
@@ -179,14 +184,14 @@ impl Ends {
         let Some(place) = self.place(address) else { return };
         let mut known = self.known(place);
         let length = known.length();
-        let list = block(&mut self.holders, known.begin, length);
+        let list = block(&mut self.holders, place.begin(), length);
         let Some(at) = find(list, span, &who) else { return };
         list.copy_within(at + 1.., at);
         let shrunk = length.saturating_sub(1);
         let nested = known.is_nested() && is_nested(list.get(..index(shrunk)).unwrap_or_default());
-        let begin = move_to(&mut self.holders, &mut self.free, (known.begin, length), shrunk);
-        known.set_holders(begin, shrunk, nested);
-        self.keep(address, Some(place), known);
+        let begin = move_to(&mut self.holders, &mut self.free, (place.begin(), length), shrunk);
+        known.set_holders(shrunk, nested);
+        self.keep(address, Some(place), begin, known);
     }
 
     /// Notes that an entry of a service has this address, or no longer.
@@ -201,33 +206,20 @@ impl Ends {
         if self.served.contains_key(&address) {
             known.length |= SERVED;
         }
-        self.keep(address, place, known);
+        self.keep(address, place, place.map_or(0, Place::begin), known);
     }
 
-    /// Notes what an address has; of one that has nothing there is no entry.
-    fn keep(&mut self, address: Address, place: Option<Place>, mut known: Known) {
-        let holders = self.view(known);
+    /// Notes what an address has, with where its holders begin; of one that has nothing there is no entry.
+    fn keep(&mut self, address: Address, place: Option<Place>, begin: u32, mut known: Known) {
+        let holders = self.view(begin, known);
         let (latest, past) =
             if known.is_served() { (Latest::NOBODY, Timeline::SILENT) } else { (latest(holders), past(holders)) };
         known.past = past;
         match place {
-            Some(place) if known.is_empty() => {
-                self.index.remove(place.0.slot);
-                self.vacant.push(place.0.number);
-            }
-            Some(place) => {
-                self.index.set(place.0.slot, latest, place.0.number, ());
-                self.known.get_mut(index(place.0.number)).into_iter().for_each(|old| *old = known);
-            }
+            Some(place) if known.is_empty() => self.index.remove(place.0.slot),
+            Some(place) => self.index.set(place.0.slot, latest, begin, known),
             None if known.is_empty() => {}
-            None => {
-                let number = self.vacant.pop().unwrap_or_else(|| {
-                    self.known.push(Known::default());
-                    end_of(&self.known) - 1
-                });
-                self.known.get_mut(index(number)).into_iter().for_each(|old| *old = known);
-                self.index.insert(key(address), latest, number, ());
-            }
+            None => self.index.insert(key(address), latest, begin, known),
         }
     }
 }

@@ -76,7 +76,11 @@ impl Table {
         } else if let Some(node) = ask.local_host.and_then(|name| self.node_named(name, ask.at)) {
             Resolution { zone: self.zone(node.node_number, ask.at), ..exact(node) }
         } else {
-            let place = self.ends.place(ask.address);
+            let home = self.ends.home(ask.address);
+            if self.is_past(ask.at) {
+                black_box(self.ends.touch_past(home));
+            }
+            let place = self.ends.place_from(home, ask.address);
             match place.and_then(|place| place.latest(Moment::of(ask.at))) {
                 Some(end) => self.latest(end, IdentifiedBy::Address, ask.at),
                 None => self.by_address_said(ask, place, self.past_of_address(place, ask.at)),
