@@ -35,7 +35,8 @@ pub struct GroupSettings {
     /// An owner that neither takes a full batch nor finishes a revocation for this long loses its
     /// partitions.
     pub max_poll_interval: Duration,
-    /// Bytes fetched ahead, over all partitions.
+    /// Bytes fetched ahead, over all partitions, and one answer of each broker, which is a sixteenth of that before it is
+    /// unpacked.
     pub max_bytes: usize,
     /// Largest number of records in one [`Event::Records`].
     pub max_batch_records: usize,

@@ -31,6 +31,14 @@ fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
+/// The most of one partition that is asked for at once, packed bytes.
+const PARTITION_ANSWER: usize = 1 << 20;
+
+/// How large an answer of a broker may be of a member that fetches so many bytes ahead, packed bytes.
+fn answer_limit(max_bytes: usize) -> usize {
+    (max_bytes / 16).clamp(32 << 10, 16 << 20)
+}
+
 fn kilobytes(bytes: usize) -> String {
     (bytes / 1024).clamp(1, 2_000_000).to_string()
 }
@@ -42,7 +50,8 @@ impl Connection {
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
-            .set("statistics.interval.ms", "5000")
+            // Each client's are a text of many kilobytes, of which a few numbers are read: no more often than they are looked at.
+            .set("statistics.interval.ms", "30000")
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         let (protocol, tls, sasl) = match settings.kafka_security {
@@ -114,7 +123,17 @@ impl Connection {
             .set("heartbeat.interval.ms", milliseconds(heartbeat))
             .set("max.poll.interval.ms", milliseconds(settings.max_poll_interval.max(settings.session_timeout)))
             .set("topic.metadata.refresh.interval.ms", "30000")
-            .set("queued.max.messages.kbytes", kilobytes(settings.max_bytes));
+            .set("queued.max.messages.kbytes", kilobytes(settings.max_bytes))
+            // By itself the library leaves a full queue alone for a second, in which a quick owner empties it and waits.
+            .set("fetch.queue.backoff.ms", "20");
+        // What is in the queue counts unpacked, and one more answer may come when it is all but full: so an answer is to be small
+        // beside it, packed as it is. A batch that is larger comes all the same, alone.
+        let answer = answer_limit(settings.max_bytes);
+        config
+            .set("fetch.max.bytes", answer.to_string())
+            .set("fetch.message.max.bytes", answer.min(PARTITION_ANSWER).to_string())
+            // The library wants no answer to be smaller; a consumer has no other use for it.
+            .set("message.max.bytes", answer.to_string());
         if let Some(instance) = &settings.instance_id {
             config.set("group.instance.id", instance);
         }

@@ -29,7 +29,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(20);
 /// The same where nothing has come for a while and nothing is paused: who owns nothing but silent partitions has little to ask
 /// for, and each wait that ends for nothing costs the processor.
-const POLL_QUIET: Duration = Duration::from_millis(100);
+const POLL_QUIET: Duration = Duration::from_millis(250);
 /// Polls in vain, one after the other, after which it is quiet.
 const QUIET: u32 = 10;
 /// The same while the owner's word is awaited.

@@ -23,7 +23,7 @@ const NAME: &str = "weir-reader";
 const MAX_BATCH_RECORDS: usize = 2000;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// The longest wait before it is noticed that nobody waits for the answer.
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(500);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What works off the async threads: it goes there and comes back with each call.

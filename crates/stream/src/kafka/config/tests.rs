@@ -65,3 +65,20 @@ fn the_rules_of_exactness_are_in_the_settings() {
     assert_eq!(producer.get("transactional.id"), Some("weir-0"));
     assert_eq!(producer.get("transaction.timeout.ms"), Some("15000"));
 }
+
+#[test]
+fn one_answer_is_a_sixteenth_of_what_may_be_fetched_ahead() {
+    let connection = Connection::new(&KafkaSettings::default()).unwrap();
+    let asked = |max_bytes| {
+        let member = connection.member(&GroupSettings { max_bytes, ..GroupSettings::new("weir", ["flows"]) });
+        let client = member.create::<rdkafka::consumer::BaseConsumer>();
+        assert!(client.is_ok(), "the library takes the settings: {:?}", client.err());
+        let number = |name| member.get(name).unwrap().parse::<usize>().unwrap();
+        (1024 * number("queued.max.messages.kbytes"), number("fetch.max.bytes"), number("fetch.message.max.bytes"))
+    };
+    assert_eq!(asked(8 << 20), (8 << 20, 512 << 10, 512 << 10));
+    assert_eq!(asked(64 << 20), (64 << 20, 4 << 20, 1 << 20));
+    // No smaller than is worth a request, no larger than brokers give at once.
+    assert_eq!(asked(1 << 10), (1 << 10, 32 << 10, 32 << 10));
+    assert_eq!(asked(1 << 30), (1 << 30, 16 << 20, 1 << 20));
+}
