@@ -33,7 +33,7 @@ use pace::{Load, Pace, Share};
 /// The condition that says whether the topic of flows is read; those of other data sets end in their name.
 pub(crate) const CONDITION: &str = "kafka";
 /// How long one look at the topic may take.
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(500);
 /// How often positions are committed at most.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How long records in hand may take to be stored when the process stops.
@@ -48,8 +48,15 @@ pub(crate) const BULK_OPERATIONS: usize = 20_000;
 const ROOM: usize = 64 << 10;
 const MOST_ROOM: usize = (4 << 20) + ROOM;
 
-/// Memory of a record beside its bytes and its document's, roughly.
-const OVERHEAD: usize = 256;
+/// Memory of a record beside its bytes and its document's: its place in a list that may have room for as many again.
+const OVERHEAD: usize = 2 * size_of::<Entry>();
+
+/// Of the memory of a data set: in hand, and fetched ahead. What is left is for one more answer of the broker, unpacked, and for the
+/// [batches](BATCH) between both.
+const IN_HAND: usize = 2;
+const FETCHED: usize = 4;
+/// Of the memory of a data set: one batch of records, of which three are on their way.
+const BATCH: usize = 32;
 
 /// What one bulk's task hands back: the assignment it belongs to, its positions, and its bytes in memory.
 type Done = (u64, Vec<(TopicPartition, Vec<i64>)>, usize);
@@ -165,7 +172,8 @@ impl Pipeline {
     fn group(&self) -> GroupSettings {
         GroupSettings {
             instance_id: self.settings.indexer_instance.clone(),
-            max_bytes: self.memory / 2,
+            max_bytes: self.memory / FETCHED,
+            max_batch_bytes: self.memory / BATCH,
             ..GroupSettings::new(self.dataset.group(&self.settings.indexer_group), [self.dataset.topic()])
         }
     }
@@ -343,7 +351,7 @@ impl Pipeline {
         self.metrics.concurrency_limit.get_or_create(&label).set(i64::from(allowed.bulks));
         let held = Share {
             is: u64::try_from(self.held_bytes).unwrap_or(u64::MAX),
-            limit: u64::try_from(self.memory / 2).unwrap_or(u64::MAX),
+            limit: u64::try_from(self.memory / IN_HAND).unwrap_or(u64::MAX),
         };
         Load { held, ahead: Share { is: ahead, limit: self.settings.indexer_ahead } }
     }

@@ -6,6 +6,9 @@ use serde::Serialize;
 use weir_flow::Address;
 use weir_schemas::enriched::{Side, is_inside};
 
+/// What counts the handles on something shared, bytes.
+pub(super) const COUNTS: usize = 2 * size_of::<usize>();
+
 /// An address with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
@@ -40,8 +43,8 @@ impl End {
         addresses.sort_unstable();
         addresses.dedup();
         Ok(Self {
-            party: party.into(),
-            identity: identity.into(),
+            party: exact(&party),
+            identity: exact(&identity),
             addresses: addresses.into_iter().map(Written::of).collect::<Result<_, _>>()?,
             inside: is_inside(side.attribution, side.scope),
         })
@@ -49,15 +52,26 @@ impl End {
 
     /// What it takes in memory, bytes.
     pub(super) fn memory(&self) -> usize {
-        let addresses: usize = self.addresses.iter().map(|written| size_of::<Written>() + written.text.len()).sum();
-        size_of::<Self>() + self.party.len() + self.identity.len() + addresses
+        let texts: usize = self.addresses.iter().map(|written| block(written.text.len())).sum();
+        let addresses = block(size_of_val(&*self.addresses)) + texts;
+        block(COUNTS + size_of::<Self>()) + block(self.party.len()) + block(self.identity.len()) + addresses
     }
 }
 
 impl Written {
     fn of(address: Address) -> Result<Self, serde_json::Error> {
-        Ok(Self { address, text: serde_json::to_vec(&Ip(address))?.into() })
+        Ok(Self { address, text: exact(&serde_json::to_vec(&Ip(address))?) })
     }
+}
+
+/// A text in memory of its own size: one that was grown keeps up to twice as much, also when it is cut.
+pub(super) fn exact(text: &[u8]) -> Box<[u8]> {
+    text.into()
+}
+
+/// Memory of a text of so many bytes, roughly: allocators keep sizes an eighth apart, sixteen bytes at least.
+pub(super) fn block(bytes: usize) -> usize {
+    (bytes + bytes / 8).next_multiple_of(16)
 }
 
 /// Appends the members of an object, each behind a comma, to one that is open and has some.

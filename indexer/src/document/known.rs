@@ -3,7 +3,7 @@
 //! The records of a window mostly come in the order of those of the window before. So of each pair the one that came next is kept:
 //! it is expected, and where its bytes are there, its ends need not be read.
 
-use super::end::End;
+use super::end::{COUNTS, End, block};
 use super::pair::Pair;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -17,8 +17,13 @@ mod tests;
 const ENDS: usize = 16 << 20;
 /// Memory for pairs, bytes: some twenty thousand.
 const PAIRS: usize = 8 << 20;
-/// What a map takes for each member, roughly, bytes.
-const ENTRY: usize = 64;
+/// Room in a list or map that grows by doubling, for each of its members, and a byte beside it.
+const fn room(member: usize) -> usize {
+    2 * (member + 1)
+}
+/// What a map takes for an end, and a list and a map for a pair, bytes.
+const END: usize = room(size_of::<(Arc<[u8]>, KnownEnd)>());
+const PAIR: usize = room(size_of::<KnownPair>()) + room(size_of::<([usize; 2], usize)>());
 
 /// Of how many ends and pairs the text was known, and of how many it had to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +148,7 @@ impl Known {
         }
         self.met.pairs_new += 1;
         let pair = Pair::of([0, 1].map(|which: usize| Arc::clone(&ends[which].end)));
-        let bytes = size_of::<KnownPair>() + pair.memory() + ENTRY;
+        let bytes = pair.memory() + PAIR;
         if self.bytes + bytes > self.limit {
             self.forget();
         }
@@ -228,6 +233,6 @@ impl Ends {
 impl KnownEnd {
     /// What it takes in memory, bytes.
     fn memory(&self) -> usize {
-        self.bytes.len() + self.end.memory() + ENTRY
+        block(COUNTS + self.bytes.len()) + self.end.memory() + END
     }
 }

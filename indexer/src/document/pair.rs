@@ -1,6 +1,6 @@
 //! What documents say of both ends of a record together, written once as [`End`] is.
 
-use super::end::{End, Written};
+use super::end::{End, Written, block, exact};
 use super::family;
 use std::sync::Arc;
 use weir_schemas::enriched::direction;
@@ -24,12 +24,12 @@ impl Pair {
         network.push_str(&format!(r#","direction":"{}""#, direction(ends[0].inside, ends[1].inside)));
         let mut related = Vec::new();
         put_related(&mut related, [&ends[0].addresses, &ends[1].addresses]);
-        Self { ends, network: network.into_bytes().into(), related: related.into() }
+        Self { ends, network: exact(network.as_bytes()), related: exact(&related) }
     }
 
-    /// What it takes in memory beside its ends, bytes.
+    /// What it takes in memory beside itself and its ends, bytes.
     pub(super) fn memory(&self) -> usize {
-        size_of::<Self>() + self.network.len() + self.related.len()
+        block(self.network.len()) + block(self.related.len())
     }
 }
 

@@ -14,9 +14,18 @@ use weir_faults::{Fault, Plan};
 use weir_schemas::enriched::Enriched;
 use weir_stream::{KafkaSettings, Log};
 
-/// Memory for records that are not stored yet, and what a process may take beyond it and what it took at its start.
+/// `--indexer-memory` and `--indexer-bulk-bytes` of the test in which an engine fails in every way, and the indexer's own concurrency.
 const MEMORY: u64 = 32 << 20;
-const SLACK: u64 = 64 << 20;
+const BULK: u64 = 256 << 10;
+const CONCURRENCY: u64 = 2;
+
+/// What an indexer takes at most beyond what it took when it began, bytes: as `docs/operate.md` says.
+fn most() -> u64 {
+    let (ends, pairs) = (16 << 20, 8 << 20);
+    let bodies = (CONCURRENCY + 4) * (BULK + (64 << 10));
+    let all = MEMORY + ends + pairs + bodies;
+    all + all / 2
+}
 
 pub(crate) fn number(variable: &str, standard: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
@@ -191,8 +200,8 @@ async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
     ];
     let plan = faults.into_iter().fold(Plan::new(11), |plan, rule| plan.with(rule.share(0.06)));
     let world = World::new(kafka(&broker), &engine_or(&url(&engine)), plan).await;
-    let memory = format!("{MEMORY}");
-    let arguments = ["--indexer-memory", memory.as_str(), "--indexer-bulk-bytes", "256KiB"];
+    let (memory, bulk) = (MEMORY.to_string(), BULK.to_string());
+    let arguments = ["--indexer-memory", memory.as_str(), "--indexer-bulk-bytes", bulk.as_str()];
     let mut program = Program::start(&world, &broker.address().to_string(), &arguments);
     let record = |n: u64| {
         let mut record = world.record(n);
@@ -219,14 +228,14 @@ async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
     assert_eq!(world.count_documents().await, documents);
     assert_eq!(Sums::of_documents(&world).await, sums);
     assert!(world.dead_letters().await.is_empty());
-    assert!(highest < begin + MEMORY + SLACK, "{highest} B at most, {begin} B at the start");
+    assert!(highest < begin + most(), "{highest} B at most, {begin} B at the start, {} B more are said", most());
     let mib = |bytes: u64| bytes >> 20;
     eprintln!(
-        "fault engine: {documents} documents, {sums:?}, {:?}; {} MiB at the start, {} MiB at most, of which {} MiB may be records",
+        "fault engine: {documents} documents, {sums:?}, {:?}; {} MiB at the start, {} MiB at most, where {} MiB more than at the start are allowed",
         world.proxy.counts(),
         mib(begin),
         mib(highest),
-        mib(MEMORY)
+        mib(most())
     );
     world.delete_index().await;
     broker.shutdown().await;
