@@ -1,6 +1,8 @@
-//! Holds bulks back before a disk of the engine reaches flood stage, where every index would become read-only: what is
-//! held back stays in Kafka, and retention still has room to work.
+//! Holds bulks back before a disk of the engine with indices of Weir's reaches flood stage, where each of them would become
+//! read-only: what is held back stays in Kafka, and retention still has room to work. A full disk with none of them is others': no
+//! bulk goes there, and the engine makes no index on it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,13 @@ mod tests;
 
 /// How often disks are looked at; engines refresh what they say of them twice a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What the indices that are written to are called.
+const PATTERN: &str = "weir-flows-l*,weir-capture-l*,weir-replay-l*,weir-dns-*,weir-ledger-*,weir-audit-*";
+
+/// What a person can do.
+const HINT: &str = "let retention delete more: raise --disk-reserve or lower --budget of weir-retention, lower --min-age \
+     where that holds indices (weir retention plan says what may go and what holds the rest); or add disk";
 
 /// Whether bulks are held back, and why; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +45,7 @@ impl Guard {
                 status: None,
                 code: String::new(),
                 cause: why.clone(),
-                hint: "free disk (weir retention plan says what may go) or add some",
+                hint: HINT,
             }),
         }
     }
@@ -57,7 +66,7 @@ impl Guard {
 
     async fn look(&self, elastic: &Elastic) -> Result<(), Error> {
         let marks = elastic.watermarks().await?;
-        let disks = if marks.is_some() { elastic.nodes_disk().await? } else { Vec::new() };
+        let disks = if marks.is_some() { ours(elastic).await? } else { Vec::new() };
         let mut why = self.why.write().unwrap_or_else(PoisonError::into_inner);
         let now = marks.and_then(|marks| too_full(&disks, &marks, why.is_some()));
         if why.is_some() && now.is_none() {
@@ -66,6 +75,15 @@ impl Guard {
         *why = now;
         Ok(())
     }
+}
+
+/// The disks that hold shards of the indices that are written to.
+async fn ours(elastic: &Elastic) -> Result<Vec<NodeDisk>, Error> {
+    let mut disks = elastic.nodes_disk().await?;
+    let shards = elastic.shards(PATTERN).await?;
+    let nodes: BTreeSet<&str> = shards.iter().map(|copy| copy.node.as_str()).collect();
+    disks.retain(|disk| nodes.contains(disk.id.as_str()));
+    Ok(disks)
 }
 
 /// Why nothing may be written, if a disk is too full: from a quarter of the way before flood stage on (between the high
