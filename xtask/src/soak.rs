@@ -121,6 +121,18 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "faults between the indexer and Kafka",
+        arguments: &["--test", "delivery", "kafka::"],
+        environment: &[("WEIR_TEST_BROKER_FAULTS", "10"), ("WEIR_TEST_FULL_DISKS", "5")],
+        needs: Needs::Nothing,
+    },
+    Suite {
+        name: "faults between the indexer and a real Kafka",
+        arguments: &["--test", "delivery", "kafka::"],
+        environment: &[("WEIR_TEST_BROKER_FAULTS", "10"), ("WEIR_TEST_FULL_DISKS", "5")],
+        needs: Needs::Kafka,
+    },
+    Suite {
         name: "a real Kafka that fails the indexer",
         arguments: &["--test", "delivery", "outlives"],
         environment: &[("WEIR_TEST_RESTARTS", "40"), ("WEIR_TEST_FULL_DISKS", "5")],

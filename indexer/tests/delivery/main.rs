@@ -13,6 +13,7 @@ mod corrections;
 mod datasets;
 mod faults;
 mod hosts;
+mod kafka;
 mod periods;
 mod program;
 mod refusals;

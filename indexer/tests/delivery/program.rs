@@ -3,11 +3,11 @@
 //! Scaled down; `cargo xtask soak "faults of the indexer"` runs it whole.
 
 use crate::broker::BrokerProcess;
-use crate::world::{World, broker, bulks, embedded, expected, items, kafka, url};
+use crate::world::{World, broker, bulks, embedded, engine_or, expected, items, kafka, url};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use weir_faults::{Fault, Plan};
@@ -69,11 +69,6 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A real engine where there is one, else the embedded one.
-fn engine_or(embedded: &str) -> String {
-    std::env::var("WEIR_TEST_ELASTICSEARCH").unwrap_or_else(|_| embedded.to_owned())
 }
 
 /// SIGKILL. Every other time the engine has done everything and its answer is on its way.
@@ -243,11 +238,11 @@ async fn the_programs_memory_is_bounded_whatever_the_engine_does() {
 }
 
 /// A small file system of its own, which can be full.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// Nothing where mounting is not allowed.
-    fn mount(megabytes: u32) -> Option<Self> {
+    pub(crate) fn mount(megabytes: u32) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
@@ -258,12 +253,16 @@ impl SmallDisk {
         self.0.path().join("ballast")
     }
 
-    fn fill(&self) {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.ballast()).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 }
@@ -281,7 +280,7 @@ async fn the_program_outlives_a_full_disk_of_its_broker() {
         return eprintln!("skipped: a file system that can be full needs the right to mount");
     };
     let (engine, _data) = embedded().await;
-    let mut broker = BrokerProcess::start(disk.0.path());
+    let mut broker = BrokerProcess::start(disk.path());
     let address = broker.address().to_string();
     let log = Log::kafka(&KafkaSettings::at(address.clone())).unwrap();
     let world = World::new(log, &engine_or(&url(&engine)), Plan::new(4)).await;

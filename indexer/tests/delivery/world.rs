@@ -25,6 +25,8 @@ pub(crate) const PARTITIONS: i32 = 2;
 /// A log, an engine and the proxy between.
 pub(crate) struct World {
     pub(crate) log: Log,
+    /// The indexer's way to the log.
+    pub(crate) read: Log,
     /// The engine itself.
     pub(crate) direct: Elastic,
     pub(crate) proxied: ElasticSettings,
@@ -50,6 +52,7 @@ impl World {
         // A day of its own, years ago.
         let day = 1_000 + i64::from(DAY.fetch_add(1, Ordering::Relaxed)) + i64::from(std::process::id() % 5_000);
         let world = Self {
+            read: log.clone(),
             log,
             direct: Elastic::new(&settings(engine)).unwrap(),
             proxied: settings(&proxy.url()),
@@ -137,7 +140,7 @@ impl World {
 
     pub(crate) fn run_with(&self, settings: IndexerSettings) -> Indexer {
         let token = CancellationToken::new();
-        let (log, elastic) = (self.log.clone(), Elastic::new(&self.proxied).unwrap());
+        let (log, elastic) = (self.read.clone(), Elastic::new(&self.proxied).unwrap());
         let (metrics, health, stop) = (self.metrics.clone(), self.health.clone(), token.clone());
         let task =
             tokio::spawn(async move { weir_indexer::run(settings, log, elastic, &metrics, &health, stop).await });
@@ -200,6 +203,14 @@ impl World {
             .collect()
     }
 
+    /// The sum of a field over all documents.
+    pub(crate) async fn sum(&self, field: &str) -> u64 {
+        let query = json!({"size": 0, "aggs": {"sum": {"sum": {"field": field}}}});
+        let answer = self.direct.search(&self.index(), &query).await.unwrap();
+        // Whole numbers of this size are exact as the engine's floating ones.
+        format!("{:.0}", answer["aggregations"]["sum"]["value"].as_f64().unwrap()).parse().unwrap()
+    }
+
     pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
         self.dead_letters_of(topics::ENRICHED).await
     }
@@ -252,6 +263,11 @@ pub(crate) async fn broker() -> (Broker, TempDir) {
 
 pub(crate) fn kafka(broker: &Broker) -> Log {
     Log::kafka(&KafkaSettings::at(broker.address().to_string())).unwrap()
+}
+
+/// A real engine where there is one, else the embedded one.
+pub(crate) fn engine_or(embedded: &str) -> String {
+    std::env::var("WEIR_TEST_ELASTICSEARCH").unwrap_or_else(|_| embedded.to_owned())
 }
 
 pub(crate) fn url(engine: &SearchServer) -> String {
