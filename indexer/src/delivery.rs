@@ -175,6 +175,9 @@ pub enum Next {
     More,
     /// Send what is left after this wait.
     Wait(Duration, Why),
+    /// The engine was too busy for the smaller part: what is left goes with later bulks, since it would cost requests of its own;
+    /// where there are none, after this wait.
+    Later(Duration),
 }
 
 /// What an answer finished, and what to do next. Positions are those of the bulk's operations.
@@ -293,8 +296,10 @@ impl Delivery {
             ErrorKind::Invalid => Why::Unbelievable(text),
             ErrorKind::Unavailable | ErrorKind::Rejected => Why::Unavailable(text),
         };
-        if error.kind == ErrorKind::Retriable || error.status == Some(413) {
+        if error.status == Some(413) {
             self.share = (self.batch().len() / 2).max(1);
+        } else if error.kind == ErrorKind::Retriable {
+            self.shrink(self.batch().len());
         }
         self.attempt = self.attempt.saturating_add(1);
         Next::Wait(self.delay(&why, jitter), why)
@@ -304,23 +309,40 @@ impl Delivery {
         let busy = why == Some(Why::Busy);
         let finished = sent - again.len();
         again.sort_unstable();
-        let rest = self.pending.split_off(sent);
-        self.pending = again;
-        self.pending.extend(rest);
+        let mut rest = self.pending.split_off(sent);
+        let takes_most = finished * 2 >= sent;
+        // What was not sent yet goes first then, without a wait.
+        let spread = busy && takes_most && !rest.is_empty();
+        self.pending = if spread {
+            rest.append(&mut again);
+            rest
+        } else {
+            again.append(&mut rest);
+            again
+        };
         self.attempt = if finished > 0 { 0 } else { self.attempt };
         // An engine that takes most of a bulk is not helped by smaller ones.
-        if busy && finished * 2 < sent {
-            self.share = (self.share / 2).max(1);
-        } else if why.is_none() {
+        if busy && !takes_most {
+            self.shrink(self.share);
+        } else if why.is_none() || spread {
             self.share = self.share.saturating_mul(2);
         }
         match why {
             _ if self.pending.is_empty() => Next::Finished,
             None => Next::More,
+            Some(_) if spread => Next::More,
             Some(why) => {
                 self.attempt = self.attempt.saturating_add(1);
-                Next::Wait(self.delay(&why, jitter), why)
+                let wait = self.delay(&why, jitter);
+                if busy && takes_most { Next::Later(wait) } else { Next::Wait(wait, why) }
             }
+        }
+    }
+
+    /// Sends half as much of what an engine was too busy for, the second time in a row: once is chance.
+    fn shrink(&mut self, sent: usize) {
+        if self.attempt > 0 {
+            self.share = (sent / 2).max(1);
         }
     }
 

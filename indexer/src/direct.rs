@@ -77,6 +77,10 @@ impl Direct {
             match next {
                 Next::Finished => return Ok(()),
                 Next::More => failures = 0,
+                Next::Later(wait) => {
+                    failures = 0;
+                    tokio::time::sleep(wait).await;
+                }
                 Next::Wait(_, Why::Refusals(text) | Why::Forbidden(text)) => bail!(text),
                 Next::Wait(_, why) if failures >= ATTEMPTS => bail!("documents are not written: {}", why.as_str()),
                 Next::Wait(wait, _) => {

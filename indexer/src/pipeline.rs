@@ -7,7 +7,7 @@ use crate::dataset::Dataset;
 use crate::dated::Dated;
 use crate::document::Writer;
 use crate::metrics::IndexerMetrics;
-use crate::sender::{Bulk, Entry, Memory, Sender};
+use crate::sender::{Bulk, Delivered, Entry, Memory, Sender};
 use crate::settings::IndexerSettings;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, VecDeque};
@@ -58,8 +58,8 @@ const FETCHED: usize = 4;
 /// Of the memory of a data set: one batch of records, of which three are on their way.
 const BATCH: usize = 32;
 
-/// What one bulk's task hands back: the assignment it belongs to, its positions, and its bytes in memory.
-type Done = (u64, Vec<(TopicPartition, Vec<i64>)>, usize);
+/// What one bulk's task hands back: the assignment it belongs to, what became of it, and its bytes in memory.
+type Done = (u64, Delivered, usize);
 
 /// A bulk that is being written, or waits to be sent.
 struct Waiting {
@@ -86,6 +86,14 @@ impl Waiting {
     fn finish(self) -> Bulk {
         Bulk { entries: self.entries, body: self.batch.finish() }
     }
+}
+
+/// The bulk that is being written: the last one, or one more where that is full.
+fn open<'a>(waiting: &'a mut VecDeque<Waiting>, sender: &Sender, full: usize) -> Option<&'a mut Waiting> {
+    if waiting.back().is_none_or(|last| last.is_full(full)) {
+        waiting.push_back(Waiting::within(sender.memory(), full.saturating_add(ROOM).min(MOST_ROOM)));
+    }
+    waiting.back_mut()
 }
 
 /// What is in hand between topic and engine.
@@ -271,11 +279,7 @@ impl Pipeline {
                     continue;
                 }
                 taken += 1;
-                if self.waiting.back().is_none_or(|waiting| waiting.is_full(full)) {
-                    self.waiting
-                        .push_back(Waiting::within(self.sender.memory(), full.saturating_add(ROOM).min(MOST_ROOM)));
-                }
-                let Some(waiting) = self.waiting.back_mut() else { continue };
+                let Some(waiting) = open(&mut self.waiting, &self.sender, full) else { continue };
                 let before = waiting.batch.size();
                 let value = record.value.as_deref();
                 let prepared = self.dataset.read(value, &periods, &mut self.writer, &mut waiting.batch);
@@ -314,16 +318,16 @@ impl Pipeline {
             let dated = self.dated.clone();
             self.tasks.spawn(async move {
                 let bulk = waiting.finish();
-                sender.deliver(&bulk).await;
+                let left = sender.deliver(&bulk).await;
                 let now = jiff::Timestamp::now().as_millisecond();
                 sender.prepare_next(&bulk, &dated.now(), now).await;
-                (epoch, sender.recycle(bulk), held)
+                (epoch, sender.recycle(bulk, &left), held)
             });
         }
     }
 
     fn finished(&mut self, done: Result<Done, JoinError>) -> Result<(), Ended> {
-        let (epoch, positions, held) = match done {
+        let (epoch, Delivered { positions, left }, held) = match done {
             Ok(done) => done,
             Err(error) if error.is_cancelled() => return Ok(()),
             Err(error) => return Err(Ended::Fatal(anyhow::Error::new(error).context("bulk task"))),
@@ -335,9 +339,25 @@ impl Pipeline {
                     tracker.finish_all(&offsets);
                 }
             }
+            self.send_later(left);
             self.show();
         }
         Ok(())
+    }
+
+    /// Puts what the engine was too busy for behind what waits.
+    fn send_later(&mut self, left: Bulk) {
+        let Bulk { entries, body } = left;
+        let full = self.full();
+        for Entry { record, prepared } in entries {
+            let Some(waiting) = open(&mut self.waiting, &self.sender, full) else { continue };
+            let prepared = prepared.map(|prepared| prepared.map(|place| waiting.batch.append(&body.operation(place))));
+            let operation = prepared.as_ref().map_or(0, |prepared| prepared.operation.len());
+            let held = record.size() + operation + OVERHEAD;
+            waiting.held += held;
+            self.held_bytes += held;
+            waiting.entries.push(Entry { record, prepared });
+        }
     }
 
     /// How much is in hand, and how far reading is ahead of what can be committed.

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_elastic::bulk::{Answer, Body, Cause, Item, Place};
+use weir_elastic::bulk::{Answer, Batch, Body, Cause, Item, Place};
 use weir_elastic::{Elastic, Error, ErrorKind};
 use weir_flow::Millis;
 use weir_schemas::dead_letter::DeadLetter;
@@ -48,7 +48,7 @@ pub struct Entry {
 }
 
 /// Records that are sent together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bulk {
     /// The records, in order.
     pub entries: Vec<Entry>,
@@ -63,6 +63,15 @@ pub struct Memory {
     pub body: BytesMut,
     /// An empty list of records.
     pub entries: Vec<Entry>,
+}
+
+/// What became of a bulk.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Where its finished records were read, those that stood one behind the other together.
+    pub positions: Vec<(TopicPartition, Vec<i64>)>,
+    /// What is to go with later bulks.
+    pub left: Bulk,
 }
 
 /// What keeps records out of the engine that it could take.
@@ -171,16 +180,23 @@ impl Sender {
         self.congestion().allowance()
     }
 
-    /// Sends these records until each is stored or a dead letter. Returns only then; dropping it is safe at any time,
-    /// because every operation may be repeated.
-    pub async fn deliver(&self, bulk: &Bulk) {
+    /// Sends these records until each is stored or a dead letter, but for those that it hands back, by their places: an engine that
+    /// took most of the bulk was too busy for them, and they are to go with later bulks. Dropping it is safe at any time, because
+    /// every operation may be repeated.
+    pub async fn deliver(&self, bulk: &Bulk) -> Vec<usize> {
         let entries = &bulk.entries;
         let unreadable: Vec<(&Entry, &String)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().err().map(|cause| (e, cause))).collect();
         let sendable: Vec<(&Entry, &Prepared<Place>)> =
             entries.iter().filter_map(|e| e.prepared.as_ref().ok().map(|prepared| (e, prepared))).collect();
         // Side by side, so that unreadable records that stand still hold no good ones.
-        tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable, &bulk.body));
+        let ((), left) = tokio::join!(self.bury_unreadable(&unreadable), self.send(&sendable, &bulk.body));
+        if left.is_empty() || unreadable.is_empty() {
+            return left;
+        }
+        let places = entries.iter().enumerate().filter(|(_, entry)| entry.prepared.is_ok()).map(|(place, _)| place);
+        let places: Vec<usize> = places.collect();
+        left.into_iter().map(|position| places[position]).collect()
     }
 
     /// Makes the indices that will soon be needed by what was delivered; `now` in ms since the epoch.
@@ -196,10 +212,10 @@ impl Sender {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Takes the memory of a bulk that was delivered, for the next one; hands back where its records were read, those that stood
-    /// one behind the other together.
-    pub fn recycle(&self, bulk: Bulk) -> Vec<(TopicPartition, Vec<i64>)> {
+    /// Takes the memory of a bulk that was delivered but for these places, in order, for the next one.
+    pub fn recycle(&self, bulk: Bulk, left: &[usize]) -> Delivered {
         let Bulk { mut entries, body } = bulk;
+        let left = take_left(&mut entries, &body, left);
         let together = |one: &Entry, other: &Entry| {
             one.record.partition == other.record.partition && one.record.topic == other.record.topic
         };
@@ -217,17 +233,18 @@ impl Sender {
                 kept.push(Memory { body, entries });
             }
         }
-        positions
+        Delivered { positions, left }
     }
 
-    async fn send(&self, entries: &[(&Entry, &Prepared<Place>)], whole: &Body) {
+    /// Hands back what is to go with later bulks.
+    async fn send(&self, entries: &[(&Entry, &Prepared<Place>)], whole: &Body) -> Vec<usize> {
         let mut delivery = Delivery::new(entries.len(), self.patience);
         let mut alarm = Alarm { sender: self, raised: false };
         loop {
             delivery.restrict(self.allowance().operations);
             let batch = delivery.batch().to_vec();
             if batch.is_empty() {
-                return;
+                return Vec::new();
             }
             let horizons = self.ask_horizons(batch.iter().map(|position| entries[*position].1.index)).await;
             // Each time, so that what retention deletes meanwhile is not made anew; what moves up is asked for as well.
@@ -246,7 +263,7 @@ impl Sender {
                     for position in &outcome.missing {
                         self.indices.forget(entries[*position].1.index);
                     }
-                    self.learn(request, &outcome);
+                    learn(&mut self.congestion(), request, &outcome);
                     self.settle(&outcome, |position| entries[position].0).await;
                     let first = delivery.batch().first().map(|position| entries[*position].1.index);
                     match (outcome.next, first) {
@@ -266,19 +283,10 @@ impl Sender {
                 }
             };
             if !self.go_on(next, &mut alarm).await {
-                return;
+                let mut left = delivery.batch().to_vec();
+                left.sort_unstable();
+                return left;
             }
-        }
-    }
-
-    /// Notes what an answer says of how much the engine takes at once. One that takes most of a bulk is neither too busy for it
-    /// nor calm.
-    fn learn(&self, request: Request, outcome: &Outcome) {
-        let finished = outcome.stored.len() + outcome.superseded.len() + outcome.dead.len();
-        match &outcome.next {
-            Next::Wait(_, Why::Busy) if finished * 2 < request.operations => self.congestion().busy(request),
-            Next::Wait(..) => {}
-            Next::More | Next::Finished => self.congestion().took(request),
         }
     }
 
@@ -391,10 +399,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits as the state machine says; false when it is finished.
+    /// Waits as the state machine says; false when nothing more is to be sent.
     async fn go_on(&self, next: Next, alarm: &mut Alarm<'_>) -> bool {
         match next {
             Next::Finished => false,
+            Next::Later(_) => {
+                self.metrics.waited(Why::Busy.as_str());
+                false
+            }
             Next::More => {
                 alarm.set(None);
                 true
@@ -418,6 +430,35 @@ impl Sender {
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Notes what an answer says of how much the engine takes at once. One that takes most of a request is not too busy for it: what it
+/// refuses is by chance, or all of one shard, and smaller requests would only be more.
+fn learn(congestion: &mut Congestion, request: Request, outcome: &Outcome) {
+    match &outcome.next {
+        Next::Wait(_, Why::Busy) => congestion.busy(request),
+        Next::Wait(..) => {}
+        Next::More | Next::Finished | Next::Later(_) => congestion.took(request),
+    }
+}
+
+/// Takes the records at these places, which are in order and can be sent, out of a bulk's, with a body of their own.
+fn take_left(entries: &mut Vec<Entry>, body: &Body, left: &[usize]) -> Bulk {
+    if left.is_empty() {
+        return Bulk::default();
+    }
+    let (mut batch, mut taken, mut place) = (Batch::default(), Vec::with_capacity(left.len()), 0);
+    let mut next = left.iter().copied().peekable();
+    entries.retain(|entry| {
+        let is_left = next.next_if_eq(&place).is_some();
+        place += 1;
+        if let (true, Ok(prepared)) = (is_left, &entry.prepared) {
+            let prepared = prepared.clone().map(|operation| batch.append(&body.operation(operation)));
+            taken.push(Entry { record: entry.record.clone(), prepared: Ok(prepared) });
+        }
+        !is_left
+    });
+    Bulk { entries: taken, body: batch.finish() }
 }
 
 /// The dead letter of a record: a function of the record and the cause.

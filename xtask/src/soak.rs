@@ -219,9 +219,21 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 /// Lines that say what happened, without the build's.
 fn is_result(line: &str) -> bool {
-    ["test ", "test result", "kill ", "restart ", "packets: ", "proptest", "node delay ", "scale ", "fault ", "skipped"]
-        .iter()
-        .any(|start| line.starts_with(start))
+    [
+        "test ",
+        "test result",
+        "kill ",
+        "restart ",
+        "packets: ",
+        "proptest",
+        "node delay ",
+        "scale ",
+        "fault ",
+        "refusals: ",
+        "skipped",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
         || line.contains(" datagrams: ")
 }
 

@@ -80,16 +80,19 @@ fn down_to_one_operation_in_one_bulk_and_no_further() {
 
 /// Three of ten requests refused whatever their size: smaller ones would only be more.
 #[test]
-fn an_engine_that_refuses_by_chance_gets_no_small_bulks() {
-    let mut congestion = Congestion::new(MOST);
-    let (mut state, mut operations) = (1_u64, 0);
+fn an_engine_that_refuses_by_chance_gets_no_small_bulks_and_several_at_once() {
+    let most = Allowance { bulks: 8, ..MOST };
+    let mut congestion = Congestion::new(most);
+    let (mut state, mut operations, mut bulks) = (1_u64, 0, 0);
     for _ in 0..10_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let request = whole(&congestion, congestion.allowance().operations);
         operations += request.operations;
+        bulks += usize::from(congestion.allowance().bulks);
         if (state >> 33) % 10 < 3 { congestion.busy(request) } else { congestion.took(request) }
     }
     assert!(operations / 10_000 > MOST.operations / 2, "{} on average", operations / 10_000);
+    assert!(bulks / 10_000 >= 4, "{} on average", bulks / 10_000);
 }
 
 #[test]

@@ -57,6 +57,8 @@ fn a_busy_engine_gets_smaller_bulks_until_it_recovers() {
     let mut delivery = Delivery::new(8, Patience::default());
     let refusals = &mut Refusals::default();
     delivery.answered(&answer(&[(429, "r"); 8]), refusals, 0.0);
+    assert_eq!(delivery.batch().len(), 8, "once is chance");
+    delivery.answered(&answer(&[(429, "r"); 8]), refusals, 0.0);
     assert_eq!(delivery.batch().len(), 4);
     let outcome = delivery.answered(&answer(&[(201, ""); 4]), refusals, 0.0);
     assert_eq!(outcome.next, Next::More);
@@ -84,10 +86,26 @@ fn an_engine_that_takes_most_of_a_bulk_gets_no_smaller_ones() {
     let mut items = vec![(201, ""); 4];
     items.extend([(429, "r"); 4]);
     let outcome = delivery.answered(&answer(&items), &mut Refusals::default(), 0.0);
-    assert!(matches!(outcome.next, Next::Wait(_, Why::Busy)));
+    assert_eq!(outcome.next, Next::Later(Patience::default().busy / 2));
     assert_eq!(delivery.batch(), [4, 5, 6, 7]);
-    delivery.answered(&answer(&[(201, ""), (429, "r"), (429, "r"), (429, "r")]), &mut Refusals::default(), 0.0);
-    assert_eq!(delivery.batch(), [5, 6, 7], "a share of eight, halved once");
+}
+
+#[test]
+fn what_is_left_goes_with_later_bulks_only_where_all_was_sent_and_most_was_taken() {
+    let refusals = &mut Refusals::default();
+    let mut in_parts = Delivery::new(6, Patience::default());
+    in_parts.restrict(3);
+    let most = answer(&[(201, ""), (201, ""), (429, "r")]);
+    assert_eq!(in_parts.answered(&most, refusals, 0.0).next, Next::More, "three were not sent");
+    assert_eq!(in_parts.batch(), [3, 4, 5]);
+    assert_eq!(in_parts.answered(&answer(&[(201, ""); 3]), refusals, 0.0).next, Next::More);
+    assert_eq!(in_parts.batch(), [2]);
+    let mut hardly = Delivery::new(3, Patience::default());
+    let little = answer(&[(201, ""), (429, "r"), (429, "r")]);
+    assert!(matches!(hardly.answered(&little, refusals, 0.0).next, Next::Wait(_, Why::Busy)), "it is busy");
+    let mut broken = Delivery::new(3, Patience::default());
+    let blocked = answer(&[(201, ""), (429, "r"), (503, "unavailable_shards_exception")]);
+    assert!(matches!(broken.answered(&blocked, refusals, 0.0).next, Next::Wait(_, Why::Unavailable(_))));
 }
 
 #[test]

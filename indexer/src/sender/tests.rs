@@ -127,3 +127,46 @@ async fn what_is_written_at_the_end_of_a_period_makes_the_next_ones_index_once()
     assert_eq!(world.metrics.value("weir_indexer_indices_created_total", &[]), Some(2.0));
     world.engine.shutdown().await;
 }
+
+/// Three of ten operations are refused by chance, for ever: sizes stay as they are, and the engine is sent each operation as often as
+/// chance makes it.
+#[test]
+fn an_engine_that_refuses_operations_by_chance_gets_whole_bulks_and_little_twice() {
+    const BULK: usize = 20;
+    const BULKS: usize = 3_000;
+    let most = Allowance { operations: 1_000, bulks: 8 };
+    let (mut congestion, mut refusals) = (Congestion::new(most), Refusals::default());
+    let (mut state, mut left, mut requests, mut operations) = (1_u64, 0, 0, 0);
+    for _ in 0..BULKS {
+        // What is left goes with the next one.
+        let of = BULK + std::mem::take(&mut left);
+        let mut delivery = Delivery::new(of, Patience::default());
+        loop {
+            delivery.restrict(congestion.allowance().operations);
+            let request = Request { sent: congestion.sent(), operations: delivery.batch().len(), of };
+            let mut item = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let busy = (state >> 33) % 10 < 3;
+                Item {
+                    status: if busy { 429 } else { 201 },
+                    error: busy.then(|| Cause { code: "r".into(), reason: "r".into() }),
+                }
+            };
+            let items = (0..request.operations).map(|_| item()).collect();
+            let outcome = delivery.answered(&Answer { items, took: 0 }, &mut refusals, 0.0);
+            learn(&mut congestion, request, &outcome);
+            (requests, operations) = (requests + 1, operations + request.operations);
+            match outcome.next {
+                Next::Finished => break,
+                Next::Later(_) => {
+                    left = delivery.batch().len();
+                    break;
+                }
+                Next::More | Next::Wait(..) => {}
+            }
+        }
+    }
+    assert!(requests < BULKS + BULKS / 10, "{requests} requests for {BULKS} bulks");
+    assert!(2 * operations < 3 * BULK * BULKS, "{operations} operations for {}", BULK * BULKS);
+    assert_eq!(congestion.allowance(), most);
+}
