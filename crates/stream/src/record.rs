@@ -44,6 +44,9 @@ impl OffsetAndMetadata {
     }
 }
 
+/// The header of a record whose batch cannot be unpacked.
+pub(crate) const UNREADABLE: &str = "weir-stream-unreadable";
+
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -68,6 +71,12 @@ impl Record {
     /// The partition it was read from.
     pub fn topic_partition(&self) -> TopicPartition {
         TopicPartition { topic: Arc::clone(&self.topic), partition: self.partition }
+    }
+
+    /// Why its batch cannot be unpacked. Such a record has no key, no value and no time; members of groups are given one for each
+    /// offset of the batch, in place of what nobody can read.
+    pub fn unreadable(&self) -> Option<String> {
+        self.header(UNREADABLE).map(|cause| String::from_utf8_lossy(cause).into_owned())
     }
 
     /// The first header of that name.

@@ -15,6 +15,13 @@ use crate::{
 /// The environment variable that may hold the SASL password in place of a file.
 const PASSWORD_VARIABLE: &str = "WEIR_KAFKA_PASSWORD";
 
+/// Bytes of one answer to a fetch, over all partitions of a broker; one larger batch comes alone.
+const FETCHED: usize = 16 << 20;
+
+/// The most bytes of an answer, and of a batch that zstd unpacks: the library takes one for the other. It unpacks an answer
+/// whole, and what other codecs unpack has no limit.
+const UNPACKED: usize = 32 << 20;
+
 /// What every client of a cluster has in common. Never printed, for it holds secrets.
 pub(super) struct Connection {
     base: ClientConfig,
@@ -95,7 +102,9 @@ impl Connection {
             .set("isolation.level", "read_committed")
             .set("allow.auto.create.topics", "false")
             .set("check.crcs", "true")
-            .set("fetch.queue.backoff.ms", "20");
+            .set("fetch.queue.backoff.ms", "20")
+            .set("fetch.max.bytes", FETCHED.to_string())
+            .set("receive.message.max.bytes", UNPACKED.to_string());
         config
     }
 
@@ -106,6 +115,13 @@ impl Connection {
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384");
+        config
+    }
+
+    /// As [`lone_consumer`](Self::lone_consumer), to see what stands at a position of a member.
+    pub(super) fn probe(&self, settings: &GroupSettings) -> ClientConfig {
+        let mut config = self.lone_consumer(&settings.client_id, &settings.group);
+        config.set("queued.min.messages", "1").set("queued.max.messages.kbytes", "1");
         config
     }
 

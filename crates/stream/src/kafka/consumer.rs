@@ -74,6 +74,7 @@ impl KafkaGroupConsumer {
             owner,
             Arc::clone(&stop),
             (settings.max_batch_records.max(1), settings.max_batch_bytes.max(1)),
+            connection.probe(settings),
         );
         std::thread::Builder::new()
             .name("kafka-member".into())

@@ -54,6 +54,7 @@ numbers! {
     rebalances, Counter, "assignments and revocations";
     partitions_lost, Counter, "partitions that went to others without leave";
     out_of_range, Counter, "positions found outside of their log";
+    unreadable, Counter, "records passed over because their batch cannot be unpacked";
     errors, Counter, "errors that the client library reported";
     queued_bytes, Gauge, "payload bytes that wait for acknowledgement";
     library_queue_messages, Gauge, "messages in the client library's queues, of the client that reported last";

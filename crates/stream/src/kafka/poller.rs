@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
@@ -124,6 +125,8 @@ pub(super) struct Poller {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) max_batch_records: usize,
     pub(super) max_batch_bytes: usize,
+    /// How a client is made that reads without a group.
+    probe: ClientConfig,
     state: PollState,
 }
 
@@ -141,6 +144,8 @@ struct PollState {
     positions: BTreeMap<TopicPartition, i64>,
     stalled: BTreeSet<TopicPartition>,
     paused: BTreeSet<TopicPartition>,
+    /// The library has met a batch that it cannot unpack; which one is still to be found out.
+    unreadable: bool,
     /// The library has met a position outside of its log; which one is still to be found out.
     out_of_range: bool,
     /// A message that ended the last batch because it did not fit.
@@ -168,8 +173,10 @@ impl Poller {
         owner: channel::Sender<Result<Told>>,
         stop: Arc<AtomicBool>,
         (max_batch_records, max_batch_bytes): (usize, usize),
+        probe: ClientConfig,
     ) -> Self {
-        Self { consumer, commands, owner, stop, max_batch_records, max_batch_bytes, state: PollState::default() }
+        let state = PollState::default();
+        Self { consumer, commands, owner, stop, max_batch_records, max_batch_bytes, probe, state }
     }
 
     /// Polls until the owner goes or a fatal error comes; then leaves.
@@ -195,6 +202,9 @@ impl Poller {
         self.proceed()?;
         if self.state.out_of_range {
             self.find_out_of_range()?;
+        }
+        if self.state.unreadable {
+            self.pass_unreadable()?;
         }
         self.poll(self.state.wait())?;
         loop {
@@ -464,6 +474,7 @@ impl Poller {
         if code == RDKafkaErrorCode::AutoOffsetReset || code == RDKafkaErrorCode::OffsetOutOfRange {
             self.state.out_of_range = true;
         }
+        self.state.unreadable |= unreadable::is_unreadable(code);
         Ok(())
     }
 
@@ -497,6 +508,8 @@ impl Poller {
 fn fatal(what: &'static str) -> impl Fn(KafkaError) -> StreamError {
     move |error| StreamError::Fatal(format!("{what}: {error}"))
 }
+
+mod unreadable;
 
 #[cfg(test)]
 mod tests;
