@@ -66,6 +66,9 @@ fn topic(name: String, partitions: i32, configs: &[(&str, &str)]) -> Topic {
 
 const KEPT: (&str, &str) = ("retention.ms", "604800000");
 const FOR_EVER: (&str, &str) = ("retention.ms", "-1");
+/// A batch of an agent has 900 kB at most. Who may write to the topic can make readers unpack so much of what is packed, and
+/// a broker's own limit may be higher.
+const BATCH: (&str, &str) = ("max.message.bytes", "1048588");
 const APPEND_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
 /// Compacted, but not before an hour: a reader that is behind must not meet a heartbeat whose revisions were replaced by
@@ -79,7 +82,7 @@ const METADATA_CONFIGS: [(&str, &str); 3] =
 pub fn of(cluster: &str, raw_partitions: i32, internal_partitions: i32, enriched_partitions: i32) -> Vec<Topic> {
     let raw_name = raw(cluster);
     vec![
-        topic(raw_name.clone(), raw_partitions, &[APPEND_TIME, KEPT]),
+        topic(raw_name.clone(), raw_partitions, &[APPEND_TIME, KEPT, BATCH]),
         topic(partial(cluster), internal_partitions, &[KEPT]),
         topic(checkpoint(cluster), 1, &[KEPT]),
         topic(METADATA.to_owned(), 1, &METADATA_CONFIGS),
