@@ -72,6 +72,11 @@ impl EnricherSettings {
         if name.is_empty() { "enricher".to_owned() } else { name.to_owned() }
     }
 
+    /// Bytes that a stage may hold, roughly.
+    pub(crate) fn memory(&self) -> usize {
+        usize::try_from(self.memory_limit).unwrap_or(usize::MAX)
+    }
+
     /// The consumer group of a stage, 1 or 2.
     #[must_use]
     pub fn group(&self, stage: u8) -> String {

@@ -101,10 +101,14 @@ impl<'a> Work<'a> {
     }
 
     /// Handles an event and those that are there already, and then writes what can be written by all of them: partitions
-    /// whose windows end together are closed in one transaction.
+    /// whose windows end together are closed in one transaction. Where memory is full, what can be written goes first: a backlog
+    /// has more windows in a few deliveries than there may be in memory.
     async fn handle_all(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
         self.handle(consumer, event).await?;
         for _ in 1..AT_ONCE {
+            if self.first.memory() > self.shared.settings.memory() {
+                break;
+            }
             match consumer.next(Duration::ZERO).await? {
                 Event::Idle => break,
                 event => self.handle(consumer, event).await?,
@@ -258,7 +262,7 @@ impl<'a> Work<'a> {
     /// that its windows can be closed, and the others wait. While stage 2's memory is full, those partitions are paused that are
     /// ahead of others.
     async fn bound(&mut self, consumer: &mut weir_stream::GroupConsumer) -> Result<(), Failure> {
-        let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        let limit = self.shared.settings.memory();
         let memory = self.first.memory_within(limit);
         let named = |number: &i32| TopicPartition::new(self.topic.as_str(), *number);
         let stalled = self.first.owned.values().any(|owned| owned.partition.ready(FOR_EVER, 1).is_some());

@@ -59,10 +59,14 @@ impl Work<'_> {
         [("stage", "2".to_owned())]
     }
 
-    /// Handles an event and those that are there already, and then writes what can be written by all of them.
+    /// Handles an event and those that are there already, and then writes what can be written by all of them; sooner where
+    /// memory is full, as stage 1 does.
     async fn handle_all(&mut self, consumer: &mut weir_stream::GroupConsumer, event: Event) -> Result<(), Failure> {
         self.handle(consumer, event).await?;
         for _ in 1..AT_ONCE {
+            if self.second.memory() > self.shared.settings.memory() {
+                break;
+            }
             match consumer.next(Duration::ZERO).await? {
                 Event::Idle => break,
                 event => self.handle(consumer, event).await?,
@@ -206,7 +210,7 @@ impl Work<'_> {
         self.second.count();
         let meters = &self.shared.meters;
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let limit = usize::try_from(self.shared.settings.memory_limit).unwrap_or(usize::MAX);
+        let limit = self.shared.settings.memory();
         let memory = self.second.memory_within(limit);
         meters.memory.get_or_create(&self.stage()).set(gauge(memory));
         // All raw partitions share an internal one, so that pausing it would also hold the markers that are waited for: it is

@@ -202,7 +202,8 @@ impl First {
 }
 
 fn batch_of(record: &Record, cluster: &str) -> Result<RawBatch, String> {
-    let value = record.value.as_ref().ok_or("a raw message without a value")?;
+    let missing = || record.unreadable().unwrap_or_else(|| "a raw message without a value".to_owned());
+    let value = record.value.as_ref().ok_or_else(missing)?;
     let batch: RawBatch = decode(value).map_err(|error| error.to_string())?;
     if batch.cluster == cluster {
         Ok(batch)
