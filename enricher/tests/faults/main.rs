@@ -4,11 +4,12 @@
 //! On the embedded broker, on a real Kafka where `WEIR_TEST_KAFKA=host:port` is set, or on one of each test's own where
 //! `WEIR_TEST_KAFKA_SCRIPT` names `xtask/engines/kafka/kafka.sh`. Scaled up by
 //! `WEIR_TEST_FAULT_KILLS`, `WEIR_TEST_FAULT_STOPS`, `WEIR_TEST_FAULT_STORM` (s), `WEIR_TEST_FAULT_FLOOD` (ticks),
-//! `WEIR_TEST_FAULT_SAME` (ticks) and `WEIR_TEST_FAULT_POISON` (messages).
+//! `WEIR_TEST_FAULT_SAME` (ticks), `WEIR_TEST_FAULT_POISON` (messages) and `WEIR_TEST_FAULT_OVERLOAD` (s).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod determinism;
 mod oracle;
+mod overload;
 mod poison;
 mod processes;
 mod traffic;
@@ -138,7 +139,7 @@ async fn a_killed_broker_loses_nothing() {
             eprintln!("skipped: WEIR_TEST_KAFKA_KILL is not set");
             return;
         }
-        let took = world.until_newer(now(), Duration::from_secs(120)).await;
+        let took = world.until_newer_after_kill(now()).await;
         eprintln!("fault broker {kill}: again after {took:?}");
     }
     enrichers.iter_mut().for_each(Enricher::assert_running);
@@ -199,5 +200,6 @@ async fn a_flood_stays_in_kafka_and_is_counted_exactly() {
     world.expect_exact(USUAL * 5).await;
     let (samples, took) = (world.traffic.sent.samples, begun.elapsed());
     eprintln!("fault flood: {samples} samples in {took:?}, at most {most} kB a process");
-    assert!(most < 1_000_000, "{most} kB");
+    // Ten times the limit of a stage (`docs/operate.md`), however long the backlog is.
+    assert!(most < 640 << 10, "{most} kB");
 }

@@ -45,7 +45,7 @@ struct Script {
 }
 
 impl Script {
-    fn run(&self, command: &str) {
+    fn run(&self, command: &str) -> String {
         let output = Command::new("bash")
             .arg(&self.script)
             .args([command.as_ref(), self.data.as_os_str()])
@@ -57,6 +57,7 @@ impl Script {
             .output()
             .unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
@@ -111,6 +112,16 @@ impl Kafka {
             script.run("start");
             return true;
         }
+        self.kill_by_command()
+    }
+
+    /// Ends transactions that hang in a broker that the test has started by a script: the partitions.
+    pub(crate) fn end_hanging(&self) -> Vec<String> {
+        let said = self.script.as_ref().map(|script| script.run("end-hanging")).unwrap_or_default();
+        said.lines().filter_map(|line| line.strip_prefix("ended ")).map(str::to_owned).collect()
+    }
+
+    fn kill_by_command(&self) -> bool {
         let Ok(command) = std::env::var("WEIR_TEST_KAFKA_KILL") else { return false };
         assert!(Command::new("bash").args(["-c", &command]).stdout(Stdio::null()).status().unwrap().success());
         true
@@ -176,6 +187,34 @@ impl HowToStart {
     }
 }
 
+/// Lets a process run for a share of the time only, by stopping it again and again. When it is dropped, it runs freely.
+pub(crate) struct Throttle {
+    shell: Child,
+    pid: u32,
+}
+
+impl Throttle {
+    /// `share` of the time, in thousandths.
+    pub(crate) fn new(enricher: &Enricher, share: u32) -> Self {
+        let pid = enricher.child.id();
+        // A second is well below the session's time, and long beside what a shell takes to begin a `sleep`.
+        let on = share.clamp(1, 999);
+        let off = 1_000 - on;
+        let script =
+            format!("while kill -CONT {pid}; do sleep 0.{on:03}; kill -STOP {pid}; sleep 0.{off:03}; done 2>/dev/null");
+        let shell = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
+        Self { shell, pid }
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+        let _ = Command::new("kill").args(["-CONT", &self.pid.to_string()]).status();
+    }
+}
+
 impl Enricher {
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
@@ -214,10 +253,19 @@ impl Enricher {
         assert!(ended.is_none(), "an enricher ended by itself with {ended:?}");
     }
 
+    /// The most memory that it has had, kB.
+    pub(crate) fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
     /// Memory that it has, kB.
     pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
     }
 }

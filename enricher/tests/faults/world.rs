@@ -1,5 +1,6 @@
 //! A cluster under test: its topics, its agents, its enrichers.
 
+use crate::USUAL;
 use crate::oracle::Oracle;
 use crate::processes::{HowToStart, Kafka};
 use crate::traffic::{Traffic, settings};
@@ -50,7 +51,14 @@ impl World {
     pub(crate) async fn with(name: &str, sizes: (usize, usize, i32)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kafka = Kafka::start(folder.path());
-        Self::sized(kafka, folder, name, sizes, |_| {}).await
+        Self::sized(kafka, folder, name, sizes, None, |_| {}).await
+    }
+
+    /// As [`new`](Self::new), where the raw topic takes batches of so many bytes.
+    pub(crate) async fn taking(name: &str, nodes: usize, connections: usize, batch: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kafka = Kafka::start(folder.path());
+        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS), Some(batch), |_| {}).await
     }
 
     /// As [`new`](Self::new) on a broker that runs, with other settings.
@@ -61,7 +69,7 @@ impl World {
         (nodes, connections): (usize, usize),
         change: impl FnOnce(&mut RecordSettings),
     ) -> Self {
-        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS), change).await
+        Self::sized(kafka, folder, name, (nodes, connections, PARTITIONS), None, change).await
     }
 
     async fn sized(
@@ -69,6 +77,7 @@ impl World {
         folder: tempfile::TempDir,
         name: &str,
         (nodes, connections, partitions): (usize, usize, i32),
+        batch: Option<usize>,
         change: impl FnOnce(&mut RecordSettings),
     ) -> Self {
         let log = Log::kafka(&KafkaSettings::at(&kafka.address)).unwrap();
@@ -78,10 +87,13 @@ impl World {
         let mut settings = settings(&cluster, partitions);
         change(&mut settings);
         let traffic = Traffic::new(&cluster, settings, nodes, connections, seed);
-        let topics: Vec<TopicSpec> = topics::of(&cluster, partitions, 4, 2)
+        let mut topics: Vec<TopicSpec> = topics::of(&cluster, partitions, 4, 2)
             .into_iter()
             .map(|topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs })
             .collect();
+        let raw = topics.iter_mut().filter(|topic| topic.name == topics::raw(&cluster));
+        let limits = raw.flat_map(|topic| &mut topic.configs).filter(|(name, _)| name == "max.message.bytes");
+        limits.zip(batch).for_each(|((_, limit), batch)| *limit = batch.to_string());
         log.ensure_topics(&topics).await.unwrap();
         let producer = log.producer(&ProducerSettings::new("agents")).unwrap();
         put(&producer, topics::SETTINGS, &cluster, &Settings::from(&traffic.settings)).await;
@@ -112,6 +124,21 @@ impl World {
     pub(crate) async fn publish_bytes(&self, partition: i32, value: Vec<u8>) -> (i32, i64) {
         let record = NewRecord::new(topics::raw(&self.traffic.cluster), "node-0".to_owned(), value);
         let delivery = self.producer.send(record.to_partition(partition)).unwrap().await.unwrap();
+        (delivery.partition, delivery.offset)
+    }
+
+    /// Publishes bytes that are more than a producer sends by itself, as they are.
+    pub(crate) async fn publish_large(&self, partition: i32, value: Vec<u8>) -> (i32, i64) {
+        let size = value.len();
+        let settings = ProducerSettings {
+            compression: Compression::None,
+            queue_bytes: 4 * size,
+            max_record_bytes: 2 * size,
+            ..ProducerSettings::new("large")
+        };
+        let producer = self.log.producer(&settings).unwrap();
+        let record = NewRecord::new(topics::raw(&self.traffic.cluster), "node-0".to_owned(), value);
+        let delivery = producer.send(record.to_partition(partition)).unwrap().await.unwrap();
         (delivery.partition, delivery.offset)
     }
 
@@ -196,12 +223,36 @@ impl World {
 
     /// Publishes and reads until a record of a window that began after `since` is there; how long that took.
     pub(crate) async fn until_newer(&mut self, since: Millis, patience: Duration) -> Duration {
+        let took = self.newer(since, patience).await;
+        took.unwrap_or_else(|| panic!("nothing new for {patience:?}; {}", self.output()))
+    }
+
+    /// As [`until_newer`](Self::until_newer), or nothing where that takes too long.
+    async fn newer(&mut self, since: Millis, patience: Duration) -> Option<Duration> {
         let begun = std::time::Instant::now();
         while self.oracle.newest < since {
-            assert!(begun.elapsed() < patience, "nothing new for {patience:?}; {}", self.output());
+            if begun.elapsed() > patience {
+                return None;
+            }
             self.run(Duration::from_millis(100)).await;
         }
-        begun.elapsed()
+        Some(begun.elapsed())
+    }
+
+    /// As [`until_newer`](Self::until_newer) after a kill of the broker. A real Kafka may have forgotten to end a transaction that
+    /// it had promised to commit: then the test does what the enricher's warning tells a person to do, and says so.
+    pub(crate) async fn until_newer_after_kill(&mut self, since: Millis) -> Duration {
+        let patience = Duration::from_secs(60);
+        if let Some(took) = self.newer(since, patience).await {
+            return took;
+        }
+        let ended = self.kafka.end_hanging();
+        assert!(!ended.is_empty(), "nothing new for {patience:?}, and no transaction hangs; {}", self.output());
+        eprintln!(
+            "fault broker: it had left a transaction open in {} partitions, which was ended by hand",
+            ended.len()
+        );
+        patience + self.until_newer(since, USUAL).await
     }
 
     /// Falls silent and expects that everything is there exactly once.
