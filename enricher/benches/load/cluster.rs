@@ -7,7 +7,7 @@
 //! part of the outside only.
 
 use std::net::Ipv4Addr;
-use weir_flow::{Address, time};
+use weir_flow::{Address, Millis, time};
 use weir_schemas::metadata::{
     Agent, Bound, BoundSource, Container, Heartbeat, Metadata, Namespace, Node, Object, Pod, Policy, Proof, Revision,
     Service, ServicePort,
@@ -98,14 +98,15 @@ impl Cluster {
         let pods = (0..self.pods).map(|pod| self.pod(pod)).chain(self.going());
         let namespaces = (0..self.teams()).filter(|_| self.namespaces).map(|team| self.team(team));
         let policies = (0..self.policies).map(|policy| self.policy(policy));
-        let heartbeat = Metadata::Heartbeat(Heartbeat {
-            cluster: self.name.clone(),
-            complete_to: time::FOR_EVER,
-            proof: Proof::Closed,
-            cluster_known: true,
-        });
+        let heartbeat = self.complete_to(time::FOR_EVER);
         let named = namespaces.chain(policies);
         nodes.chain(services).chain(pods).chain(named).map(Metadata::Revision).chain([heartbeat])
+    }
+
+    /// That metadata is complete up to a time.
+    pub(crate) fn complete_to(&self, complete_to: Millis) -> Metadata {
+        let proof = if complete_to == time::FOR_EVER { Proof::Closed } else { Proof::Probed };
+        Metadata::Heartbeat(Heartbeat { cluster: self.name.clone(), complete_to, proof, cluster_known: true })
     }
 
     fn revision(&self, uid: String, namespace: String, name: String, object: Object) -> Revision {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_flow::{Millis, RecordSettings, time};
 use weir_schemas::enriched::Enriched;
+use weir_schemas::metadata::Metadata;
 use weir_schemas::raw::{Origin, RawBatch};
 use weir_schemas::settings::Settings;
 use weir_schemas::{decode, encode, topics};
@@ -53,15 +54,16 @@ impl Stage {
         Self { broker, address, log, producer }
     }
 
-    /// Creates a cluster's topics and writes its settings and metadata.
-    pub(crate) async fn prepare(&self, cluster: &Cluster, settings: &RecordSettings) {
+    /// Creates a cluster's topics and writes its settings and metadata, which is complete up to a time.
+    pub(crate) async fn prepare(&self, cluster: &Cluster, settings: &RecordSettings, complete_to: Millis) {
         let topics = topics::of(&cluster.name, settings.raw_partitions, settings.internal_partitions, 16);
         let spec =
             |topic: topics::Topic| TopicSpec { name: topic.name, partitions: topic.partitions, configs: topic.configs };
         self.log.ensure_topics(&topics.into_iter().map(spec).collect::<Vec<_>>()).await.unwrap();
         let value = encode(&Settings::from(settings)).unwrap();
         self.send(NewRecord::new(topics::SETTINGS, cluster.name.clone(), value)).await;
-        for message in cluster.metadata() {
+        let known = cluster.metadata().filter(|message| matches!(message, Metadata::Revision(_)));
+        for message in known.chain([cluster.complete_to(complete_to)]) {
             self.send(NewRecord::new(topics::METADATA, message.key(0), encode(&message).unwrap())).await;
         }
         self.producer.flush(PATIENCE).await.unwrap();
@@ -238,7 +240,7 @@ pub(crate) async fn throughput(
     (warm_up, windows, processes): (u32, u32, u32),
 ) {
     let levels = settings.levels_allowed.len();
-    stage.prepare(cluster, settings).await;
+    stage.prepare(cluster, settings, time::FOR_EVER).await;
     let mut records = stage.records(cluster).await;
     // The second begins where the closing tick of the first ends.
     let second = time::floor_to(now(), settings.window) - settings.window * Millis::from(windows + 2);
@@ -292,17 +294,18 @@ async fn watch(mut records: Records, levels: usize, expected: Expected) -> Vec<(
     seen
 }
 
-/// Traffic as it happens, and how long a record takes from the last batch that completes its generation. The traffic is
-/// made before, and records are read beside.
+/// Traffic as it happens, and how long a record takes from the last batch that completes its generation, or from the metadata
+/// heartbeat where that comes so long after the batches. The traffic is made before, and records are read beside.
 pub(crate) async fn latency(
     stage: &Stage,
     cluster: &Cluster,
     settings: &RecordSettings,
     window: &mut Window<'_>,
-    windows: u32,
+    (windows, heartbeat): (u32, Option<Duration>),
 ) {
     let timing = Timing { tick: settings.tick, window: settings.window };
-    stage.prepare(cluster, settings).await;
+    let complete_to = if heartbeat.is_some() { now() } else { time::FOR_EVER };
+    stage.prepare(cluster, settings, complete_to).await;
     let records = stage.records(cluster).await;
     let enrichers = Enrichers::start(stage, cluster, 1);
     enrichers.settle().await;
@@ -333,6 +336,11 @@ pub(crate) async fn latency(
         for message in messages {
             stage.send(message).await;
             sent += 1;
+        }
+        if let Some(after) = heartbeat {
+            tokio::time::sleep(after).await;
+            let message = cluster.complete_to(tick + timing.tick);
+            stage.send(NewRecord::new(topics::METADATA, message.key(0), encode(&message).unwrap())).await;
         }
         completed.insert(tick + timing.tick - settings.grace - timing.window, Instant::now());
     }

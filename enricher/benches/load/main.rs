@@ -64,6 +64,10 @@ enum What {
     Latency {
         #[command(flatten)]
         load: Load,
+        /// A metadata heartbeat comes so many ms after the batches of each tick, and is what completes a generation; without
+        /// it metadata is complete from the start
+        #[arg(long)]
+        heartbeat_after: Option<u64>,
         /// A real Kafka, host:port; the embedded broker without it
         #[arg(long)]
         kafka: Option<String>,
@@ -214,7 +218,7 @@ fn storage(load: &Load) {
 }
 
 /// A backlog with so many windows before it for so many processes, or traffic as it happens.
-fn over_kafka(load: &Load, kafka: Option<&str>, backlog: Option<(u32, u32)>) {
+fn over_kafka(load: &Load, kafka: Option<&str>, backlog: Option<(u32, u32)>, heartbeat: Option<Duration>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = load.cluster(&format!("load-{}", kafka::now()));
@@ -234,7 +238,7 @@ fn over_kafka(load: &Load, kafka: Option<&str>, backlog: Option<(u32, u32)>) {
                 let counts = (warm_up, load.windows, count);
                 kafka::throughput(&stage, &cluster, &settings, &mut window, counts).await;
             }
-            None => kafka::latency(&stage, &cluster, &settings, &mut window, load.windows).await,
+            None => kafka::latency(&stage, &cluster, &settings, &mut window, (load.windows, heartbeat)).await,
         }
         stage.end().await;
     });
@@ -250,9 +254,11 @@ fn main() {
         Some(What::Storage(load)) => storage(&load),
         Some(What::Records { load, folder }) => show(&load, &load.run(false, Some(folder))),
         Some(What::Kafka { load, kafka, processes, warm_up }) => {
-            over_kafka(&load, kafka.as_deref(), Some((warm_up, processes)));
+            over_kafka(&load, kafka.as_deref(), Some((warm_up, processes)), None);
         }
-        Some(What::Latency { load, kafka }) => over_kafka(&load, kafka.as_deref(), None),
+        Some(What::Latency { load, heartbeat_after, kafka }) => {
+            over_kafka(&load, kafka.as_deref(), None, heartbeat_after.map(Duration::from_millis));
+        }
         Some(What::Flows { load, kafka, topic }) => {
             let (cluster, settings) = (load.cluster("local"), load.settings("local"));
             let timing = Timing { tick: settings.tick, window: settings.window };
