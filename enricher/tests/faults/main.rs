@@ -200,6 +200,6 @@ async fn a_flood_stays_in_kafka_and_is_counted_exactly() {
     world.expect_exact(USUAL * 5).await;
     let (samples, took) = (world.traffic.sent.samples, begun.elapsed());
     eprintln!("fault flood: {samples} samples in {took:?}, at most {most} kB a process");
-    // Ten times the limit of a stage (`docs/operate.md`), however long the backlog is.
+    // Less than a process may have that works alone (`docs/operate.md`), however long the backlog is.
     assert!(most < 640 << 10, "{most} kB");
 }

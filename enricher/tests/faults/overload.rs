@@ -7,8 +7,8 @@ use crate::{ALONE, USUAL};
 use std::time::{Duration, Instant};
 use weir_flow::Millis;
 
-/// The most memory that a process may have with a limit of 64 MiB for each stage's samples, kB: ten times that (`docs/operate.md`).
-const BOUND: u64 = 640 << 10;
+/// The most memory that a process may have with a limit of 64 MiB for each stage's samples, kB: thirteen times that (`docs/operate.md`).
+const BOUND: u64 = 832 << 10;
 
 /// Thousandths of the time for which the process runs while it is found out how much it takes.
 const TRIAL: u32 = 200;
