@@ -13,12 +13,20 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use weir_flow::Millis;
 use weir_schemas::metadata::{Object, Revision};
 
+mod mirrors;
+mod waiting;
+
 #[cfg(test)]
 mod tests;
+
+use mirrors::Mirrors;
+use waiting::{Queue, Wait, Waiting};
+
+pub use waiting::{WAITING, WithoutOwner};
 
 /// The longest that a pod waits for its owner, ms: versions of different kinds need not be comparable.
 const WAIT: Millis = 10_000;
@@ -81,12 +89,6 @@ pub struct Event {
     pub change: Change,
 }
 
-struct Waiting {
-    pod: Box<Pod>,
-    arrival: Millis,
-    version: u64,
-}
-
 /// The cluster as far as it has been told.
 #[derive(Default)]
 pub struct Cluster {
@@ -100,7 +102,9 @@ pub struct Cluster {
     listed: [bool; WATCHED],
     reached: [u64; WATCHED],
     early: Vec<Event>,
-    waiting: VecDeque<Waiting>,
+    waiting: Queue,
+    without_owner: WithoutOwner,
+    mirrors: Mirrors,
     /// Pods that were asked to end and were waited for.
     ending: BTreeSet<String>,
     /// When every kind had been listed once.
@@ -139,6 +143,16 @@ impl Cluster {
     /// What was left out since the last call.
     pub fn left_out(&mut self) -> LeftOut {
         std::mem::take(&mut self.left_out)
+    }
+
+    /// How many pods were taken before their owner was known since the last call.
+    pub fn without_owner(&mut self) -> WithoutOwner {
+        std::mem::take(&mut self.without_owner)
+    }
+
+    /// How many pods claimed a UID that another has since the last call.
+    pub fn claims_refused(&mut self) -> u64 {
+        self.mirrors.taken()
     }
 
     /// Whether every kind has been listed, so that the history can be written.
@@ -246,54 +260,60 @@ impl Cluster {
     }
 
     fn pod(&mut self, pod: Box<Pod>, arrival: Millis, version: u64, history: &mut History) -> Vec<Revision> {
-        let uid = observe::pod_uid(&pod);
-        let queued = self.waiting.iter().any(|waiting| observe::pod_uid(&waiting.pod) == uid);
-        if queued || self.must_wait(&pod, arrival, version, arrival) {
-            self.waiting.push_back(Waiting { pod, arrival, version });
-            return Vec::new();
+        let uid = self.mirrors.uid(&pod, history);
+        let waiting = Waiting { uid, pod, arrival, version };
+        if !self.waiting.holds(&waiting.uid) && self.wait(&waiting, arrival) == Wait::Over {
+            return self.observe_pod(&waiting, history);
         }
-        self.observe_pod(&pod, arrival, history)
+        let Some(first) = self.waiting.push(waiting) else { return Vec::new() };
+        self.without_owner.limit += 1;
+        self.observe_pod(&first, history)
     }
 
-    fn must_wait(&self, pod: &Pod, arrival: Millis, version: u64, now: Millis) -> bool {
-        let Some(middle) = self.owners.missing(&pod.metadata) else { return false };
-        let watched = match middle {
-            Middle::ReplicaSet => Watched::ReplicaSet,
-            Middle::Job => Watched::Job,
+    fn wait(&self, waiting: &Waiting, now: Millis) -> Wait {
+        let watched = match self.owners.missing(&waiting.pod.metadata) {
+            None => return Wait::Over,
+            Some(Middle::ReplicaSet) => Watched::ReplicaSet,
+            Some(Middle::Job) => Watched::Job,
         };
-        let passed = self.reached.get(watched.number()).is_some_and(|reached| *reached >= version);
-        !passed && now.saturating_sub(arrival) < WAIT
+        let passed = self.reached.get(watched.number()).is_some_and(|reached| *reached >= waiting.version);
+        Wait::of(passed, waiting.arrival, now)
     }
 
     /// Pods whose wait is over, in the order of their arrival.
     fn release(&mut self, now: Millis, history: &mut History) -> Vec<Revision> {
         let mut revisions = Vec::new();
-        let mut still: VecDeque<Waiting> = VecDeque::new();
+        let mut still = Queue::default();
         let mut held: BTreeSet<String> = BTreeSet::new();
-        while let Some(waiting) = self.waiting.pop_front() {
-            let uid = observe::pod_uid(&waiting.pod);
-            if held.contains(&uid) || self.must_wait(&waiting.pod, waiting.arrival, waiting.version, now) {
-                held.insert(uid);
-                still.push_back(waiting);
-            } else {
-                revisions.extend(self.observe_pod(&waiting.pod, waiting.arrival, history));
+        for waiting in self.waiting.take(|_| true) {
+            let wait = self.wait(&waiting, now);
+            if held.contains(&waiting.uid) || wait == Wait::GoesOn {
+                held.insert(waiting.uid.clone());
+                // There were no more than fit before.
+                let _ = still.push(waiting);
+                continue;
             }
+            self.without_owner.late += u64::from(wait == Wait::Late);
+            revisions.extend(self.observe_pod(&waiting, history));
         }
         self.waiting = still;
         revisions
     }
 
-    fn observe_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
+    fn observe_pod(&mut self, waiting: &Waiting, history: &mut History) -> Vec<Revision> {
+        let Waiting { uid, pod, arrival, .. } = waiting;
+        let arrival = *arrival;
         let owner = self.owners.top(&pod.metadata);
         let mut revisions = Vec::new();
         if let Some((mut former, ended)) = observe::former_pod(pod, &owner, arrival) {
+            former.uid.clone_from(uid);
             // What is left out of it is left out again below, and counts once.
             let _ = self.keep.apply(&mut former, &pod.metadata);
             revisions.extend(history.observe_former(former, ended, arrival));
         }
         let mut seen = observe::pod(pod, owner, arrival);
         self.left_out += self.keep.apply(&mut seen, &pod.metadata);
-        let uid = seen.uid.clone();
+        seen.uid.clone_from(uid);
         revisions.extend(history.observe(seen, arrival));
         if let Some(asked) = observe::deleted(&pod.metadata, arrival) {
             // Without time to end, nobody waits for its containers.
@@ -302,11 +322,11 @@ impl Cluster {
             }
             let is_told = self.node_delay >= NODES_TELL_WITHIN;
             let foreseen = if is_told { observe::containers_ended(pod, arrival) } else { Some(asked) };
-            revisions.extend(foreseen.and_then(|since| history.foresee_end(Kind::Pod, &uid, since)));
+            revisions.extend(foreseen.and_then(|since| history.foresee_end(Kind::Pod, uid, since)));
         }
         match self.agent(pod) {
-            Some(agent) => revisions.extend(history.observe(agent, arrival)),
-            None => revisions.extend(history.vanish(Kind::Agent, &uid, observe::agent_end(pod), arrival)),
+            Some(agent) => revisions.extend(history.observe(Observed { uid: uid.clone(), ..agent }, arrival)),
+            None => revisions.extend(history.vanish(Kind::Agent, uid, observe::agent_end(pod), arrival)),
         }
         revisions
     }
@@ -327,14 +347,13 @@ impl Cluster {
 
     /// Takes pods that are gone out of those that wait: as they were, for their end to follow.
     fn give_up(&mut self, is_gone: impl Fn(&str) -> bool, history: &mut History) -> Vec<Revision> {
-        let (gone, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| is_gone(&observe::pod_uid(&waiting.pod)));
-        self.waiting = others;
-        gone.into_iter().flat_map(|waiting| self.observe_pod(&waiting.pod, waiting.arrival, history)).collect()
+        let gone = self.waiting.take(|waiting| is_gone(&waiting.uid));
+        gone.iter().flat_map(|waiting| self.observe_pod(waiting, history)).collect()
     }
 
     fn deleted_pod(&mut self, pod: &Pod, arrival: Millis, history: &mut History) -> Vec<Revision> {
-        let uid = observe::pod_uid(pod);
+        let uid = self.mirrors.uid(pod, history);
+        self.mirrors.forget(pod);
         let mut revisions = self.give_up(|waiting| waiting == uid, history);
         let ended = observe::pod_end(pod, arrival, self.ending.remove(&uid));
         let agent_ended = observe::agent_end(pod).or(ended);
@@ -367,8 +386,9 @@ impl Cluster {
         for item in items {
             match item {
                 Item::Pod(pod) => {
-                    present.insert(observe::pod_uid(&pod));
-                    agents.extend(self.agent(&pod).map(|agent| agent.uid));
+                    let uid = self.mirrors.uid(&pod, history);
+                    agents.extend(self.agent(&pod).map(|_| uid.clone()));
+                    present.insert(uid);
                     let version = version_of(&pod.metadata);
                     revisions.extend(self.pod(pod, arrival, version, history));
                 }
@@ -384,6 +404,7 @@ impl Cluster {
         if kind == Kind::Pod {
             revisions.extend(self.give_up(|waiting| !present.contains(waiting), history));
             self.ending.retain(|uid| present.contains(uid));
+            self.mirrors.retain(&present);
             // Agents that a setting names are in no list of pods.
             agents.extend(self.agents.iter().map(|agent| agent.uid.clone()));
             revisions.extend(history.retain(Kind::Agent, &agents, arrival));

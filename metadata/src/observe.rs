@@ -42,7 +42,8 @@ pub use network::{
     other_policy,
 };
 pub use pod::{
-    ADDRESS_ANNOTATION, Owner, agent, agent_end, containers_ended, controller, former_pod, pod, pod_end, pod_uid,
+    ADDRESS_ANNOTATION, Owner, agent, agent_end, api_uid, containers_ended, controller, former_pod, mirrored_uid, pod,
+    pod_end, pod_uid,
 };
 
 /// Milliseconds of a Kubernetes time.

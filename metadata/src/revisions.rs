@@ -523,6 +523,12 @@ impl History {
         gone.iter().filter_map(|uid| self.vanish(kind, uid, None, arrival)).collect()
     }
 
+    /// The open revision of an object.
+    #[must_use]
+    pub fn open_one(&self, kind: Kind, uid: &str) -> Option<&Revision> {
+        self.lines.get(&(kind, uid.to_owned()))?.open.as_ref()
+    }
+
     /// UIDs of a kind that are valid now, with the open revision.
     pub fn open_of(&self, kind: Kind) -> impl Iterator<Item = &Revision> {
         self.lines.iter().filter(move |((of, _), _)| *of == kind).filter_map(|(_, line)| line.open.as_ref())

@@ -421,6 +421,8 @@ impl Session<'_> {
             revisions.extend(proven.iter().flat_map(|(to, _)| history.settle(*to)));
             self.meters.left_out(&cluster.left_out());
             self.meters.waiting.set(i64::try_from(cluster.waiting()).unwrap_or(i64::MAX));
+            self.meters.without_owner(cluster.without_owner());
+            self.meters.claims_refused.inc_by(cluster.claims_refused());
             self.write(&mut writer, &mut history, &revisions, proven, true).await?;
             revisions.clear();
             self.expire(&mut expiry, &mut writer, &mut history).await?;

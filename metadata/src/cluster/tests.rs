@@ -322,3 +322,71 @@ fn a_list_of_one_kind_of_policy_closes_none_of_another() {
     assert_eq!(cluster.take(event(Watched::OtherPolicy(cilium), 6, Change::Listed(stays)), &mut history), vec![]);
     assert_eq!(history.open(), 1);
 }
+
+#[test]
+fn when_too_many_wait_the_first_goes_without_its_owner_and_is_counted() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let of = |number: usize| pod(&format!("pod-{number}"), u64::try_from(number + 10).unwrap());
+    let arrive = |number: usize, cluster: &mut Cluster, history: &mut History| {
+        let event = Event { arrival: 2_000, ..event(Watched::Pod, 9_999, Change::Applied(of(number))) };
+        cluster.take(event, history)
+    };
+    for number in 0..WAITING {
+        assert_eq!(arrive(number, &mut cluster, &mut history), vec![]);
+    }
+    assert_eq!((cluster.waiting(), cluster.without_owner()), (WAITING, WithoutOwner::default()));
+    let revisions = arrive(WAITING, &mut cluster, &mut history);
+    assert_eq!(revisions.iter().map(|revision| revision.name.as_str()).collect::<Vec<_>>(), ["pod-0"]);
+    assert_eq!(workloads(&revisions), [("ReplicaSet".to_owned(), "web-5f".to_owned())]);
+    let count = WithoutOwner { late: 0, limit: 1 };
+    assert_eq!((cluster.waiting(), cluster.without_owner()), (WAITING, count));
+    // Once its owner is known, what is told of it names the workload as before.
+    let owner = Event { arrival: 3_000, ..event(Watched::ReplicaSet, 9_998, Change::Applied(set())) };
+    let revisions = cluster.take(owner, &mut history);
+    assert_eq!((revisions.len(), cluster.waiting()), (WAITING, 0));
+    assert!(workloads(&revisions).iter().all(|workload| *workload == web()[0]));
+    assert_eq!(workloads(&arrive(0, &mut cluster, &mut history)).last(), Some(&web()[0]));
+    assert_eq!(cluster.without_owner(), WithoutOwner::default());
+}
+
+#[test]
+fn a_pod_whose_owner_is_waited_for_too_long_is_counted() {
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let _ = cluster.take(event(Watched::Pod, 9, Change::Applied(pod("a", 9))), &mut history);
+    let passed = Event { arrival: 19_000, ..event(Watched::Node, 2, Change::Passed) };
+    assert_eq!(workloads(&cluster.take(passed, &mut history)), [("ReplicaSet".to_owned(), "web-5f".to_owned())]);
+    assert_eq!(cluster.without_owner(), WithoutOwner { late: 1, limit: 0 });
+}
+
+/// A pod that may be a node's mirror of one from a file, on node `n`.
+fn mirror(namespace: &str, name: &str, uid: &str) -> Item {
+    let pod = json!({"metadata": {"name": name, "namespace": namespace, "uid": uid, "creationTimestamp": "1970-01-01T00:00:01Z",
+        "annotations": {"kubernetes.io/config.mirror": "0123456789abcdef0123456789abcdef"}, "ownerReferences": [
+        {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "node", "controller": true}]},
+        "spec": {"nodeName": "n", "containers": []}});
+    Item::Pod(Box::new(serde_json::from_value(pod).unwrap()))
+}
+
+#[test]
+fn nobody_takes_the_uid_of_a_nodes_own_pod() {
+    let hash = "0123456789abcdef0123456789abcdef";
+    let (mut cluster, mut history, _) = listed(vec![]);
+    let uids = |revisions: &[Revision]| revisions.iter().map(|of| of.uid.clone()).collect::<Vec<_>>();
+    let (real, forged) = (mirror("kube-system", "etcd-n", "real"), mirror("attack", "etcd-n", "forged"));
+    assert_eq!(uids(&cluster.take(event(Watched::Pod, 9, Change::Applied(real)), &mut history)), [hash]);
+    let told = cluster.take(event(Watched::Pod, 10, Change::Applied(forged.clone())), &mut history);
+    assert_eq!((uids(&told), cluster.claims_refused()), (vec!["forged".to_owned()], 1));
+    // Nor when this service begins anew and meets the other one first.
+    let mut anew = History::new("c");
+    history.open_of(Kind::Pod).for_each(|open| anew.restore(&weir_schemas::metadata::Metadata::Revision(open.clone())));
+    let (mut again, ..) = listed(vec![]);
+    assert_eq!(again.take(event(Watched::Pod, 11, Change::Applied(forged.clone())), &mut anew), vec![]);
+    assert_eq!(again.claims_refused(), 1);
+    // Its end ends nothing but itself, and the node's pod may be made anew.
+    let gone = cluster.take(event(Watched::Pod, 12, Change::Deleted(forged)), &mut history);
+    assert_eq!(uids(&gone), ["forged"]);
+    assert!(history.open_one(Kind::Pod, hash).is_some_and(|open| open.namespace == "kube-system"));
+    let anew = mirror("kube-system", "etcd-n", "real-2");
+    let _ = cluster.take(event(Watched::Pod, 13, Change::Applied(anew)), &mut history);
+    assert_eq!(cluster.claims_refused(), 0);
+}

@@ -15,8 +15,13 @@ const AGENT_LABEL: (&str, &str) = ("app.kubernetes.io/name", "weir-agent");
 /// An annotation that gives a pod in a manifest its addresses, separated by commas.
 pub const ADDRESS_ANNOTATION: &str = "weir.dev/address";
 
-/// The annotation of a pod that a kubelet runs from a file: the UID by which the node knows it, which is not the API's.
+/// The annotation of a pod that a kubelet runs from a file: the UID by which the node knows it, which is not the API's. The API
+/// server lets a kubelet make nothing but such pods, owned by its own node and on it, and lets nobody add or change the
+/// annotation later; but whoever may make pods may make one with it.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// The digits of the hash that a kubelet takes for the UID of a pod of a file.
+const HASH_DIGITS: usize = 32;
 
 /// How long the containers of a pod may go on when nobody waited for their end.
 const UNAWAITED_END: Millis = 30_000;
@@ -153,10 +158,25 @@ fn agent_condition(pod: &Pod) -> Option<&PodCondition> {
 /// The UID by which the pod's node knows it.
 #[must_use]
 pub fn pod_uid(pod: &Pod) -> String {
-    let annotations = pod.metadata.annotations.as_ref();
-    let mirrored = annotations.and_then(|annotations| annotations.get(MIRROR_ANNOTATION));
-    // Anybody may write an annotation, of any length; a kubelet's is a hash.
-    mirrored.filter(|uid| uid.len() <= super::UID_BYTES).cloned().unwrap_or_else(|| super::uid("pod", &pod.metadata))
+    mirrored_uid(pod).map_or_else(|| api_uid(pod), ToOwned::to_owned)
+}
+
+/// The UID by which the API server knows the pod.
+#[must_use]
+pub fn api_uid(pod: &Pod) -> String {
+    super::uid("pod", &pod.metadata)
+}
+
+/// The UID that a pod claims which a kubelet may have made for a pod of a file: with its one owner the node that it is on, as
+/// the API server demands of kubelets, and with a hash for UID, which no UID of the API server's can be.
+#[must_use]
+pub fn mirrored_uid(pod: &Pod) -> Option<&str> {
+    let uid = pod.metadata.annotations.as_ref()?.get(MIRROR_ANNOTATION)?;
+    let is_hash = uid.len() == HASH_DIGITS && uid.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    let [owner] = pod.metadata.owner_references.as_deref()? else { return None };
+    let of_node = owner.api_version == "v1" && owner.kind == "Node" && owner.controller == Some(true);
+    let on_it = pod.spec.as_ref()?.node_name.as_ref() == Some(&owner.name);
+    (is_hash && of_node && on_it).then_some(uid)
 }
 
 fn addresses(pod: &Pod) -> Vec<Address> {

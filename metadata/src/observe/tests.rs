@@ -152,10 +152,25 @@ fn a_deleted_pod_whose_end_was_not_told_ends_at_an_unknown_time_before_the_arriv
 }
 
 #[test]
-fn a_pod_from_a_nodes_file_has_the_uid_that_the_node_knows() {
-    let annotations = json!({"annotations": {"kubernetes.io/config.mirror": "0123abcd"}});
-    let pod = pod_of(&json!({}), &annotations);
-    assert_eq!(pod_uid(&pod), "0123abcd");
+fn only_a_pod_that_a_node_may_have_made_has_the_uid_that_the_node_knows() {
+    let hash = "0123456789abcdef0123456789abcdef";
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "node", "controller": true});
+    let made = |uid: &str, owners: &serde_json::Value| {
+        let meta = json!({"annotations": {"kubernetes.io/config.mirror": uid}, "ownerReferences": owners});
+        pod_uid(&pod_of(&json!({}), &meta))
+    };
+    assert_eq!(made(hash, &json!([owner])), hash);
+    let own = pod_uid(&pod_of(&json!({}), &json!({})));
+    for (key, value) in [("kind", json!("ReplicaSet")), ("name", json!("other")), ("controller", json!(false))] {
+        let mut other = owner.clone();
+        other[key] = value;
+        assert_eq!(made(hash, &json!([other])), own, "{other}");
+    }
+    assert_eq!(made(hash, &json!([])), own, "anybody may write an annotation");
+    assert_eq!(made(hash, &json!([owner, owner])), own);
+    let of_another = "6e1f2b3c-0000-4000-8000-0123456789ab";
+    assert_eq!(made(of_another, &json!([owner])), own, "the API server gives such UIDs to other pods");
+    assert_eq!(made("0123456789ABCDEF0123456789ABCDEF", &json!([owner])), own);
 }
 
 #[test]

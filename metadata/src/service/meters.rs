@@ -1,5 +1,6 @@
 //! The service's metrics.
 
+use crate::cluster::WithoutOwner;
 use crate::keep::LeftOut;
 use weir_service::Metrics;
 use weir_service::metrics::{Counter, Family, Gauge, Label};
@@ -15,6 +16,8 @@ pub(super) struct Meters {
     pub(super) rebuilds: Counter,
     pub(super) tombstones: Counter,
     pub(super) writing: Gauge,
+    pub(super) claims_refused: Counter,
+    without_owner: Family<Label, Counter>,
     failures: Family<Label, Counter>,
     outdated: Family<Label, Counter>,
     left_out: Family<Label, Counter>,
@@ -42,6 +45,14 @@ impl Meters {
             writing: metrics.gauge(
                 "weir_metadata_writing",
                 "1 while this process writes its cluster's metadata, 0 while another one holds the lease",
+            ),
+            claims_refused: metrics.counter(
+                "weir_metadata_mirror_claims_refused",
+                "Pods that claimed, as a node's mirror of a pod from a file, the UID that another pod has",
+            ),
+            without_owner: metrics.counter_family(
+                "weir_metadata_pods_without_owner",
+                "Pods that were taken before their owner was known, because it had been waited for too long or too many waited",
             ),
             failures: metrics
                 .counter_family("weir_metadata_api_failures", "Watches and probes of the Kubernetes API that failed"),
@@ -81,6 +92,13 @@ impl Meters {
                 texts,
                 "too large for a record: the rest of it is not known to flows and policies; make it smaller, or split it"
             );
+        }
+    }
+
+    /// Counts the pods that were taken before their owner was known.
+    pub(super) fn without_owner(&self, count: WithoutOwner) {
+        for (why, count) in [("late", count.late), ("limit", count.limit)] {
+            self.without_owner.get_or_create(&[("why", why.to_owned())]).inc_by(count);
         }
     }
 
