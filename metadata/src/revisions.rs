@@ -18,7 +18,8 @@ mod holds;
 mod tests;
 
 use changes::{
-    addresses, arrived, change, is_open, keep_workload, kept_earliest, not_before, same_content, sooner, take_status,
+    addresses, arrived, change, is_open, keep_workload, kept_earliest, lost_sooner, not_before, same_content, sooner,
+    take_status,
 };
 use holds::{Holds, Next};
 
@@ -419,13 +420,25 @@ impl History {
                 return written;
             }
             let bound = enter(change(open, &next, observed.changed, heartbeat, arrival));
+            if let Some(lost) = self.belief.and_then(|_| lost_sooner(open, &next, bound)) {
+                open.valid_from.latest = lost;
+                let former = self.holds.closed(&next.uid, open.revision.saturating_sub(1));
+                if let Some(former) = former
+                    && let Some(end) = former.valid_to.as_mut().filter(|end| end.latest > lost)
+                {
+                    end.latest = lost.max(end.earliest);
+                    written.push(former.clone());
+                }
+            }
             let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();
             closed.valid_to = Some(kept_earliest(end, open.valid_to, heartbeat));
             next.valid_from = end;
             // An end that was foreseen is still to come.
             next.valid_to = open.valid_to.map(|foreseen| between(end.earliest, FOR_EVER, foreseen.source));
-            line.close(&closed, end.latest);
+            for closed in written.iter().chain([&closed]) {
+                line.close(closed, closed.valid_to.map_or(end.latest, |to| to.latest));
+            }
             written.push(closed);
         } else {
             // An object that comes back under its UID (a manifest) holds from its return, not from its beginning.

@@ -48,6 +48,14 @@ pub(super) fn sooner(open: &Revision, held: Bound, passed: Millis) -> Option<Bou
     (is_sooner && of.source == both && held.source == both).then_some(Bound { latest, ..of })
 }
 
+/// By when at the latest a pod had lost its sandbox, where that was told late and the next sandbox, which was ready sooner, dates
+/// its addresses: it had lost the one before it had the next.
+pub(super) fn lost_sooner(open: &Revision, next: &Revision, held: Bound) -> Option<Millis> {
+    let is_next = addresses(&open.object).is_empty() && !addresses(&next.object).is_empty();
+    let latest = held.latest.max(open.valid_from.earliest);
+    (is_next && held.source == BoundSource::Status && latest < open.valid_from.latest).then_some(latest)
+}
+
 /// A revision cannot end before it can have begun.
 pub(super) fn not_before(end: Bound, begin: Bound) -> Bound {
     if end.earliest >= begin.earliest && end.latest >= begin.latest {

@@ -124,6 +124,29 @@ fn addresses_are_held_no_sooner_than_the_revision_before_has_begun() {
 }
 
 #[test]
+fn a_sandbox_was_lost_before_the_next_one_was_ready_however_late_that_is_told() {
+    let bound = |earliest, latest| Bound { earliest, latest, source: BoundSource::Status };
+    let told =
+        |addresses: &[&str], held| Observed { since: Some(held), changed: Some(held), ..seen("a", addresses, "x") };
+    let next = |passed: Millis| {
+        let mut history = History::new("c");
+        history.believe_nodes(31_000, 30_000);
+        history.promise(10_000);
+        let _ = history.observe(told(&["10.0.0.1"], bound(12_000, 13_000)), 42_000);
+        let _ = history.observe(told(&[], bound(14_000, 43_000)), 43_000);
+        history.promise(passed);
+        history.observe(told(&["10.0.0.2"], bound(12_000, 20_000)), passed + 33_000)
+    };
+    let written = next(11_000);
+    let [former, lost, next_one] = &written[..] else { panic!("{written:?}") };
+    assert_eq!((former.revision, lost.revision, next_one.revision), (1, 2, 3));
+    assert_eq!(former.valid_to, Some(bound(14_000, 20_000)));
+    assert_eq!(lost.valid_from, bound(14_000, 20_000));
+    assert_eq!((lost.valid_to, next_one.valid_from), (Some(bound(14_000, 20_000)), bound(14_000, 20_000)));
+    assert_eq!(next(20_000).len(), 2, "of 20 s it was said that it may still have been the first");
+}
+
+#[test]
 fn the_history_begins_when_everything_had_been_seen_once() {
     let mut history = History::new("c");
     assert!(!history.may_promise(8_999, 9_000), "labels of then were never seen");
