@@ -52,7 +52,7 @@ pub enum KubeError {
     #[error("kubernetes API at {0}: {1}; check the server's address and that it can be reached from here")]
     Unreachable(String, String),
     /// Not allowed.
-    #[error("kubernetes API at {0} refuses to list {1}: {2}; grant get, list and watch on it")]
+    #[error("kubernetes API at {0} refuses to list {1}: {2}; grant list and watch on it")]
     Refused(String, &'static str, String),
     /// Not allowed to keep the lease.
     #[error("kubernetes API refuses leases in namespace {0}: {1}; grant get, create and update on leases there")]
