@@ -26,6 +26,7 @@ use weir_stream::{Log, Partitions, Start};
 mod gates;
 mod policies;
 mod rights;
+mod takeover;
 mod writers;
 
 const SPACE: &str = "weir-metadata-test";
