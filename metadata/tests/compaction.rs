@@ -10,8 +10,8 @@ use weir_flow::Millis;
 use weir_join::{Ask, Table};
 use weir_metadata::revisions::{About, History, Kind, Observed};
 use weir_metadata::writer::Writer;
-use weir_schemas::enriched::Side;
-use weir_schemas::metadata::{Bound, BoundSource, Metadata, Object, Pod, Proof, Revision};
+use weir_schemas::enriched::{NoneReason, Side};
+use weir_schemas::metadata::{Bound, BoundSource, Metadata, Object, Pod, Proof, Revision, first_heartbeat_key};
 use weir_schemas::{decode, topics};
 use weir_stream::{KafkaSettings, Log, Partitions, Start, TopicSpec};
 
@@ -24,6 +24,8 @@ const CONFIGS: [(&str, &str); 6] = [
     ("delete.retention.ms", "100"),
     ("max.compaction.lag.ms", "500"),
 ];
+/// When the first change is, ms since the epoch.
+const BEGIN: Millis = 1_700_000_000_000;
 const CLUSTER: &str = "compaction";
 /// How often the writer is opened anew.
 const WRITERS: u64 = 6;
@@ -127,6 +129,14 @@ impl Written {
         self.messages.push(message);
     }
 
+    /// UIDs of which nothing is left without these keys: they ended before the raw topic begins, so that it has no flow of theirs.
+    fn without(&self, keys: &[String]) -> BTreeSet<String> {
+        let uid = |key: &String| key.split('/').nth(2).map(ToOwned::to_owned);
+        let buried: BTreeSet<&String> = keys.iter().collect();
+        let left: BTreeSet<String> = self.keys.iter().filter(|key| !buried.contains(key)).filter_map(uid).collect();
+        keys.iter().filter_map(uid).filter(|uid| !left.contains(uid)).collect()
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new(CLUSTER, 1);
         self.messages.iter().for_each(|message| table.apply(0, message));
@@ -136,28 +146,52 @@ impl Written {
 
 /// The table of what the topic holds now, and how many records that is.
 async fn read(log: &Log) -> (Table, usize) {
+    let (table, keys) = read_keys(log).await;
+    (table, keys.len())
+}
+
+/// The table of what the topic holds now, and the keys of its records, as often as they are there.
+async fn read_keys(log: &Log) -> (Table, Vec<String>) {
     let mut table = Table::new(CLUSTER, 1);
     let mut reader = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await.unwrap();
-    let mut count = 0;
+    let mut keys = Vec::new();
     while let Some(records) = reader.next_before_end(Duration::from_secs(30)).await.unwrap() {
         for record in records {
-            let message: Metadata = decode(&record.value.unwrap()).unwrap();
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            let Some(value) = record.value else {
+                table.forget(&key);
+                keys.push(key);
+                continue;
+            };
+            let message: Metadata = decode(&value).unwrap();
             table.apply(0, &message);
-            count += 1;
+            if let Metadata::Heartbeat(heartbeat) = &message
+                && key == first_heartbeat_key(CLUSTER)
+            {
+                table.whole_from(heartbeat.complete_to);
+            }
+            keys.push(key);
         }
     }
-    (table, count)
+    (table, keys)
 }
 
 /// What a table says of every address and of every pod at every moment up to a time.
 fn answers(table: &Table, from: Millis, to: Millis) -> Vec<Side> {
+    answers_but(table, from, to, &BTreeSet::new())
+}
+
+/// The same, without what it says of some pods by their UIDs.
+fn answers_but(table: &Table, from: Millis, to: Millis, unasked: &BTreeSet<String>) -> Vec<Side> {
     let mut sides = Vec::new();
     for at in (from..=to).step_by(250) {
         for address in 1..=ADDRESSES {
             sides.push(table.side(&Ask::address(at, format!("10.0.0.{address}").parse().unwrap())));
         }
         let uid = format!("{}-{}", at / 250 % i64::try_from(PODS).unwrap(), at / 1_000 % 7);
-        sides.push(table.side(&Ask { pod_uid: Some(&uid), ..Ask::address(at, "10.0.0.1".parse().unwrap()) }));
+        if !unasked.contains(&uid) {
+            sides.push(table.side(&Ask { pod_uid: Some(&uid), ..Ask::address(at, "10.0.0.1".parse().unwrap()) }));
+        }
     }
     sides
 }
@@ -174,7 +208,7 @@ async fn what_compaction_leaves_answers_as_everything_that_was_written() {
     let spec = CONFIGS.iter().fold(TopicSpec::new(topics::METADATA, 1), |spec, (name, value)| spec.with(*name, *value));
     log.ensure_topics(&[spec]).await.unwrap();
 
-    let begin = 1_700_000_000_000;
+    let begin = BEGIN;
     let mut world = World { state: 1, now: begin, pods: BTreeMap::new() };
     let (mut model, mut written) = (History::new(CLUSTER), Written::default());
     let mut during: Vec<(Table, usize)> = Vec::new();
@@ -209,10 +243,56 @@ async fn what_compaction_leaves_answers_as_everything_that_was_written() {
         let to = table.complete_to();
         assert!(answers(table, begin - 5_000, to) == answers(&everything, begin - 5_000, to), "a reader up to {to}");
     }
+    let (since, forgotten) = bury(&log, &mut world, &mut model, &mut written).await;
     // And it goes on: the same things happen to the model and to a history from what is left.
     write_some(&log, &mut world, &mut model, &mut written).await;
     let to = world.now + 5_000;
-    assert!(answers(&read(&log).await.0, begin, to) == answers(&written.table(), begin, to));
+    let left = answers_but(&read(&log).await.0, since, to, &forgotten);
+    assert!(left == answers_but(&written.table(), since, to, &forgotten));
+}
+
+/// Writes tombstones for what ended in the first half of the time, as when the raw topic holds nothing of it any more, and
+/// reads until the log cleaner has taken away both what they stand for and the tombstones. Whatever a reader meets of that,
+/// it answers for every later time as before. From when on that is.
+async fn bury(log: &Log, world: &mut World, model: &mut History, written: &mut Written) -> (Millis, BTreeSet<String>) {
+    let begun = Instant::now();
+    let (mut writer, _) = Writer::open(log, CLUSTER).await.unwrap();
+    let since = BEGIN.midpoint(world.now);
+    let to = model.heartbeat();
+    let keys = model.expire(since, usize::MAX);
+    let forgotten = written.without(&keys);
+    let before = answers_but(&written.table(), since, to, &forgotten);
+    let whole_from = model.heartbeat_message(since, Proof::Probed, true);
+    writer.bury(&keys, whole_from, &CancellationToken::new()).await.unwrap();
+    let buried: BTreeSet<&String> = keys.iter().collect();
+    assert!(buried.len() > written.keys.len() / 4, "{} of {}", buried.len(), written.keys.len());
+    let mut met = Vec::new();
+    loop {
+        let heartbeat = model.heartbeat_message(world.now - BEHIND, Proof::Probed, true);
+        writer.write(&[], Some(&heartbeat), &CancellationToken::new()).await.unwrap();
+        model.promise(heartbeat.complete_to);
+        written.take(Metadata::Heartbeat(heartbeat));
+        world.now += STEP;
+        let (table, left) = read_keys(log).await;
+        assert_eq!(table.history_start(), since);
+        let answers = answers_but(&table, since, to, &forgotten);
+        let differs = answers.iter().zip(&before).find(|(left, before)| left != before);
+        assert!(differs.is_none(), "with {} records left: {differs:#?}", left.len());
+        let asked = table.side(&Ask::address(BEGIN + 5_000, "10.0.0.1".parse().unwrap()));
+        assert_eq!(asked.reason, Some(NoneReason::BeforeHistory), "of what is forgotten nothing is said");
+        met.push(left.iter().filter(|key| buried.contains(key)).count());
+        if met.last() == Some(&0) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "the cleaner left of what is buried: {met:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    met.dedup();
+    eprintln!("buried {} revisions; records of them that readers met: {met:?}", buried.len());
+    // A history from what is left has nothing more to forget.
+    let (_, mut history) = Writer::open(log, CLUSTER).await.unwrap();
+    assert_eq!(history.expire(since, usize::MAX), Vec::<String>::new());
+    (since, forgotten)
 }
 
 /// Opens the writer and lets it write; its history must say what one says that has forgotten nothing.
