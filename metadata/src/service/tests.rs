@@ -5,6 +5,8 @@ use weir_schemas::metadata::{Metadata, is_source_key};
 use weir_schemas::{decode, topics};
 use weir_stream::{Partitions, Start};
 
+mod clusters;
+
 struct Running {
     token: CancellationToken,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -28,7 +30,12 @@ impl Running {
 }
 
 async fn table(log: &Log) -> Table {
-    let mut table = Table::new("local", 1);
+    table_of(log, "local").await
+}
+
+async fn table_of(log: &Log, cluster: &str) -> Table {
+    let mut table = Table::new(cluster, 1);
+    let first = format!("{cluster}/heartbeat/first");
     let Ok(mut reader) = log.reader(topics::METADATA, Partitions::All, Start::Beginning).await else { return table };
     for record in reader.read_to_end(Duration::from_secs(5)).await.unwrap() {
         match &record.value {
@@ -36,11 +43,11 @@ async fn table(log: &Log) -> Table {
                 let message: Metadata = decode(value).unwrap();
                 let key = std::str::from_utf8(record.key.as_deref().unwrap()).unwrap();
                 match &message {
-                    Metadata::Heartbeat(source) if is_source_key(key, "local") => table.change_source(source),
+                    Metadata::Heartbeat(source) if is_source_key(key, cluster) => table.change_source(source),
                     message => table.apply(0, message),
                 }
-                if let (Metadata::Heartbeat(heartbeat), Some(b"local/heartbeat/first")) =
-                    (&message, record.key.as_deref())
+                if let Metadata::Heartbeat(heartbeat) = &message
+                    && key == first
                 {
                     table.whole_from(heartbeat.complete_to);
                 }
