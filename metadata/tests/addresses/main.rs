@@ -2,14 +2,15 @@
 //! whole seconds, and the join is asked about every holder. No answer may name another than the one who held.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod decide;
 mod kubelet;
 mod pods;
 mod possible;
 mod random;
 mod replay;
 
+use decide::{Decided, Fact};
 use pods::{Ending, Truth};
-use possible::{Decided, Fact};
 use random::Random;
 use replay::{Answer, Replay};
 use std::collections::BTreeMap;

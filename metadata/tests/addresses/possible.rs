@@ -1,5 +1,6 @@
-//! Who could have been named: the API's facts as far as they were known, and that an address has one holder at a time.
+//! What was told of every hold, and when that was known.
 
+use crate::decide::{Decided, Delays, Told, decide};
 use crate::kubelet::Write;
 use crate::pods::{Ending, Truth};
 use crate::replay::{ALL, Question, WATCH, known_before};
@@ -9,64 +10,10 @@ use weir_flow::Millis;
 /// what is told of one is late by half a minute at most.
 const NEAR: usize = 30;
 
-/// What tells of one hold, and when it was known.
-#[derive(Clone, Debug)]
-struct Told {
-    pod: usize,
-    dual: bool,
-    /// The pod was bound to its node.
-    scheduled: Millis,
-    /// When a report first showed the address, and the latest begin that it allows.
-    shown: Millis,
-    /// When it was known that none had shown it.
-    unshown: Millis,
-    begun_by: Millis,
-    /// The latest begin that each report allows, and when that was known.
-    begun: Vec<(Millis, Millis)>,
-    /// When a report first showed the end of its container, and when that was.
-    ended_shown: Millis,
-    ended: Millis,
-    /// When the pod was gone at the API server, and when it can have kept its address at the latest.
-    gone: Millis,
-    /// When it was still there for certain: before its end went by unseen, if it did.
-    last_there: Millis,
-    given_back_by: Millis,
-}
-
 /// What could be known of every address.
 pub(crate) struct Known {
     slots: Vec<Vec<Told>>,
-    late: Millis,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    pod: usize,
-    fact: Fact,
-    begin: (Millis, Millis),
-    end: (Millis, Millis),
-}
-
-/// From what it follows that a pod still held its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fact {
-    /// Its end was told, and is later.
-    End,
-    /// It is gone or has another address, and an earlier end would have been told before.
-    Gone,
-    /// An end would have been told by now.
-    Silence,
-}
-
-/// What a decider can know that has the API's facts, and knows how late they can be and that an address has one holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decided {
-    /// This pod held it throughout the bounds: by what follows from this.
-    Certain(usize, Fact),
-    /// This pod alone can have held it, if anybody did.
-    Alone(usize),
-    /// Several can have, or one that nothing is known of: the delays force an open answer.
-    Forced,
+    delays: Delays,
 }
 
 fn second(time: Millis) -> Millis {
@@ -93,20 +40,7 @@ impl Known {
                     of_pod[number].iter().find(shows).map(|write| write.at)
                 });
                 let until = next.unwrap_or(Millis::MAX).min(gone);
-                let mut told = Told {
-                    pod: number,
-                    dual: pod.dual,
-                    scheduled: second(pod.scheduled),
-                    shown: Millis::MAX,
-                    unshown: Millis::MAX,
-                    begun_by: Millis::MAX,
-                    begun: Vec::new(),
-                    ended_shown: Millis::MAX,
-                    ended: Millis::MIN,
-                    gone: Millis::MAX,
-                    last_there: Millis::MAX,
-                    given_back_by: Millis::MAX,
-                };
+                let mut told = Told::nothing(number, pod.dual, second(pod.scheduled));
                 let mine = of_pod[number].iter().filter_map(|write| Some((write.at, write.shown.report?)));
                 for (at, report) in mine.filter(|(_, report)| report.hold.begin == hold.begin) {
                     // What was shown and gone while nobody looked was never known.
@@ -142,7 +76,7 @@ impl Known {
             }
         }
         slots.iter_mut().for_each(|slot| slot.sort_by_key(|told| told.begun_by));
-        Self { slots, late }
+        Self { slots, delays: Delays { late, watch: WATCH } }
     }
 
     /// Who held the address, by what was known at the API server up to `known_to`.
@@ -151,42 +85,6 @@ impl Known {
         let all = &self.slots[question.slot];
         let place = all.partition_point(|told| told.begun_by <= at);
         let near = &all[place.saturating_sub(NEAR)..all.len().min(place + NEAR)];
-        let near = near.iter().filter(|told| told.shown <= known_to + WATCH && (told.dual || !question.six));
-        let mut bounds: Vec<Bounds> = near.map(|told| self.bounds(told, known_to)).collect();
-        let before = bounds.clone();
-        for bound in &mut bounds {
-            for other in before.iter().filter(|other| other.pod != bound.pod) {
-                if bound.begin.1 <= other.begin.0 {
-                    bound.end.1 = bound.end.1.min(other.begin.1);
-                }
-                if other.begin.1 <= bound.begin.0 {
-                    bound.begin.0 = bound.begin.0.max(other.end.0);
-                }
-            }
-        }
-        if let Some(certain) = bounds.iter().find(|bound| bound.begin.1 <= at && at < bound.end.0) {
-            return Decided::Certain(certain.pod, certain.fact);
-        }
-        let mut possible = bounds.iter().filter(|bound| bound.begin.0 <= at && at < bound.end.1);
-        match (possible.next(), possible.next()) {
-            (Some(one), None) => Decided::Alone(one.pod),
-            _ => Decided::Forced,
-        }
-    }
-
-    fn bounds(&self, told: &Told, known_to: Millis) -> Bounds {
-        let known = told.begun.iter().filter(|(seen, _)| *seen <= known_to + WATCH);
-        let begun_by = known.map(|(_, begun)| *begun).min().unwrap_or(Millis::MAX);
-        let begin = (told.scheduled.max(told.unshown.saturating_sub(self.late)).min(begun_by), begun_by);
-        // What is not told of a pod that is gone will never be.
-        let lasted = known_to.min(told.last_there).saturating_sub(self.late);
-        let earliest = if told.ended_shown <= known_to + WATCH { told.ended } else { lasted };
-        let latest = if told.gone <= known_to + WATCH { told.given_back_by } else { Millis::MAX };
-        let fact = match (told.ended_shown <= known_to + WATCH, told.gone <= known_to + WATCH) {
-            (true, _) => Fact::End,
-            (false, true) => Fact::Gone,
-            (false, false) => Fact::Silence,
-        };
-        Bounds { pod: told.pod, fact, begin, end: (earliest.max(begin.0), latest.max(earliest)) }
+        decide(near.iter().filter(|told| told.dual || !question.six), at, known_to, self.delays)
     }
 }
