@@ -8,7 +8,7 @@
 //! | a pod holds its addresses | condition `PodScheduled`, else creation | condition `PodReadyToStartContainers` or the first container's start, if none was restarted; without that condition the first container's start, else arrival |
 //! | a pod is bound to its node | condition `PodScheduled` | the same second |
 //! | a pod gives its addresses back by ending | the last container's end; the last heartbeat if one was restarted, maybe in another sandbox | arrival |
-//! | a pod gives its addresses back by losing its sandbox (`PodReadyToStartContainers` is false) | its containers' end, else the last heartbeat | arrival |
+//! | a pod gives its addresses back by losing its sandbox (`PodReadyToStartContainers` is false) | its containers' end, else the last heartbeat | arrival, or when the next sandbox was ready where that is told to be sooner |
 //! | a pod that is asked to end | the request to delete | open, until it is deleted |
 //! | a pod is deleted | the last container's end; the last heartbeat if its node had not told of one | arrival; half a minute later if it was not seen ending with time to do so, because then nobody waited for its containers |
 //! | an agent is ready, or no longer | condition `Ready` | the same second |

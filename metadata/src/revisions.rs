@@ -420,15 +420,12 @@ impl History {
                 return written;
             }
             let bound = enter(change(open, &next, observed.changed, heartbeat, arrival));
-            if let Some(lost) = self.belief.and_then(|_| lost_sooner(open, &next, bound)) {
-                open.valid_from.latest = lost;
-                let former = self.holds.closed(&next.uid, open.revision.saturating_sub(1));
-                if let Some(former) = former
-                    && let Some(end) = former.valid_to.as_mut().filter(|end| end.latest > lost)
-                {
-                    end.latest = lost.max(end.earliest);
-                    written.push(former.clone());
-                }
+            if let Some(lost) = lost_sooner(open, &next, bound)
+                && let Some(former) = self.holds.closed(&next.uid, open.revision.saturating_sub(1))
+                && let Some(end) = former.valid_to.as_mut().filter(|end| end.latest == open.valid_from.latest)
+            {
+                (end.latest, open.valid_from.latest) = (lost.max(end.earliest), lost);
+                written.push(former.clone());
             }
             let end = not_before(bound, open.valid_from);
             let mut closed = open.clone();

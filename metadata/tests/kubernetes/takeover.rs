@@ -163,7 +163,7 @@ fn number(revision: &Revision) -> u32 {
 
 /// Edits the set until the token is cancelled.
 async fn edit(maps: Api<ConfigMap>, edits: Arc<Mutex<Vec<Edit>>>, token: CancellationToken) {
-    for next in 1.. {
+    for next in 1_u32.. {
         tokio::time::sleep(EVERY[usize::from(next.is_multiple_of(5))]).await;
         if token.is_cancelled() {
             return;
