@@ -1,6 +1,6 @@
 //! Carries plans out: looks, announces, deletes one index, looks again.
 
-use crate::act::{Claim, Lease};
+use crate::act::{self, Claim, Lease};
 use crate::booking::{self, LONGEST};
 use crate::inventory::{self, Inventory, Name, PATTERN};
 use crate::plan::{Action, Plan, plan};
@@ -25,12 +25,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a merge that was begun may take before it is begun again.
 const MERGE_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 
-/// What would be done now.
+/// What would be done now. With a log, what was announced there lately counts as gone, as it does for whoever deletes; without one,
+/// or where it does not answer, the plan says that this is not known ([`Plan::booked`]).
 ///
 /// # Errors
 /// When the engine does not answer.
-pub async fn plan_now(elastic: &Elastic, settings: &RetentionSettings) -> Result<Plan, Error> {
-    Ok(look(elastic, settings, &[]).await?.plan)
+pub async fn plan_now(elastic: &Elastic, log: Option<&Log>, settings: &RetentionSettings) -> Result<Plan, Error> {
+    let claims = match log {
+        None => None,
+        Some(log) => match act::announced(log, now().saturating_sub(LONGEST)).await {
+            Ok(claims) => Some(claims),
+            Err(error) => {
+                warn!("what was deleted lately is not known: {error}");
+                None
+            }
+        },
+    };
+    Ok(look(elastic, settings, claims.as_deref()).await?.plan)
 }
 
 /// What one round did.
@@ -87,14 +98,14 @@ struct Look {
 }
 
 /// Looks, with what was announced lately counted as gone: its bytes may still be in the engine's statistics, and deleting it
-/// may be under way.
-async fn look(elastic: &Elastic, settings: &RetentionSettings, claims: &[Claim]) -> Result<Look, Error> {
+/// may be under way. Absent where nobody has asked what that is.
+async fn look(elastic: &Elastic, settings: &RetentionSettings, claims: Option<&[Claim]>) -> Result<Look, Error> {
     let mut disks = elastic.nodes_disk().await?;
     let mut listed = elastic.indices(PATTERN).await?;
     let shards = elastic.shards(PATTERN).await?;
     let now = now();
-    booking::settle(&mut listed, &mut disks, claims, now);
-    let inventory = Inventory::of(&listed, &shards, disks, elastic.watermarks().await?);
+    let booked = claims.map(|claims| booking::settle(&mut listed, &mut disks, claims, now));
+    let inventory = Inventory { booked, ..Inventory::of(&listed, &shards, disks, elastic.watermarks().await?) };
     let plan = plan(&inventory, &settings.policy(), now);
     let listed = listed.into_iter().map(|index| (index.name.clone(), index)).collect();
     Ok(Look { plan, listed, placement: inventory.placement })
@@ -107,7 +118,8 @@ pub(crate) async fn round(
     settings: &RetentionSettings,
     done: &mut Vec<Action>,
 ) -> anyhow::Result<(Plan, Vec<Waiting>)> {
-    let first = look(elastic, settings, &[]).await?.plan;
+    // What was announced only makes a plan shorter: where nothing is due without it, nobody is fenced to know it.
+    let first = look(elastic, settings, None).await?.plan;
     if first.actions.is_empty() {
         return Ok((first, Vec::new()));
     }
@@ -115,7 +127,7 @@ pub(crate) async fn round(
     let (mut lease, mut claims) = taken.context("the right to delete")?;
     let mut waiting: Vec<Waiting> = Vec::new();
     loop {
-        let found = look(elastic, settings, &claims).await?;
+        let found = look(elastic, settings, Some(&claims)).await?;
         let stays = |action: &&Action| waiting.iter().any(|w| w.index == action.index.to_string());
         let next = found.plan.actions.iter().find(|action| !stays(action)).copied();
         let Some(action) = next.filter(|_| done.len() < ROUND_LIMIT) else {

@@ -1,5 +1,6 @@
 //! Which indices are Weir's, and what they hold.
 
+use crate::booking::Booked;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -205,6 +206,8 @@ pub struct Inventory {
     pub disks: Vec<NodeDisk>,
     /// From where on the engine refuses to use them; absent where it does not say.
     pub watermarks: Option<Watermarks>,
+    /// What of the above already counts as gone; absent while it is not known what was deleted lately.
+    pub booked: Option<Booked>,
 }
 
 impl Inventory {
@@ -227,7 +230,7 @@ impl Inventory {
             let there = placement.entry(name).or_default().entry(copy.node.clone()).or_insert(0);
             *there = there.saturating_add(copy.bytes);
         }
-        Self { indices, foreign, placement, disks, watermarks }
+        Self { indices, foreign, placement, disks, watermarks, booked: None }
     }
 
     /// What of an index stands on a disk, bytes: 0 where that is not known. On the only disk there is, it is all of it.

@@ -16,6 +16,7 @@ mod snapshot;
 
 pub use amount::Amount;
 pub use apply::{Applied, Waiting, apply, foreign_policies, plan_now};
+pub use booking::Booked;
 pub use plan::{Action, Plan, Reason};
 pub use policy::{Keep, Policy};
 pub use settings::RetentionSettings;

@@ -1,5 +1,6 @@
 //! What may and must go: a pure function of the inventory, the policy and the time.
 
+use crate::booking::Booked;
 use crate::inventory::{Index, Inventory, Kind, Name};
 use crate::policy::{Keep, Policy};
 use serde::{Serialize, Serializer};
@@ -88,6 +89,8 @@ pub struct Plan {
     pub after: u64,
     /// Set when that is not enough.
     pub stuck: Option<Stuck>,
+    /// What was deleted lately and counts as gone in this plan, though the engine may still show it; absent while that is not known.
+    pub booked: Option<Booked>,
     /// How many indices have a name of Weir's without being Weir's; they are left alone and count nowhere.
     pub foreign: usize,
     /// What is held of each kind and level.
@@ -151,7 +154,8 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Millis) -> Plan {
     let days_to_full = held::days_to_full(&held, budget.saturating_sub(bytes));
     let next = if actions.is_empty() { next::of(&order, policy, days_to_full, now) } else { None };
     let (indices, foreign) = (inventory.indices.len(), inventory.foreign);
-    Plan { indices, bytes, budget, actions, after, stuck, foreign, held, days_to_full, next }
+    let booked = inventory.booked;
+    Plan { indices, bytes, budget, actions, after, stuck, booked, foreign, held, days_to_full, next }
 }
 
 fn freed(actions: &[Action]) -> u64 {

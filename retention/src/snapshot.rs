@@ -38,7 +38,11 @@ pub(crate) async fn missing(
         Snapshot::InProgress => stays(format!("snapshot {name} is being made"), true),
         Snapshot::Missing if others => stays("its snapshot is made after another's".to_owned(), true),
         Snapshot::Missing => {
-            elastic.begin_snapshot(repository, &name, &index.name).await?;
+            match elastic.begin_snapshot(repository, &name, &index.name).await {
+                // Engines answer 500 where a shard stands nowhere; that holds up no other index.
+                Err(error) if error.code == "snapshot_exception" => return stays(error.to_string(), false),
+                begun => begun?,
+            }
             info!(index = index.name, repository, snapshot = name, "snapshot begun");
             stays(format!("snapshot {name} is being made"), true)
         }

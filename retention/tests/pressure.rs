@@ -114,7 +114,7 @@ async fn one_who_writes_faster_than_the_budget_costs_the_oldest_and_ends_inside_
         let elastic = connect(&url);
         let name = |hour: u32| format!("weir-flows-l1-2020.02.{:02}.{:02}", 1 + hour / 24, hour % 24);
         fill(&elastic, &name(0), 3).await;
-        let one = weir_retention::plan_now(&elastic, &settings(u64::MAX)).await.unwrap().bytes;
+        let one = weir_retention::plan_now(&elastic, None, &settings(u64::MAX)).await.unwrap().bytes;
         let settings = RetentionSettings { retention_interval: Duration::from_secs(1), ..settings(one * 5 / 2) };
         let (log, metrics, health, token) = (Log::memory(), Metrics::new(), Health::new(), CancellationToken::new());
         let service = tokio::spawn({
@@ -128,7 +128,7 @@ async fn one_who_writes_faster_than_the_budget_costs_the_oldest_and_ends_inside_
         // Engines say how large an index is some seconds later.
         let until = Instant::now() + Duration::from_secs(60);
         let plan = loop {
-            let plan = weir_retention::plan_now(&elastic, &settings).await.unwrap();
+            let plan = weir_retention::plan_now(&elastic, None, &settings).await.unwrap();
             if plan.actions.is_empty() || Instant::now() > until {
                 break plan;
             }

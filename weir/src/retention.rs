@@ -33,7 +33,7 @@ struct Options {
     output: crate::flows::Output,
     #[command(flatten)]
     retention: RetentionSettings,
-    /// Where a deletion is announced before it is done; only `apply` needs it
+    /// Where a deletion is announced before it is done; a plan without it does not know what was deleted lately
     #[command(flatten)]
     kafka: KafkaSettings,
     #[command(flatten)]
@@ -78,7 +78,9 @@ async fn run(context: Context<RetentionCommand>) -> Result<()> {
             }
         }
     } else {
-        let plan = weir_retention::plan_now(&elastic, &options.retention).await.context("retention").hint(hint)?;
+        let log = Log::kafka(&options.kafka)?;
+        let plan =
+            weir_retention::plan_now(&elastic, Some(&log), &options.retention).await.context("retention").hint(hint)?;
         match options.output {
             crate::flows::Output::Json => print(&serde_json::to_string_pretty(&plan)?),
             crate::flows::Output::Table => print(&plan.to_string()),

@@ -58,3 +58,15 @@ fn one_that_was_made_anew_is_not_the_one_that_went() {
 fn where_it_is_not_known_on_which_disk_it_was_all_of_it_counts_on_each() {
     assert_eq!(settled(&[], Some(0), Claim { on: None, ..claim(1_000) }), (150, 150, false));
 }
+
+#[test]
+fn what_counts_is_told() {
+    let booked = |listed: &[IndexInfo], measured: Millis, claim: Claim| {
+        settle(&mut listed.to_vec(), &mut [disk("a", Some(measured))], &[claim], NOW)
+    };
+    let one = Booked { indices: 1, bytes: 100 };
+    assert_eq!(booked(&[listed(NAME, 1)], NOW, claim(1_000)), one, "it is being deleted");
+    assert_eq!(booked(&[], NOW - 300_000, claim(200_000)), one, "the disk was measured before");
+    assert_eq!(booked(&[], NOW, claim(200_000)), Booked::default(), "the measurement has it");
+    assert_eq!(booked(&[listed(NAME, 1)], NOW - 300_000, claim(61_000)), Booked::default(), "it did not go");
+}

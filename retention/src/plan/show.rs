@@ -34,6 +34,19 @@ impl fmt::Display for Plan {
             writeln!(f, "{table}")?;
             writeln!(f, "{} are left then", size(self.after))?;
         }
+        match self.booked {
+            Some(booked) if booked.indices > 0 => writeln!(
+                f,
+                "{} indices of {} that were deleted lately count as gone, though the engine may still show them",
+                booked.indices,
+                size(booked.bytes)
+            )?,
+            None if !self.actions.is_empty() || self.stuck.is_some() => writeln!(
+                f,
+                "what was deleted in the last ten minutes is not known: the engine may still show bytes of it, for which nothing more has to go"
+            )?,
+            _ => {}
+        }
         if !self.held.is_empty() {
             let mut table = Table::new();
             table.load_preset(presets::NOTHING).set_header(["HELD NOW", "INDICES", "SIZE", "DAYS", "A DAY"]);

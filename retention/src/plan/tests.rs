@@ -566,3 +566,15 @@ proptest! {
         prop_assert!(plan(&rest, &policy, NOW).actions.is_empty());
     }
 }
+
+#[test]
+fn a_plan_says_what_counts_as_gone_and_when_that_is_not_known() {
+    let held = inventory(&[("weir-flows-l1-2026.11.20", 60), ("weir-flows-l1-2026.11.21", 40)]);
+    let text =
+        |booked: Option<Booked>, most: u64| plan(&Inventory { booked, ..held.clone() }, &budget(most), NOW).to_string();
+    let some = Booked { indices: 2, bytes: 3_000 };
+    assert!(text(Some(some), 100).contains("2 indices of 3.0 kB that were deleted lately count as gone"));
+    assert!(!text(Some(Booked::default()), 50).contains("deleted lately"));
+    assert!(text(None, 50).contains("what was deleted in the last ten minutes is not known"));
+    assert!(!text(None, 100).contains("not known: "), "nothing is due, so that it makes no difference");
+}

@@ -4,13 +4,15 @@
 //! delete: name one that exists for tests only.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod snapshots;
+
 use serde_json::json;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_elastic::bulk::{Body, Operation, Target};
-use weir_elastic::{Elastic, ElasticSettings, Method, Snapshot};
+use weir_elastic::{Elastic, ElasticSettings};
 use weir_embedded_broker::{Broker, BrokerSettings};
 use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_retention::{Amount, Applied, Reason, RetentionSettings};
@@ -106,7 +108,7 @@ fn settings(budget: u64) -> RetentionSettings {
 async fn only_what_may_go_goes_and_the_rest_is_explained() {
     on_engines(|elastic| async move {
         let settings = settings(1);
-        let plan = weir_retention::plan_now(&elastic, &settings).await.unwrap();
+        let plan = weir_retention::plan_now(&elastic, None, &settings).await.unwrap();
         let planned: Vec<String> = plan.actions.iter().map(|a| a.index.to_string()).collect();
         assert_eq!(planned, OLD);
         assert_eq!(present(&elastic).await, sorted(&[&OLD, &NEWEST, &FOREIGN]), "planning deletes nothing");
@@ -134,7 +136,7 @@ async fn only_what_may_go_goes_and_the_rest_is_explained() {
 #[tokio::test]
 async fn one_index_goes_when_one_is_enough() {
     on_engines(|elastic| async move {
-        let now = weir_retention::plan_now(&elastic, &settings(u64::MAX)).await.unwrap();
+        let now = weir_retention::plan_now(&elastic, None, &settings(u64::MAX)).await.unwrap();
         assert!(now.actions.is_empty() && now.bytes > 1);
         let Applied { done, plan: rest, .. } =
             weir_retention::apply(&elastic, &Log::memory(), &settings(now.bytes - 1)).await.unwrap();
@@ -189,10 +191,10 @@ async fn several_at_once_and_killed_midway_delete_no_more_than_one_would() {
 
 async fn several_at_once(round: u64) {
     on_engines(|elastic| async move {
-        let all = weir_retention::plan_now(&elastic, &settings(1)).await.unwrap();
+        let all = weir_retention::plan_now(&elastic, None, &settings(1)).await.unwrap();
         let two: u64 = all.actions[..2].iter().filter_map(|a| a.bytes).sum();
         let settings = settings(all.bytes - two);
-        let alone = weir_retention::plan_now(&elastic, &settings).await.unwrap();
+        let alone = weir_retention::plan_now(&elastic, None, &settings).await.unwrap();
         let expected: Vec<String> = alone.actions.iter().map(|a| a.index.to_string()).collect();
         assert_eq!(expected, OLD[..2]);
         let log = Log::memory();
@@ -240,7 +242,7 @@ async fn two_processes_that_are_killed_midway_delete_no_more_than_one_would() {
 
 async fn two_processes(url: &str, wait: Duration) {
     let elastic = prepared(url).await;
-    let all = weir_retention::plan_now(&elastic, &settings(1)).await.unwrap();
+    let all = weir_retention::plan_now(&elastic, None, &settings(1)).await.unwrap();
     let two: u64 = all.actions[..2].iter().filter_map(|a| a.bytes).sum();
     let budget = all.bytes - two;
     let data = TempDir::new().unwrap();
@@ -339,120 +341,6 @@ async fn no_horizon_moves_back() {
         assert_eq!(horizons(&log, 1).await, [later; 3]);
         let other = horizons(&log, 2).await;
         assert_eq!(other, [1_577_923_200_000, 1_578_009_600_000], "the ends of the days of the other level");
-    })
-    .await;
-}
-
-/// A repository of the engine's for snapshots; absent where it has none.
-async fn repository(elastic: &Elastic) -> Option<TempDir> {
-    let folder = TempDir::new().unwrap();
-    let body = json!({"type": "fs", "settings": {"location": folder.path()}}).to_string();
-    let put = elastic.request(Method::Put, "/_snapshot/weir-test", &[], Some(body.into())).await;
-    put.is_ok().then_some(folder)
-}
-
-/// The snapshots in it, sorted.
-async fn snapshots(elastic: &Elastic) -> Vec<String> {
-    let reply = elastic.request(Method::Get, "/_snapshot/weir-test/_all", &[], None).await.unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-    let names = answer["snapshots"].as_array().unwrap().iter();
-    let mut names: Vec<String> = names.map(|snapshot| snapshot["snapshot"].as_str().unwrap().to_owned()).collect();
-    names.sort();
-    names
-}
-
-async fn forget(elastic: &Elastic) {
-    for name in snapshots(elastic).await {
-        elastic.request(Method::Delete, &format!("/_snapshot/weir-test/{name}"), &[], None).await.unwrap();
-    }
-    elastic.request(Method::Delete, "/_snapshot/weir-test", &[], None).await.unwrap();
-}
-
-async fn write_one(elastic: &Elastic, index: &str, id: &str) {
-    let alias = format!("{index}-WRITE");
-    let target = Target { index: &alias, id, version: 1 };
-    let operation = Operation::index(target, br#"{"text":"later"}"#).unwrap();
-    let answer = elastic.bulk(&Body::of([operation].iter())).await.unwrap();
-    assert!(answer.items[0].error.is_none());
-}
-
-/// An index goes only when a snapshot holds it. The embedded engine has no snapshots, so that nothing goes there.
-#[tokio::test]
-async fn with_a_repository_an_index_goes_only_when_a_snapshot_holds_it() {
-    on_engines(|elastic| async move {
-        let settings = RetentionSettings { snapshot_repository: Some("weir-test".to_owned()), ..settings(1) };
-        let log = Log::memory();
-        let Some(_folder) = repository(&elastic).await else {
-            eprintln!("no snapshots: this engine has no path.repo");
-            let applied = weir_retention::apply(&elastic, &log, &settings).await;
-            assert!(
-                applied.is_err() || applied.is_ok_and(|a| a.done.is_empty() && a.waiting.iter().all(|w| !w.passing))
-            );
-            assert_eq!(present(&elastic).await, sorted(&[&OLD, &NEWEST, &FOREIGN]));
-            return;
-        };
-        let Applied { done, waiting, .. } = weir_retention::apply(&elastic, &log, &settings).await.unwrap();
-        assert!(done.is_empty(), "the snapshot has only begun");
-        assert_eq!(waiting.iter().map(|w| (w.index.as_str(), w.passing)).collect::<Vec<_>>(), OLD.map(|i| (i, true)));
-        let until = Instant::now() + Duration::from_secs(60);
-        let mut gone = Vec::new();
-        while gone.len() < OLD.len() {
-            assert!(Instant::now() < until, "{gone:?}");
-            gone.extend(weir_retention::apply(&elastic, &log, &settings).await.unwrap().done);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let mut gone: Vec<String> = gone.iter().map(|a| a.index.to_string()).collect();
-        gone.sort();
-        assert_eq!(gone, sorted(&[&OLD]));
-        let names = snapshots(&elastic).await;
-        assert_eq!(names.len(), 4, "{names:?}");
-        for (name, index) in names.iter().zip(sorted(&[&OLD])) {
-            assert!(name.starts_with(&format!("{index}-")), "{name}");
-            assert_eq!(elastic.snapshot("weir-test", name).await.unwrap(), Snapshot::Done);
-        }
-        forget(&elastic).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_snapshot_of_what_an_index_was_before_does_not_count() {
-    on_engines(|elastic| async move {
-        let settings = RetentionSettings { snapshot_repository: Some("weir-test".to_owned()), ..settings(1) };
-        let log = Log::memory();
-        let Some(_folder) = repository(&elastic).await else { return };
-        let finished = async || {
-            let until = Instant::now() + Duration::from_secs(60);
-            for name in snapshots(&elastic).await {
-                while elastic.snapshot("weir-test", &name).await.unwrap() != Snapshot::Done {
-                    assert!(Instant::now() < until, "{name}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        };
-        let round = async || {
-            let done = weir_retention::apply(&elastic, &log, &settings).await.unwrap().done;
-            finished().await;
-            done.iter().map(|a| a.index.to_string()).collect::<Vec<_>>()
-        };
-        // A person's own, named like the index.
-        elastic.begin_snapshot("weir-test", OLD[0], OLD[0]).await.unwrap();
-        finished().await;
-        assert!(round().await.is_empty(), "it may be of any time");
-        write_one(&elastic, OLD[0], "later").await;
-        assert!(round().await.is_empty(), "a document came after the snapshot");
-        // Made anew under the same name, with as many documents.
-        elastic.delete_index(OLD[0]).await.unwrap();
-        let body = json!({"aliases": { format!("{}-WRITE", OLD[0]): {} }});
-        elastic.create_index(OLD[0], &body).await.unwrap();
-        for id in ["a", "b", "c"] {
-            write_one(&elastic, OLD[0], id).await;
-            assert!(!round().await.contains(&OLD[0].to_owned()), "another index of that name was saved");
-        }
-        assert_eq!(round().await.first().map(String::as_str), Some(OLD[0]));
-        let states = snapshots(&elastic).await.into_iter().filter(|name| name.starts_with(OLD[0])).count();
-        assert_eq!(states, 1 + 2 + 3, "the person's, two of the first index, three of the second");
-        forget(&elastic).await;
     })
     .await;
 }
