@@ -56,7 +56,7 @@ async fn three_times_too_much_waits_in_kafka_and_is_worked_off_exactly() {
     // Every second has one window, so that it is three times too much for who takes a third of a window in a second.
     let mut share = (TRIAL * 1_000 / (3 * taken)).clamp(1, 500);
     let mut throttle = Throttle::new(&enricher, share);
-    let length = Duration::from_secs(number("WEIR_TEST_FAULT_OVERLOAD", 20));
+    let length = Duration::from_secs(number("WEIR_TEST_FAULT_OVERLOAD", 12));
     let (begun, oldest, mut memory) = (Instant::now(), behind(&world), Vec::new());
     let first = world.oracle.newest;
     while begun.elapsed() < length {
