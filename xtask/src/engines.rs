@@ -129,6 +129,49 @@ pub(crate) fn kafka_script() -> Result<[(&'static str, PathBuf); 2]> {
     Ok([("WEIR_TEST_KAFKA_SCRIPT", script), ("KAFKA_LIBS", cache()?.join("kafka-libs"))])
 }
 
+/// A search engine of one's own: empty at the start, stopped at the end.
+pub(crate) struct SearchEngine {
+    engine: Engine,
+    port: u16,
+}
+
+impl SearchEngine {
+    /// The engines that the scenarios hold on, by name.
+    pub(crate) const ALL: [&'static str; 3] = ["elasticsearch", "elasticsearch8", "opensearch"];
+
+    /// Starts the one of this name on a port.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its script fails; it has said why.
+    pub(crate) fn start(name: &str, port: u16) -> Result<Self> {
+        let engine = Engine::from_str(name, true).map_err(|_| anyhow::anyhow!("there is no engine {name}"))?;
+        run(&Arguments { action: Action::Start, engine, port: Some(port), wipe: true })?;
+        Ok(Self { engine, port })
+    }
+
+    /// What tests find it by, and what those need that start one themselves.
+    ///
+    /// # Errors
+    /// Without a home folder for the cache.
+    pub(crate) fn environment(&self) -> Result<[(&'static str, std::ffi::OsString); 4]> {
+        Ok([
+            ("WEIR_TEST_ELASTICSEARCH", format!("http://127.0.0.1:{}", self.port).into()),
+            ("WEIR_TEST_SEARCH_SCRIPT", crate::root().join("xtask/engines/search/search.sh").into_os_string()),
+            ("SEARCH_ENGINE", self.engine.name().into()),
+            ("SEARCH_CACHE", cache()?.join("search-engines").into_os_string()),
+        ])
+    }
+}
+
+impl Drop for SearchEngine {
+    fn drop(&mut self) {
+        let stop = Arguments { action: Action::Stop, engine: self.engine, port: Some(self.port), wipe: false };
+        if let Err(error) = run(&stop) {
+            eprintln!("{} could not be stopped: {error}", self.engine.name());
+        }
+    }
+}
+
 /// Starts or stops an engine.
 ///
 /// # Errors
@@ -171,6 +214,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 .env("SEARCH_PORT", port.to_string())
                 .env("SEARCH_DATA", &data)
                 .env("SEARCH_CACHE", cache.join("search-engines"))
+                .env("SEARCH_OPTS", std::env::var("SEARCH_OPTS").unwrap_or_else(|_| snapshots_allowed()))
                 .env("SEARCH_HEAP", std::env::var("SEARCH_HEAP").unwrap_or_else(|_| "768m".to_owned()));
             c
         }
@@ -180,6 +224,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("{} {verb}: the script ended with {status}", engine.name());
     }
     Ok(())
+}
+
+/// Snapshots may be written where tests make their folders.
+fn snapshots_allowed() -> String {
+    format!("path.repo={}", std::env::temp_dir().display())
 }
 
 fn build_kube(scripts: &std::path::Path, cache: &std::path::Path) -> Result<()> {

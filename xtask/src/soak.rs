@@ -2,13 +2,15 @@
 //!
 //! CI runs them scaled down. The log says when, on what, with which seed and how it ended; it is committed.
 
-use crate::engines::ControlPlane;
+use crate::engines::{ControlPlane, SearchEngine};
 use anyhow::{Context, Result, bail};
 use std::io::Write as _;
 use std::process::Command;
 
 /// The first TCP port of a suite's own control plane.
 const KUBERNETES_PORT: u16 = 18_440;
+/// That of its own search engine.
+const SEARCH_PORT: u16 = 18_200;
 
 /// One suite: what it is called, the arguments of `cargo test`, the environment that makes it long, and what it needs.
 struct Suite {
@@ -26,6 +28,8 @@ enum Needs {
     Kubernetes,
     /// The script of a real Kafka, of which it starts its own.
     Kafka,
+    /// Each real search engine in turn, its own, and the script to start others.
+    Search,
 }
 
 const SUITES: &[Suite] = &[
@@ -159,6 +163,18 @@ const SUITES: &[Suite] = &[
         needs: Needs::Nothing,
     },
     Suite {
+        name: "retention on every engine",
+        arguments: &["--test", "engine", "--test", "kinds", "--test", "pressure"],
+        environment: &[("WEIR_TEST_HOURS", "24")],
+        needs: Needs::Search,
+    },
+    Suite {
+        name: "full disks and old statistics on every engine",
+        arguments: &["--test", "flood"],
+        environment: &[("WEIR_TEST_SETTLED_SECONDS", "100")],
+        needs: Needs::Search,
+    },
+    Suite {
         name: "kill -9 and restarts of the agent",
         arguments: &["--test", "kills"],
         environment: &[("WEIR_TEST_AGENT_KILLS", "50"), ("WEIR_TEST_AGENT_RESTARTS", "20")],
@@ -187,36 +203,45 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let mut log = std::fs::File::options().create(true).append(true).open(&path).context("docs/soak.log")?;
     let mut failed = Vec::new();
     for suite in SUITES.iter().filter(|s| only.is_none_or(|o| s.name.contains(o))) {
-        let control_plane = match suite.needs {
-            Needs::Kubernetes => Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?),
-            Needs::Nothing | Needs::Kafka => None,
-        };
-        writeln!(
-            log,
-            "\n== {} | {} | {} | {:?}",
-            output("date", &["-u", "+%F %H:%M"])?,
-            suite.name,
-            machine()?,
-            suite.environment
-        )?;
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.arg("test").args(suite.arguments).args(["--", "--nocapture"]).current_dir(crate::root());
-        command.envs(suite.environment.iter().copied());
-        if suite.needs == Needs::Kafka {
-            command.envs(crate::engines::kafka_script()?);
-        }
-        command.envs(control_plane.iter().flat_map(ControlPlane::environment).cloned());
-        let ran = command.output().context("cargo test")?;
-        let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-        for line in text.lines().filter(|l| is_result(l)) {
-            writeln!(log, "{line}")?;
-        }
-        if !ran.status.success() {
-            writeln!(log, "{text}")?;
-            failed.push(suite.name);
+        let engines = if suite.needs == Needs::Search { SearchEngine::ALL.map(Some).to_vec() } else { vec![None] };
+        for engine in engines {
+            if !run_suite(suite, engine, &mut log)? {
+                failed.push(suite.name);
+            }
         }
     }
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}; docs/soak.log says how", failed.join(", ")) }
+}
+
+/// Runs a suite, on a search engine where it needs one, and says whether it passed.
+fn run_suite(suite: &Suite, engine: Option<&str>, log: &mut std::fs::File) -> Result<bool> {
+    let control_plane = match suite.needs {
+        Needs::Kubernetes => Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?),
+        Needs::Nothing | Needs::Kafka | Needs::Search => None,
+    };
+    let on = engine.map(|engine| format!(" | {engine}")).unwrap_or_default();
+    let (date, machine) = (output("date", &["-u", "+%F %H:%M"])?, machine()?);
+    writeln!(log, "\n== {date} | {}{on} | {machine} | {:?}", suite.name, suite.environment)?;
+    let engine = engine.map(|engine| SearchEngine::start(engine, SEARCH_PORT)).transpose()?;
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg("test").args(suite.arguments).args(["--", "--nocapture"]).current_dir(crate::root());
+    command.envs(suite.environment.iter().copied());
+    if suite.needs == Needs::Kafka {
+        command.envs(crate::engines::kafka_script()?);
+    }
+    if let Some(engine) = &engine {
+        command.envs(engine.environment()?);
+    }
+    command.envs(control_plane.iter().flat_map(ControlPlane::environment).cloned());
+    let ran = command.output().context("cargo test")?;
+    let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    for line in text.lines().filter(|l| is_result(l)) {
+        writeln!(log, "{line}")?;
+    }
+    if !ran.status.success() {
+        writeln!(log, "{text}")?;
+    }
+    Ok(ran.status.success())
 }
 
 /// Lines that say what happened, without the build's.
