@@ -6,27 +6,27 @@
 
 #[path = "load/records.rs"]
 mod records;
+#[path = "load/set.rs"]
+mod set;
 #[path = "load/sink.rs"]
 mod sink;
+#[path = "load/sizes.rs"]
+mod sizes;
 
 use clap::Parser;
 use records::Traffic;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use set::Set;
+use sizes::{Sizes, per};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weir_elastic::{Elastic, ElasticSettings, Method};
+use weir_elastic::{Elastic, ElasticSettings};
 use weir_embedded_broker::{Broker, BrokerSettings};
-use weir_indexer::document::prepare;
-use weir_indexer::periods::Periods;
-use weir_schemas::enriched::Enriched;
-use weir_schemas::topics;
 use weir_stream::{KafkaSettings, Log, NewRecord, ProducerSettings, TopicPartition, TopicSpec};
 
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 struct Arguments {
     /// The program to measure, built with optimization: target/release/weir-indexer
     #[arg(long)]
@@ -37,6 +37,13 @@ struct Arguments {
     /// Process id of the engine, whose processor time is measured too
     #[arg(long)]
     engine_pid: Option<u32>,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Set::Flows)]
+    set: Set,
+    /// Measures each level and each other set in turn, with `--elasticsearch`, and writes what each field costs into this file, in
+    /// place of the table that is there
+    #[arg(long)]
+    bytes_by_field: Option<PathBuf>,
     /// Aggregation level
     #[arg(long, default_value_t = 2)]
     level: u8,
@@ -72,7 +79,8 @@ fn processor_time(pid: u32) -> f64 {
 fn messages(arguments: &Arguments) -> Box<dyn Iterator<Item = Vec<u8>>> {
     let Some(path) = &arguments.from else {
         let traffic = Traffic { level: arguments.level, pods: arguments.pods, peers: arguments.peers };
-        let made = move |n| weir_schemas::encode(&records::record(traffic, n)).unwrap();
+        let set = arguments.set;
+        let made = move |n| set.message(traffic, n);
         return Box::new((0..arguments.records).map(made));
     };
     let mut file = BufReader::new(File::open(path).unwrap());
@@ -87,19 +95,16 @@ fn messages(arguments: &Arguments) -> Box<dyn Iterator<Item = Vec<u8>>> {
 
 /// How many there are, and the bytes of their documents.
 async fn produce(log: &Log, arguments: &Arguments) -> (u64, u64) {
-    let partitions = 4;
-    log.ensure_topics(&[TopicSpec::new(topics::ENRICHED, partitions)]).await.unwrap();
+    let topic = arguments.set.dataset().topic();
+    let partitions = arguments.set.partitions();
+    log.ensure_topics(&[TopicSpec::new(topic, partitions)]).await.unwrap();
     let producer = log.producer(&ProducerSettings::new("load")).unwrap();
     let (mut deliveries, mut count, mut bytes) = (Vec::new(), 0, 0);
     for message in messages(arguments) {
-        let record: Enriched = weir_schemas::decode(&message).unwrap();
-        assert_eq!(record.level, arguments.level);
-        let operation = prepare(&record, &Periods::default()).unwrap().operation;
-        let document = operation.as_bytes().split(|byte| *byte == b'\n').nth(1).unwrap();
+        let document = arguments.set.document(&message, arguments.level);
         bytes += u64::try_from(document.len()).unwrap();
-        let partition = i32::try_from(count % 4).unwrap();
-        let message = NewRecord::new(topics::ENRICHED, record.id, message);
-        deliveries.push(producer.send(message.to_partition(partition)).unwrap());
+        let message = NewRecord::new(topic, format!("{count}"), message);
+        deliveries.push(producer.send(message.to_partition(i32::try_from(count).unwrap() % partitions)).unwrap());
         count += 1;
         if deliveries.len() >= 5_000 {
             for delivery in deliveries.drain(..) {
@@ -113,13 +118,14 @@ async fn produce(log: &Log, arguments: &Arguments) -> (u64, u64) {
     (count, bytes)
 }
 
-async fn wait_for_commit(log: &Log, child: &mut Child) {
-    let partitions: Vec<_> = (0..4).map(|p| TopicPartition::new(topics::ENRICHED, p)).collect();
+async fn wait_for_commit(log: &Log, set: Set, child: &mut Child) {
+    let (topic, group) = (set.dataset().topic(), set.dataset().group("weir-indexer"));
+    let partitions: Vec<_> = (0..set.partitions()).map(|p| TopicPartition::new(topic, p)).collect();
     let until = Instant::now() + Duration::from_secs(3_600);
     loop {
         assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "the indexer did not get through");
         let mut done = true;
-        for (partition, committed) in log.committed("weir-indexer", &partitions).await.unwrap() {
+        for (partition, committed) in log.committed(&group, &partitions).await.unwrap() {
             done &= committed.map_or(0, |c| c.offset) >= log.log_end(&partition).await.unwrap();
         }
         if done {
@@ -129,65 +135,17 @@ async fn wait_for_commit(log: &Log, child: &mut Child) {
     }
 }
 
-/// Bytes of the level's indices after a merge, and of each field where the engine tells.
-async fn sizes(elastic: &Elastic, level: u8, records: u64) {
-    let pattern = format!("weir-flows-l{level}-*");
-    elastic.refresh(&pattern).await.unwrap();
-    let before: u64 = elastic.indices(&pattern).await.unwrap().iter().filter_map(|i| i.bytes).sum();
-    for index in elastic.indices(&pattern).await.unwrap() {
-        elastic
-            .request(Method::Post, &format!("/{}/_forcemerge", index.name), &[("max_num_segments", "1")], None)
-            .await
-            .unwrap();
-        elastic.request(Method::Post, &format!("/{}/_flush", index.name), &[], None).await.unwrap();
-    }
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let listed = elastic.indices(&pattern).await.unwrap();
-    let (docs, bytes) = listed.iter().fold((0, 0), |(d, b), i| (d + i.docs.unwrap_or(0), b + i.bytes.unwrap_or(0)));
-    assert_eq!(docs, records, "every record is one document");
-    println!("level {level}: {:.1} B a document as written, {:.1} B merged", per(before, docs), per(bytes, docs));
-    let mut fields: BTreeMap<String, u64> = BTreeMap::new();
-    for index in &listed {
-        let path = format!("/{}/_disk_usage", index.name);
-        let Ok(reply) = elastic.request(Method::Post, &path, &[("run_expensive_tasks", "true")], None).await else {
-            return println!("this engine does not tell what a field costs");
-        };
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap();
-        for (name, field) in answer[&index.name]["fields"].as_object().into_iter().flatten() {
-            *fields.entry(name.clone()).or_default() += field["total_in_bytes"].as_u64().unwrap_or(0);
-        }
-    }
-    let all: u64 = fields.values().sum();
-    println!("level {level}: {:.1} B a document by all its fields", per(all, docs));
-    let mut fields: Vec<_> = fields.into_iter().filter(|(_, bytes)| per(*bytes, docs) >= 0.05).collect();
-    fields.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    for (name, bytes) in fields {
-        println!("  {:>6.2} B  {name}", per(bytes, docs));
-    }
-}
-
-fn per(total: u64, count: u64) -> f64 {
-    let number = |n: u64| n.to_string().parse::<f64>().unwrap();
-    number(total) / number(count.max(1))
-}
-
-#[tokio::main]
-async fn main() {
-    let arguments = Arguments::parse();
-    let Some(program) = &arguments.indexer else {
-        return println!("nothing is measured without --indexer; see --help");
-    };
+/// Has the program write the records, and says what that took; on a real engine also what they cost there.
+async fn measure(arguments: &Arguments, program: &Path) -> Option<Sizes> {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(BrokerSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
     let log = Log::kafka(&KafkaSettings::at(broker.address().to_string())).unwrap();
-    let (count, bytes) = produce(&log, &arguments).await;
+    let (count, bytes) = produce(&log, arguments).await;
     let engine = arguments.elasticsearch.clone().unwrap_or_else(sink::start);
-    // Merging a whole day's index takes minutes.
-    let elasticsearch_timeout = Duration::from_secs(1_800);
-    let settings = ElasticSettings { elasticsearch_timeout, ..ElasticSettings::of(&[&engine]) };
-    let elastic = Elastic::new(&settings).unwrap();
+    let elastic = connect(&engine);
+    let pattern = arguments.set.pattern(arguments.level);
     if arguments.elasticsearch.is_some() {
-        for index in elastic.indices(&format!("weir-flows-l{}-*", arguments.level)).await.unwrap() {
+        for index in elastic.indices(&pattern).await.unwrap() {
             elastic.delete_index(&index.name).await.unwrap();
         }
     }
@@ -200,25 +158,64 @@ async fn main() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for_commit(&log, &mut child).await;
+    wait_for_commit(&log, arguments.set, &mut child).await;
     let (wall, own) = (begun.elapsed().as_secs_f64(), processor_time(child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
     let records: f64 = count.to_string().parse().unwrap();
     println!(
-        "{count} documents of {:.0} B at level {}: {wall:.1} s, {own:.2} s of processor time, {:.0} documents/s a core",
+        "{count} documents of {:.0} B in {pattern}: {wall:.1} s, {own:.2} s of processor time, {:.0} documents/s a core",
         per(bytes, count),
-        arguments.level,
         records / own
     );
     if let (Some(before), Some(pid)) = (engine_before, arguments.engine_pid) {
         let engine = processor_time(pid) - before;
         println!("engine: {engine:.2} s of processor time; the indexer took {:.1} % of that", 100.0 * own / engine);
     }
-    if arguments.elasticsearch.is_some() {
-        sizes(&elastic, arguments.level, count).await;
+    let sizes = if arguments.elasticsearch.is_some() {
+        let sizes = Sizes::of(&elastic, &pattern, count, bytes).await;
+        sizes.print(&pattern);
+        Some(sizes)
     } else {
         assert_eq!(sink::taken(), count, "every record is one document");
-    }
+        None
+    };
     broker.shutdown().await;
+    sizes
+}
+
+/// Merging a whole day's index takes minutes.
+fn connect(engine: &str) -> Elastic {
+    let elasticsearch_timeout = Duration::from_secs(1_800);
+    Elastic::new(&ElasticSettings { elasticsearch_timeout, ..ElasticSettings::of(&[engine]) }).unwrap()
+}
+
+/// Each level and each other set in turn, and the table of what their fields cost.
+async fn bytes_by_field(arguments: &Arguments, program: &Path, file: &Path) {
+    let engine = arguments.elasticsearch.as_deref().unwrap();
+    let levels = (0..4).map(|level| (format!("level {level}"), Set::Flows, level));
+    let others = [("DNS", Set::Dns), ("ledger", Set::Ledger), ("audit", Set::Audit)];
+    let mut measured = Vec::new();
+    for (name, set, level) in levels.chain(others.map(|(name, set)| (name.to_owned(), set, 0))) {
+        let one = Arguments { set, level, ..arguments.clone() };
+        measured.push((name, measure(&one, program).await.unwrap()));
+    }
+    let info = connect(engine).info().await.unwrap();
+    let command = format!(
+        "cargo test --bench load -- --indexer PROGRAM --elasticsearch URL --records {} --pods {} --bytes-by-field docs/benchmarks.md",
+        arguments.records, arguments.pods
+    );
+    sizes::write(file, &format!("{} {}", info.distribution, info.version), &command, &measured);
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    let Some(program) = &arguments.indexer else {
+        return println!("nothing is measured without --indexer; see --help");
+    };
+    match &arguments.bytes_by_field {
+        Some(file) => bytes_by_field(&arguments, program, file).await,
+        None => drop(measure(&arguments, program).await),
+    }
 }

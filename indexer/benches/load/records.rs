@@ -7,10 +7,10 @@ use weir_schemas::enriched::{
 use weir_schemas::raw::{Origin, RoundTrip};
 
 /// Windows of a minute from 2026-11-22T00:00:00Z on.
-const MIDNIGHT: i64 = 1_795_305_600_000;
+pub(crate) const MIDNIGHT: i64 = 1_795_305_600_000;
 /// Records of one window in which any workload may call any other.
 const A_WINDOW: u64 = 2_000;
-const WORKLOADS: u64 = 200;
+pub(crate) const WORKLOADS: u64 = 200;
 
 /// What records are like.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ impl Traffic {
 }
 
 /// One step of splitmix64.
-fn mix(state: u64) -> u64 {
+pub(crate) fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -56,7 +56,7 @@ fn address(pod: u64) -> weir_flow::Address {
     format!("10.{}.{}.{}", 32 + pod / 62_500, pod / 250 % 250, pod % 250 + 1).parse().unwrap()
 }
 
-fn side(level: u8, pods: u64, pod: u64, port: Option<u16>) -> Side {
+pub(crate) fn side(level: u8, pods: u64, pod: u64, port: Option<u16>) -> Side {
     let workload = pod % WORKLOADS;
     let name = format!("service-{workload}");
     let namespace = format!("team-{}", workload % 20);
