@@ -171,7 +171,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "full disks and old statistics on every engine",
         arguments: &["--test", "flood"],
-        environment: &[("WEIR_TEST_SETTLED_SECONDS", "100")],
+        environment: &[],
         needs: Needs::Search,
     },
     Suite {

@@ -86,12 +86,12 @@ fn dns(n: u64) -> Dns {
     let drawn = mix(n % 2_000);
     let window = MIDNIGHT + 60_000 * i64::try_from(n / 2_000).unwrap();
     let called = drawn / 1_000 % WORKLOADS;
-    let question = if drawn % 10 == 0 {
+    let question = if drawn.is_multiple_of(10) {
         format!("api-{called}.example.com")
     } else {
         format!("service-{called}.team-{}.svc.cluster.local", called % 20)
     };
-    let (answered, timed) = (mix(n) % 10 > 0, mix(n ^ 0xd45));
+    let (answered, timed) = (!mix(n).is_multiple_of(10), mix(n ^ 0xd45));
     Dns {
         id: format!("{:016x}{:016x}", mix(n), mix(n ^ 0xffff_0001)),
         correction: 0,
@@ -103,7 +103,7 @@ fn dns(n: u64) -> Dns {
         client: side(1, 0, drawn % 1_000, None),
         server: side(1, 0, 1_000 + drawn % 2 * WORKLOADS, Some(53)),
         question,
-        question_type: if drawn % 3 == 0 { "AAAA" } else { "A" }.to_owned(),
+        question_type: if drawn.is_multiple_of(3) { "AAAA" } else { "A" }.to_owned(),
         response_code: if answered { "NOERROR" } else { "NXDOMAIN" }.to_owned(),
         count: 1 + timed % 40,
         latency: Some(RoundTrip { sum: timed % 90_000, count: 1 + timed % 40, min: 100, max: 100 + timed % 9_000 }),
@@ -152,7 +152,7 @@ fn line(n: u64) -> Ledger {
     }
     let stored = place - NODES;
     if stored < PARTITIONS * 4 {
-        let reporter = if stored / PARTITIONS % 2 == 0 { Reporter::Initiator } else { Reporter::Responder };
+        let reporter = if (stored / PARTITIONS).is_multiple_of(2) { Reporter::Initiator } else { Reporter::Responder };
         let level = u8::try_from(1 + stored / PARTITIONS / 2).unwrap();
         let (filtered, outside) = (Totals::default(), totals(n ^ 0xf00));
         return Ledger::Stored(Stored {
@@ -183,7 +183,7 @@ fn entry(n: u64) -> Audit {
             1 + n / 48 % 28,
             n / 2 % 24
         ),
-        reason: if n % 10 == 0 { "max_age" } else { "budget" }.to_owned(),
+        reason: if n.is_multiple_of(10) { "max_age" } else { "budget" }.to_owned(),
         bytes,
         documents: bytes / 206,
         by: "weir-retention".to_owned(),

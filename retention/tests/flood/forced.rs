@@ -54,7 +54,7 @@ async fn at_flood_stage_nothing_is_lost_retention_deletes_and_writing_goes_on_by
     watermarks(&elastic, Value::Null, Value::Null, Value::Null).await;
     let resumed = world.wait("writing goes on", 120, World::is_committed).await;
     eprintln!("writing went on {} s after the watermarks were lifted", resumed.as_secs());
-    world.is_whole(&names[2], 300).await;
+    world.expect_whole(&names[2], 300).await;
     for name in &names {
         elastic.delete_index(name).await.unwrap();
     }

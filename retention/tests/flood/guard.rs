@@ -80,5 +80,5 @@ async fn the_indexer_pauses_before_flood_stage_and_goes_on_by_itself_when_retent
         "one was enough, {} bytes are free",
         free(&engine.elastic).await
     );
-    world.is_whole(&newest, written).await;
+    world.expect_whole(&newest, written).await;
 }

@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Stops the indexer, and looks that an index holds so many documents and that none was given up.
-    pub(crate) async fn is_whole(mut self, index: &str, documents: u64) {
+    pub(crate) async fn expect_whole(mut self, index: &str, documents: u64) {
         self.token.cancel();
         if let Some(indexer) = self.indexer.take() {
             indexer.await.unwrap().unwrap();
