@@ -48,6 +48,11 @@ impl Hold {
     fn is_of(&self, other: &Self) -> bool {
         self.name.0 == other.name.0
     }
+
+    /// Whether its pod still holds the address in the revision after it, so that its end is no end of that.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        self.is_of(next) && next.name.1 == self.name.1.saturating_add(1)
+    }
 }
 
 /// What is promised next.
@@ -120,7 +125,11 @@ impl Holds {
             for hold in holds {
                 let (from, to) = all.get(&hold.name).copied().unwrap_or((hold.from, hold.to));
                 let others = holds.iter().filter(|other| !other.is_of(hold));
-                let narrower = others.fold((from, to), |bounds, other| narrow(hold, bounds, other, next));
+                let ends = !holds.iter().any(|next| hold.goes_on_in(next));
+                let narrower = others.fold((from, to), |(from, to), other| {
+                    let (from, end) = narrow(hold, (from, to), other, next);
+                    (from, if ends { end } else { to })
+                });
                 if narrower != (hold.from, hold.to) {
                     all.insert(&hold.name, narrower);
                 }

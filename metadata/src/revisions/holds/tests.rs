@@ -51,6 +51,17 @@ fn nobody_begins_while_another_certainly_holds_the_address() {
 }
 
 #[test]
+fn a_change_of_labels_is_no_end_of_holding_the_address() {
+    let before = held(0, (50, 60), Some((90, 300)));
+    let after = Revision { revision: 2, ..held(0, (90, 300), None) };
+    let mut holds = Holds::default();
+    holds.note(&before, true);
+    holds.note(&after, false);
+    holds.note(&held(1, (110, 120), None), true);
+    assert_eq!(holds.narrowed(Next { heartbeat: 100, told: 200 }), [], "both bounds of the change stay one");
+}
+
+#[test]
 fn whoever_surely_had_the_address_before_has_given_it_back() {
     let former = held(0, (50, 60), Some((90, 300)));
     let capped = |end| vec![("0".to_owned(), (50, 60), Some((90, end)))];
