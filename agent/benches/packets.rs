@@ -64,7 +64,7 @@ fn with_table(program: &'static str, rules: &[&str], table: bool) -> Subject {
         dns_ports: vec![53],
         tunnel_ports: vec![4_789],
         wireguard_ports: vec![51_820],
-        rules: weir_agent::rules::parse(&rules).unwrap(),
+        rules: weir_agent::rules::parse_all(&rules).unwrap(),
         ..Options::new(selection, 131_072, 131_072)
     };
     let capture = Capture::load(options).unwrap();
@@ -122,7 +122,14 @@ fn main() {
     measure("weir, pod, ingress", &mut own("weir_pod_in", &[]), call);
     measure("weir, pod, no table", &mut with_table("weir_pod_in", &[], false), call);
     measure("weir, host, egress", &mut own("weir_host_out", &[]), call);
-    measure("weir, pod, 3 rules", &mut own("weir_pod_in", &["drop port 1", "sample 9 port 2", "keep"]), call);
+    measure(
+        "weir, pod, 3 rules",
+        &mut own(
+            "weir_pod_in",
+            &["drop: src.port == 1 or dst.port == 1", "sample 9: src.port == 2 or dst.port == 2", "keep: true"],
+        ),
+        call,
+    );
     measure("weir, pod, all left out", &mut own("weir_pod_in", &["drop"]), call);
     if let Some(path) = value("--peer-object") {
         measure("peer", &mut peer(path, value("--peer-program").map(String::as_str)), call);

@@ -33,8 +33,8 @@ pub struct AgentSettings {
     /// The most connections whose opener the kernel remembers
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536, help_heading = "Agent")]
     pub connections_limit: u32,
-    /// Which flows the kernel counts: rules such as `drop net 10.0.0.0/8 port 53 protocol udp` or `sample 10`, in order;
-    /// the first that a flow meets decides, and what meets none is kept
+    /// Which flows the kernel counts: rules such as `drop: addresses in 10.0.0.0/8 and protocol == udp` or
+    /// `sample 10: true`, in order; the first that a flow meets decides, and what meets none is kept
     #[arg(long = "capture-rule", value_name = "RULE", help_heading = "Agent")]
     pub capture_rules: Vec<String>,
     /// Ports of DNS servers, whose questions and answers are read; 0 for none
@@ -140,7 +140,7 @@ impl AgentSettings {
             flows_limit: self.flows_limit.max(1),
             table: !self.no_flow_table,
             connections_limit: self.connections_limit.max(1),
-            rules: rules::parse(&self.capture_rules)?,
+            rules: rules::parse_all(&self.capture_rules)?,
             dns_ports,
             tunnel_ports: self.tunnel_ports.clone(),
             wireguard_ports: self.wireguard_ports.clone(),

@@ -99,7 +99,8 @@ async fn rules_leave_out_and_sample_and_corrected_sums_are_right() {
         return;
     }
     let world = World::new("wr", 235, "");
-    let rules = ["drop port 7001", "sample 4 net 10.235.2.0/24 protocol udp"];
+    let rules =
+        ["drop: src.port == 7001 or dst.port == 7001", "sample 4: addresses in 10.235.2.0/24 and protocol == udp"];
     let agent = Agent::start(AgentSettings {
         capture_rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
         ..settings(&["wr-v*"])

@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("weir-embedded-broker", &[]),
     ("weir-embedded-search", &[]),
     ("weir-faults", &[]),
-    ("weir-agent", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
+    ("weir-agent", &["weir-filter", "weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
     ("weir-metadata", &["weir-flow", "weir-schemas", "weir-service", "weir-stream"]),
     (
         "weir-enricher",

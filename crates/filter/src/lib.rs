@@ -1,4 +1,4 @@
-//! The language that selects flows, the same for the enricher, the command line and the console.
+//! The language that selects flows, the same for the agent, the enricher, the command line and the console.
 //!
 //! `src.namespace == "shop" and dst.port in [80, 443] and action == deny` is parsed once into a typed [`Expression`] by
 //! [`parse`], which refuses what has no meaning and points at it. Evaluation over [`Facts`] allocates nothing and takes

@@ -59,7 +59,10 @@ async fn three_times_too_much_waits_in_kafka_and_is_worked_off_exactly() {
     let length = Duration::from_secs(number("WEIR_TEST_FAULT_OVERLOAD", 12));
     let (begun, oldest, mut memory) = (Instant::now(), behind(&world), Vec::new());
     let first = world.oracle.newest;
-    while begun.elapsed() < length {
+    let offered = Millis::try_from(length.as_millis()).unwrap();
+    // Until it is too much for so long: how much that is on this machine is found out meanwhile.
+    let waits_long = |world: &World| behind(world) - oldest > offered / 3;
+    while begun.elapsed() < length || (!waits_long(&world) && begun.elapsed() < length * 5) {
         world.run(Duration::from_millis(200)).await;
         memory.push(enricher.memory());
         // What a process takes in pieces of time is not what it takes at a stretch.
@@ -79,7 +82,6 @@ async fn three_times_too_much_waits_in_kafka_and_is_worked_off_exactly() {
     let drained = drain.elapsed();
     world.expect_exact(USUAL * 2).await;
     report(&world, &enricher, (length, share), (waits, wrote, drained), &memory);
-    let offered = i64::try_from(length.as_millis()).unwrap();
     assert!(waits - oldest > offered / 3, "no overload: {waits} ms behind after {offered} ms");
 }
 
