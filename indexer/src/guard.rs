@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use weir_elastic::{Elastic, Error, ErrorKind, NodeDisk, Watermarks};
+use weir_schemas::indices::PATTERN;
 use weir_service::rate_limited;
 
 #[cfg(test)]
@@ -15,9 +16,6 @@ mod tests;
 
 /// How often disks are looked at; engines refresh what they say of them twice a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// What the indices that are written to are called.
-const PATTERN: &str = "weir-flows-l*,weir-capture-l*,weir-replay-l*,weir-dns-*,weir-ledger-*,weir-audit-*";
 
 /// What a person can do.
 const HINT: &str = "let retention delete more: raise --disk-reserve or lower --budget of weir-retention, lower --min-age \

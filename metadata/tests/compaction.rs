@@ -268,11 +268,7 @@ async fn bury(log: &Log, world: &mut World, model: &mut History, written: &mut W
     assert!(buried.len() > written.keys.len() / 4, "{} of {}", buried.len(), written.keys.len());
     let mut met = Vec::new();
     loop {
-        let heartbeat = model.heartbeat_message(world.now - BEHIND, Proof::Probed, true);
-        writer.write(&[], Some(&heartbeat), &CancellationToken::new()).await.unwrap();
-        model.promise(heartbeat.complete_to);
-        written.take(Metadata::Heartbeat(heartbeat));
-        world.now += STEP;
+        beat(&mut writer, world, model, written).await;
         let (table, left) = read_keys(log).await;
         assert_eq!(table.history_start(), since);
         let answers = answers_but(&table, since, to, &forgotten);
@@ -325,16 +321,21 @@ async fn write_some(log: &Log, world: &mut World, model: &mut History, written: 
     }
 }
 
+/// Writes a heartbeat and nothing else.
+async fn beat(writer: &mut Writer, world: &mut World, model: &mut History, written: &mut Written) {
+    let heartbeat = model.heartbeat_message(world.now - BEHIND, Proof::Probed, true);
+    writer.write(&[], Some(&heartbeat), &CancellationToken::new()).await.unwrap();
+    model.promise(heartbeat.complete_to);
+    written.take(Metadata::Heartbeat(heartbeat));
+    world.now += STEP;
+}
+
 /// Waits until little more than the last value of each key is left; heartbeats go on, because they end segments.
 async fn wait_for_cleaning(log: &Log, world: &mut World, model: &mut History, written: &mut Written) -> usize {
     let begun = Instant::now();
     let (mut writer, _) = Writer::open(log, CLUSTER).await.unwrap();
     loop {
-        let heartbeat = model.heartbeat_message(world.now - BEHIND, Proof::Probed, true);
-        writer.write(&[], Some(&heartbeat), &CancellationToken::new()).await.unwrap();
-        model.promise(heartbeat.complete_to);
-        written.take(Metadata::Heartbeat(heartbeat));
-        world.now += STEP;
+        beat(&mut writer, world, model, written).await;
         let (_, count) = read(log).await;
         if count < written.keys.len() + written.keys.len() / 10 && count < written.records * 3 / 4 {
             return count;

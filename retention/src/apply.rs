@@ -2,7 +2,7 @@
 
 use crate::act::{self, Claim, Lease};
 use crate::booking::{self, LONGEST};
-use crate::inventory::{self, Inventory, Name, PATTERN};
+use crate::inventory::{self, Inventory, Name};
 use crate::plan::{Action, Plan, plan};
 use crate::settings::RetentionSettings;
 use crate::snapshot;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use weir_elastic::{Elastic, Error, ErrorKind, IndexInfo};
 use weir_flow::Millis;
+use weir_schemas::indices::PATTERN;
 use weir_stream::Log;
 
 /// The most indices that one round deletes; the next round goes on.

@@ -12,9 +12,6 @@ use weir_flow::Millis;
 #[cfg(test)]
 mod tests;
 
-/// The patterns that are asked for. What they find is still checked name by name, see [`Name::parse`].
-pub const PATTERN: &str = "weir-flows-l*,weir-capture-l*,weir-replay-l*,weir-dns-*,weir-ledger-*,weir-audit-*";
-
 const HOUR: Millis = 3_600_000;
 const DAY: Millis = 24 * HOUR;
 

@@ -3,26 +3,28 @@
 //! With `WEIR_TEST_ELASTICSEARCH=http://host:port` also on that engine, all of whose indices of Weir's it deletes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/engines.rs"]
+mod engines;
+
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_elastic::{Elastic, ElasticSettings};
-use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_indexer::IndexerSettings;
 use weir_indexer::dataset::Dataset;
 use weir_indexer::direct::Direct;
 use weir_indexer::document::{self, Prepared};
 use weir_indexer::index::IndexKind;
 use weir_indexer::periods::Periods;
-use weir_retention::inventory::{Name, PATTERN};
+use weir_retention::inventory::Name;
 use weir_retention::{Amount, Applied, RetentionSettings};
 use weir_schemas::audit::Audit;
 use weir_schemas::dns::Dns;
 use weir_schemas::enriched::{Enriched, Kind};
 use weir_schemas::horizon::Horizon;
+use weir_schemas::indices::PATTERN;
 use weir_schemas::ledger::{Ledger, Reporter, Stored};
 use weir_schemas::raw::{Origin, Totals};
 use weir_schemas::{Message, encode, topics};
@@ -257,13 +259,5 @@ async fn scenario(elastic: Elastic) {
 
 #[tokio::test]
 async fn of_each_kind_the_oldest_goes_and_what_comes_late_makes_none_anew() {
-    let data = TempDir::new().unwrap();
-    let server = SearchServer::start(SearchSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
-    let url = format!("http://{}", server.address());
-    scenario(Elastic::new(&ElasticSettings::of(&[&url])).unwrap()).await;
-    server.shutdown().await;
-    match std::env::var("WEIR_TEST_ELASTICSEARCH") {
-        Ok(url) => scenario(Elastic::new(&ElasticSettings::of(&[&url])).unwrap()).await,
-        Err(_) => eprintln!("skipped on a real engine: WEIR_TEST_ELASTICSEARCH is not set"),
-    }
+    engines::on_addresses(async |url| scenario(Elastic::new(&ElasticSettings::of(&[&url])).unwrap()).await).await;
 }

@@ -3,14 +3,15 @@
 //! With `WEIR_TEST_ELASTICSEARCH=http://host:port` also on that engine, all of whose indices of flows it deletes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/engines.rs"]
+mod engines;
+
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_elastic::bulk::{Body, Operation, Target};
 use weir_elastic::{Elastic, ElasticSettings};
-use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_faults::{Fault, Kind, Plan, Proxy, Rule};
 use weir_retention::{Amount, RetentionSettings};
 use weir_schemas::audit::Audit;
@@ -20,22 +21,13 @@ use weir_stream::{Log, Partitions, Start};
 
 const DAYS: [&str; 3] = ["weir-flows-l1-2020.01.01", "weir-flows-l1-2020.01.02", "weir-flows-l1-2020.01.03"];
 
-static REAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(String) -> F) {
-    let data = TempDir::new().unwrap();
-    let server = SearchServer::start(SearchSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
-    scenario(format!("http://{}", server.address())).await;
-    server.shutdown().await;
-    match std::env::var("WEIR_TEST_ELASTICSEARCH") {
-        Ok(url) => {
-            let _alone = REAL.lock().await;
-            clean(&connect(&url)).await;
-            scenario(url.clone()).await;
-            clean(&connect(&url)).await;
-        }
-        Err(_) => eprintln!("skipped on a real engine: WEIR_TEST_ELASTICSEARCH is not set"),
-    }
+    engines::on_addresses(async |url| {
+        clean(&connect(&url)).await;
+        scenario(url.clone()).await;
+        clean(&connect(&url)).await;
+    })
+    .await;
 }
 
 fn connect(url: &str) -> Elastic {

@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod dns;
 pub mod enriched;
 pub mod horizon;
+pub mod indices;
 pub mod ledger;
 pub mod metadata;
 pub mod partial;

@@ -34,7 +34,7 @@ enum Action {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(crate) enum Engine {
     /// Apache Kafka 4.4 (`JDK 17+`)
     Kafka,
     /// Elasticsearch 9 (`JDK 21+`)
@@ -48,7 +48,7 @@ enum Engine {
 }
 
 impl Engine {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
             Self::Elasticsearch => "elasticsearch",
@@ -136,15 +136,14 @@ pub(crate) struct SearchEngine {
 }
 
 impl SearchEngine {
-    /// The engines that the scenarios hold on, by name.
-    pub(crate) const ALL: [&'static str; 3] = ["elasticsearch", "elasticsearch8", "opensearch"];
+    /// The engines that the scenarios hold on.
+    pub(crate) const ALL: [Engine; 3] = [Engine::Elasticsearch, Engine::Elasticsearch8, Engine::Opensearch];
 
-    /// Starts the one of this name on a port.
+    /// Starts one of them on a port.
     ///
     /// # Errors
-    /// When there is none of that name, or its script fails; it has said why.
-    pub(crate) fn start(name: &str, port: u16) -> Result<Self> {
-        let engine = Engine::from_str(name, true).map_err(|_| anyhow::anyhow!("there is no engine {name}"))?;
+    /// When its script fails; it has said why.
+    pub(crate) fn start(engine: Engine, port: u16) -> Result<Self> {
         run(&Arguments { action: Action::Start, engine, port: Some(port), wipe: true })?;
         Ok(Self { engine, port })
     }

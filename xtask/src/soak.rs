@@ -2,7 +2,7 @@
 //!
 //! CI runs them scaled down. The log says when, on what, with which seed and how it ended; it is committed.
 
-use crate::engines::{ControlPlane, SearchEngine};
+use crate::engines::{ControlPlane, Engine, SearchEngine};
 use anyhow::{Context, Result, bail};
 use std::io::Write as _;
 use std::process::Command;
@@ -214,12 +214,12 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 }
 
 /// Runs a suite, on a search engine where it needs one, and says whether it passed.
-fn run_suite(suite: &Suite, engine: Option<&str>, log: &mut std::fs::File) -> Result<bool> {
+fn run_suite(suite: &Suite, engine: Option<Engine>, log: &mut std::fs::File) -> Result<bool> {
     let control_plane = match suite.needs {
         Needs::Kubernetes => Some(ControlPlane::start(KUBERNETES_PORT).context("control plane")?),
         Needs::Nothing | Needs::Kafka | Needs::Search => None,
     };
-    let on = engine.map(|engine| format!(" | {engine}")).unwrap_or_default();
+    let on = engine.map(|engine| format!(" | {}", engine.name())).unwrap_or_default();
     let (date, machine) = (output("date", &["-u", "+%F %H:%M"])?, machine()?);
     writeln!(log, "\n== {date} | {}{on} | {machine} | {:?}", suite.name, suite.environment)?;
     let engine = engine.map(|engine| SearchEngine::start(engine, SEARCH_PORT)).transpose()?;

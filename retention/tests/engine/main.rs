@@ -4,6 +4,8 @@
 //! delete: name one that exists for tests only.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../support/engines.rs"]
+mod engines;
 mod snapshots;
 
 use serde_json::json;
@@ -14,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use weir_elastic::bulk::{Body, Operation, Target};
 use weir_elastic::{Elastic, ElasticSettings};
 use weir_embedded_broker::{Broker, BrokerSettings};
-use weir_embedded_search::{SearchServer, SearchSettings};
 use weir_retention::{Amount, Applied, Reason, RetentionSettings};
 use weir_schemas::audit::Audit;
 use weir_schemas::horizon::Horizon;
@@ -27,26 +28,16 @@ const OLD: [&str; 4] =
 const NEWEST: [&str; 2] = ["weir-flows-l1-2020.01.03", "weir-flows-l2-2020.01.03"];
 const FOREIGN: [&str; 2] = ["weir-flows-l1-2020.01.01-copy", "someone-else-2019.01.01"];
 
-static REAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 async fn on_engines<F: Future<Output = ()>>(scenario: impl Fn(Elastic) -> F) {
     on_addresses(async |url| scenario(prepared(&url).await).await).await;
 }
 
 async fn on_addresses(scenario: impl AsyncFn(String)) {
-    let data = TempDir::new().unwrap();
-    let server = SearchServer::start(SearchSettings::new(data.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
-    scenario(format!("http://{}", server.address())).await;
-    server.shutdown().await;
-    match std::env::var("WEIR_TEST_ELASTICSEARCH") {
-        Ok(url) => {
-            // One after the other: they delete each other's indices.
-            let _alone = REAL.lock().await;
-            scenario(url.clone()).await;
-            clean(&Elastic::new(&ElasticSettings::of(&[url.as_str()])).unwrap()).await;
-        }
-        Err(_) => eprintln!("skipped on a real engine: WEIR_TEST_ELASTICSEARCH is not set"),
-    }
+    engines::on_addresses(async |url| {
+        scenario(url.clone()).await;
+        clean(&Elastic::new(&ElasticSettings::of(&[url.as_str()])).unwrap()).await;
+    })
+    .await;
 }
 
 async fn clean(elastic: &Elastic) {

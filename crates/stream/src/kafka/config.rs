@@ -43,7 +43,7 @@ const PARTITION_ANSWER: usize = 1 << 20;
 
 /// How large an answer of a broker may be of a member that fetches so many bytes ahead, packed bytes.
 fn answer_limit(max_bytes: usize) -> usize {
-    (max_bytes / 16).clamp(32 << 10, 16 << 20)
+    (max_bytes / 16).clamp(32 << 10, FETCHED)
 }
 
 fn kilobytes(bytes: usize) -> String {
@@ -102,6 +102,7 @@ impl Connection {
             .set("isolation.level", "read_committed")
             .set("allow.auto.create.topics", "false")
             .set("check.crcs", "true")
+            // By itself the library leaves a full queue alone for a second, in which a quick owner empties it and waits.
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.max.bytes", FETCHED.to_string())
             .set("receive.message.max.bytes", UNPACKED.to_string());
@@ -139,9 +140,7 @@ impl Connection {
             .set("heartbeat.interval.ms", milliseconds(heartbeat))
             .set("max.poll.interval.ms", milliseconds(settings.max_poll_interval.max(settings.session_timeout)))
             .set("topic.metadata.refresh.interval.ms", "30000")
-            .set("queued.max.messages.kbytes", kilobytes(settings.max_bytes))
-            // By itself the library leaves a full queue alone for a second, in which a quick owner empties it and waits.
-            .set("fetch.queue.backoff.ms", "20");
+            .set("queued.max.messages.kbytes", kilobytes(settings.max_bytes));
         // What is in the queue counts unpacked, and one more answer may come when it is all but full: so an answer is to be small
         // beside it, packed as it is. A batch that is larger comes all the same, alone.
         let answer = answer_limit(settings.max_bytes);
